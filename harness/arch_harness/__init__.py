@@ -1,0 +1,1 @@
+"""Datasets through a served encoder to embeddings, probes and one report."""

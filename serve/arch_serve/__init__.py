@@ -1,0 +1,1 @@
+"""A running Triton Inference Server over a model repository."""
