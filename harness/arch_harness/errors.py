@@ -13,3 +13,7 @@ class UsageError(ArchError):
     """What was asked for cannot be right: an unknown name, a path that does not hold what it should. Exit code 2."""
 
     exit_code = 2
+
+
+class ScoreError(ArchError):
+    """One model on one dataset cannot be scored; the others can."""

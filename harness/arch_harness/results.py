@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,8 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from arch_harness.errors import ArchError
-
-SCHEMA_VERSION = 1
+from arch_harness.files import whole_file
 
 Share = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -75,7 +72,7 @@ class Result(_Strict):
     clips: Count = Field(description="clips of the dataset; failed ones included")
     failed: Count
     failures: list[Failure]
-    clips_per_s: NonNegative
+    clips_per_s: NonNegative = Field(description="clips embedded, failed ones not counted, per second of embed_seconds")
     rtfx: NonNegative = Field(description="seconds of audio, padding not counted, embedded per second")
     latency_ms: Percentiles
     server: ServerTimes
@@ -157,14 +154,14 @@ class Settings(_Strict):
 
     seed: int
     epochs: Count
-    concurrency: Count = Field(description="single-clip requests in flight")
-    workers: Count
+    concurrency: Count = Field(description="most single-clip requests in flight, over all workers")
+    workers: Count = Field(description="Ray processes that read, decode and send")
 
 
 class Run(_Strict):
     """The whole of `results.json`."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     arch_version: str
     command: str
     created: datetime
@@ -177,6 +174,14 @@ class Run(_Strict):
 
     @model_validator(mode="after")
     def _references(self) -> Run:
+        for what, names in (
+            ("model", [model.name for model in self.models]),
+            ("dataset", [dataset.id for dataset in self.datasets]),
+            ("result", [f"{result.model} on {result.dataset}" for result in self.results]),
+        ):
+            twice = {name for name in names if names.count(name) > 1}
+            if twice:
+                raise ValueError(f"the {what} {min(twice)!r} stands there twice")
         for result in self.results:
             if result.model not in {model.name for model in self.models}:
                 raise ValueError(f"a result names the model {result.model!r}, which is not described")
@@ -192,16 +197,8 @@ def write_run(run: Run, path: Path) -> None:
         pydantic.ValidationError: if `run` was changed into something that the schema does not allow.
     """
     text = Run.model_validate(run.model_dump()).model_dump_json(indent=2)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        file.write(text.encode() + b"\n")
 
 
 def read_run(path: Path) -> Run:
@@ -214,7 +211,9 @@ def read_run(path: Path) -> Run:
         return Run.model_validate_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ArchError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ArchError(f"{path} is no results file: it is not UTF-8") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ArchError(f"{path} is no results file of schema version {SCHEMA_VERSION}: {where}: {first['msg']}") from error
+        raise ArchError(f"{path} is no results file of schema version 1: {where}: {first['msg']}") from error

@@ -1,0 +1,189 @@
+"""Which checkpoint is meant, and its files on this disk: an alias, a Hugging Face hub id or a local folder."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from arch_export.errors import ExportError, ExportUsageError
+
+# The checkpoints of the ARCH tables (arXiv 2405.00934) whose families are supported.
+ALIASES: dict[str, str] = {
+    "wav2vec2-base": "facebook/wav2vec2-base",
+    "hubert-base": "facebook/hubert-base-ls960",
+    "wav2vec2-base-as": "ALM/wav2vec2-base-audioset",
+    "hubert-base-as": "ALM/hubert-base-audioset",
+    "wav2vec2-large-robust": "facebook/wav2vec2-large-robust",
+    "xls-r-300m": "facebook/wav2vec2-xls-r-300m",
+    "hubert-large": "facebook/hubert-large-ll60k",
+    "wav2vec2-large-as": "ALM/wav2vec2-large-audioset",
+    "hubert-large-as": "ALM/hubert-large-audioset",
+    "xls-r-1b": "facebook/wav2vec2-xls-r-1b",
+    "hubert-xlarge": "facebook/hubert-xlarge-ll60k",
+}
+
+CONFIG = "config.json"
+PREPROCESSOR = "preprocessor_config.json"
+# In order of preference: one format is enough, and safetensors cannot run code.
+WEIGHTS = (
+    ("model.safetensors", "model.safetensors.index.json"),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose files are on this disk.
+
+    Attributes:
+        folder: holds `config.json`, `preprocessor_config.json` and the weights.
+        source: the hub id, or `local:<folder name>`.
+        revision: the hub commit, or `sha256:<digest of the folder's weights>` for a local folder.
+        name: what the exported model is called unless told otherwise.
+        config: the content of `config.json`.
+    """
+
+    folder: Path
+    source: str
+    revision: str
+    name: str
+    config: dict[str, Any]
+
+    @property
+    def family(self) -> str:
+        """The `model_type` of `config.json`."""
+        return str(self.config.get("model_type", "unknown"))
+
+
+def locate(reference: str) -> Checkpoint:
+    """Find the checkpoint that `reference` means and bring its files to this disk.
+
+    Args:
+        reference: an alias such as `hubert-large`, a hub id such as `facebook/hubert-large-ll60k`, or a folder.
+
+    Raises:
+        ExportUsageError: if there is no such alias or folder, or the folder is no checkpoint.
+        ExportError: if the hub does not have it or cannot be reached.
+    """
+    if reference in ALIASES:
+        return _download(ALIASES[reference], name=reference)
+    folder = Path(reference).expanduser()
+    if folder.is_dir():
+        return _local(folder)
+    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", reference):
+        return _download(reference, name=reference.split("/")[1])
+    if "/" in reference:
+        raise ExportUsageError(f"{reference} is neither a folder nor a hub id (organisation/name)")
+    near = difflib.get_close_matches(reference, [*ALIASES, "logmel"], n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known aliases: {', '.join([*ALIASES, 'logmel'])}"
+    raise ExportUsageError(f"unknown checkpoint {reference!r}: {hint}")
+
+
+def _local(folder: Path) -> Checkpoint:
+    config = _read_config(folder)
+    if not (folder / PREPROCESSOR).is_file():
+        raise ExportUsageError(f"{folder} is no checkpoint with a feature extractor: it has no {PREPROCESSOR}")
+    files = _weight_files(folder)
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    name = folder.resolve().name
+    return Checkpoint(folder, f"local:{name}", f"sha256:{digest.hexdigest()}", name, config)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    if not path.is_file():
+        raise ExportUsageError(f"{folder} is no checkpoint: it has no {CONFIG}")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ExportUsageError(f"{path} is no JSON: {error}") from error
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise ExportUsageError(f"{path} names no model_type: this is no Hugging Face checkpoint")
+    return config
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    for single, index in WEIGHTS:
+        if (folder / single).is_file():
+            return [folder / single]
+        if (folder / index).is_file():
+            shards = sorted(set(json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values()))
+            missing = [shard for shard in shards if not (folder / shard).is_file()]
+            if missing:
+                raise ExportUsageError(f"{folder} is incomplete: {index} lists {missing[0]}, which is not there")
+            return [folder / shard for shard in shards]
+    raise ExportUsageError(f"{folder} holds no weights: neither {' nor '.join(single for single, _ in WEIGHTS)}")
+
+
+def _download(hub_id: str, name: str) -> Checkpoint:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
+    try:
+        try:
+            info = HfApi().model_info(hub_id)
+        except (GatedRepoError, RepositoryNotFoundError):
+            raise
+        except (HfHubHTTPError, OSError, RuntimeError) as error:
+            folder = _cached(hub_id)
+            if folder is None:
+                raise ExportError(
+                    f"the hub cannot be reached for {hub_id} and it is not in the cache: {_first_line(error)}"
+                ) from error
+        else:
+            files = {sibling.rfilename for sibling in info.siblings or []}
+            for needed in (CONFIG, PREPROCESSOR):
+                if needed not in files:
+                    raise ExportError(f"{hub_id} has no {needed}: it cannot be exported as an audio encoder")
+            patterns = [CONFIG, PREPROCESSOR, *_weight_patterns(hub_id, files)]
+            folder = Path(snapshot_download(hub_id, revision=info.sha, allow_patterns=patterns))
+    except GatedRepoError as error:
+        raise ExportError(f"{hub_id} asks for its terms to be accepted: do so on the hub, then set HF_TOKEN") from error
+    except RepositoryNotFoundError as error:
+        raise ExportUsageError(f"the hub has no model {hub_id}, or it is private: set HF_TOKEN") from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ExportError(f"downloading {hub_id} failed: {_first_line(error)}; run the command again") from error
+    # A snapshot's folder is named after its commit.
+    return Checkpoint(folder, hub_id, folder.name, name, _read_config(folder))
+
+
+def _cached(hub_id: str) -> Path | None:
+    """The snapshot of an earlier download, if it is complete."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(hub_id, local_files_only=True))
+        _weight_files(folder)
+    except (OSError, ExportUsageError):
+        return None
+    return folder if (folder / CONFIG).is_file() and (folder / PREPROCESSOR).is_file() else None
+
+
+def _weight_patterns(hub_id: str, files: set[str]) -> list[str]:
+    for single, index in WEIGHTS:
+        if single in files:
+            return [single]
+        if index in files:
+            stem, suffix = single.rsplit(".", 1)
+            return [index, f"{stem}-*.{suffix}"]
+    raise ExportError(f"{hub_id} holds no PyTorch weights")
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0]

@@ -1,0 +1,15 @@
+"""Errors that the command line shows as one line."""
+
+from __future__ import annotations
+
+
+class ExportError(Exception):
+    """An export failed; the message says why and what to do. Exit code 1."""
+
+    exit_code = 1
+
+
+class ExportUsageError(ExportError):
+    """What was asked for cannot be exported: an unknown alias, a folder that is no checkpoint. Exit code 2."""
+
+    exit_code = 2

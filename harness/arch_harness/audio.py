@@ -1,0 +1,66 @@
+"""Audio files to waveforms: decode, mix to mono, resample, cut. Padding is added when a clip is sent."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import soundfile
+import soxr
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+class DecodeError(Exception):
+    """A file that gives no audio; the message says why."""
+
+
+def load_clip(path: Path, sample_rate: int, max_seconds: float) -> NDArray[np.float32]:
+    """Decode a file as the ARCH protocol does: average the channels, resample, truncate.
+
+    Args:
+        path: an audio file of any format that libsndfile reads.
+        sample_rate: of the result, in Hz.
+        max_seconds: what comes later in the file is not read.
+
+    Returns:
+        FP32 [samples] in [-1, 1]; at most `max_seconds * sample_rate` samples and at least one.
+
+    Raises:
+        DecodeError: if the file is missing, cannot be decoded or holds no audio.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            # A second beyond the cut keeps the resampler's filter from seeing an end that is not there.
+            frames = file.read(math.ceil((max_seconds + 1) * file.samplerate), dtype="float32", always_2d=True)
+            source_rate = file.samplerate
+    except (soundfile.LibsndfileError, OSError) as error:
+        reason = "no such file" if not path.exists() else _reason(error)
+        raise DecodeError(reason) from error
+    clip = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1)
+    if source_rate != sample_rate:
+        clip = soxr.resample(clip, source_rate, sample_rate, quality="HQ")
+    clip = clip[: round(max_seconds * sample_rate)]
+    if len(clip) == 0:
+        raise DecodeError("holds no audio")
+    if not np.isfinite(clip).all():
+        raise DecodeError("holds samples that are not finite")
+    result: NDArray[np.float32] = np.ascontiguousarray(clip, dtype=np.float32)
+    return result
+
+
+def _reason(error: Exception) -> str:
+    # libsndfile's own words, without the path that soundfile puts before them.
+    text = getattr(error, "error_string", None) or str(error)
+    return f"cannot be decoded: {text.strip().rstrip('.')}"
+
+
+def pad_clip(clip: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
+    """Zero-pad a clip FP32 [n] at the end to FP32 [samples]."""
+    padded = np.zeros(samples, dtype=np.float32)
+    padded[: len(clip)] = clip
+    return padded

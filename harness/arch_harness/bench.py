@@ -1,0 +1,267 @@
+"""`arch bench`: every model on every dataset, each pair saved as soon as it is done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from arch_harness import probe, store
+from arch_harness.errors import ArchError, ScoreError, UsageError
+from arch_harness.machine import describe_machine
+from arch_harness.report import write_report
+from arch_harness.results import (
+    DatasetFacts,
+    FoldScore,
+    ModelFacts,
+    Percentiles,
+    Result,
+    Run,
+    ServerTimes,
+    Settings,
+    read_run,
+    write_run,
+)
+from arch_harness.stream import Embedded, WorkerPool
+from arch_harness.worker import Job
+
+if TYPE_CHECKING:
+    from arch_harness.datasets import Dataset, Fold
+    from arch_harness.display import Display
+    from arch_harness.triton import Server
+
+RESULTS = "results.json"
+
+
+class Bench:
+    """One run: what is measured, and the folder that its results go to.
+
+    A folder that holds results of the same run already is completed: pairs that are done are kept.
+
+    Attributes:
+        run: all results so far, as saved in `results.json`.
+        problems: pairs that could not be scored, a line each.
+
+    Raises:
+        UsageError: if the folder holds results of a different run.
+        ArchError: if the folder cannot be written or the server does not answer.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        models: list[ModelFacts],
+        datasets: list[Dataset],
+        settings: Settings,
+        output: Path,
+        command: str,
+    ) -> None:
+        self._server = server
+        self._models = models
+        self._datasets = datasets
+        self._output = output
+        self.problems: list[str] = []
+        self.run = Run(
+            arch_version=version("arch-bench"),
+            command=command,
+            created=datetime.now(UTC),
+            machine=describe_machine(),
+            server=server.facts(),
+            settings=settings,
+            models=models,
+            datasets=[_dataset_facts(dataset) for dataset in datasets],
+            results=[],
+        )
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            if (output / RESULTS).exists():
+                self._take_over(read_run(output / RESULTS))
+            write_run(self.run, output / RESULTS)
+        except OSError as error:
+            raise ArchError(f"cannot write to {output}: {error.strerror}") from error
+
+    def _take_over(self, earlier: Run) -> None:
+        """Keep the earlier results; refuse if they and new ones could not stand in one report."""
+        now = self.run
+        for what, before, after in (
+            ("settings", earlier.settings, now.settings),
+            ("machine or package versions", earlier.machine, now.machine),
+            ("version of arch", earlier.arch_version, now.arch_version),
+            ("server", (earlier.server.name, earlier.server.version), (now.server.name, now.server.version)),
+        ):
+            if before != after:
+                raise UsageError(f"{self._output} holds results of another {what}; choose another --output")
+        known = {model.name: model for model in now.models}
+        for model in earlier.models:
+            if known.setdefault(model.name, model) != model:
+                raise UsageError(
+                    f"{self._output} holds results of another model named {model.name!r}; choose another --output"
+                )
+        now.models = list(known.values())
+        datasets = {dataset.id: dataset for dataset in earlier.datasets} | {d.id: d for d in now.datasets}
+        now.datasets = list(datasets.values())
+        now.results = earlier.results
+        now.created = earlier.created
+
+    def execute(self, display: Display) -> list[Path]:
+        """Embed, probe and save each pair that is not done yet, then write the report.
+
+        Returns:
+            The report's files.
+
+        Raises:
+            ArchError: if the server is lost; what is done is saved, and the same call goes on from there.
+        """
+        pairs = [(model, dataset) for dataset in self._datasets for model in self._models]
+        with WorkerPool(self.run.settings.workers, self.run.settings.concurrency) as pool:
+            for model, dataset in pairs:
+                measured = self._embedding_fingerprint(model, dataset)
+                fingerprint = _digest(measured, "linear probe", self.run.settings.seed, self.run.settings.epochs)
+                if any(result.fingerprint == fingerprint for result in self.run.results):
+                    display.note(f"{model.name} on {dataset.id}: done by an earlier run, kept")
+                    continue
+                started = datetime.now(UTC)
+                embedded, server = self._embed(pool, model, dataset, measured, display)
+                try:
+                    result = self._score(model, dataset, embedded, server, started, fingerprint, display)
+                except ScoreError as error:
+                    self.problems.append(f"{model.name} on {dataset.id} has no score: {error}")
+                    continue
+                self._save(result)
+        return write_report(self.run, self._output)
+
+    def _embed(
+        self, pool: WorkerPool, model: ModelFacts, dataset: Dataset, fingerprint: str, display: Display
+    ) -> tuple[Embedded, ServerTimes]:
+        path = self._output / "embeddings" / f"{model.name}--{dataset.id}.npz"
+        stored = store.load(path, fingerprint)
+        if stored is not None:
+            display.note(f"{model.name} on {dataset.id}: embeddings of an earlier run, kept")
+            return stored
+        job = Job(
+            address=self._server.address,
+            model=model.name,
+            folder=dataset.folder.resolve(),
+            sample_rate=model.sample_rate,
+            max_seconds=dataset.declaration.max_seconds,
+            embedding_size=model.embedding_size,
+        )
+        before = self._server.statistics(model.name)
+        with display.embedding(model.name, dataset.id, len(dataset.clips)) as on_progress:
+            embedded = pool.embed(dataset, job, on_progress)
+        server = self._server.statistics(model.name).since(before, len(embedded.latencies_ms))
+        if len(embedded.latencies_ms):  # a server at fault may be mended: ask again next time
+            store.save(path, embedded, server, fingerprint)
+        return embedded, server
+
+    def _score(
+        self,
+        model: ModelFacts,
+        dataset: Dataset,
+        embedded: Embedded,
+        server: ServerTimes,
+        started: datetime,
+        fingerprint: str,
+        display: Display,
+    ) -> Result:
+        if not embedded.succeeded.any():
+            first = embedded.failures[0]
+            raise ScoreError(f"none of its {len(dataset.clips)} clips gave an embedding; {first.clip}: {first.reason}")
+        settings = self.run.settings
+        clock = time.perf_counter()
+        with display.probing(model.name, dataset.id, len(dataset.folds) * settings.epochs) as on_epoch:
+            folds = [
+                probe.probe_fold(
+                    embedded.embeddings,
+                    dataset.targets.astype(np.int64),
+                    len(dataset.classes),
+                    _without_failed(fold, embedded.succeeded),
+                    settings.seed,
+                    settings.epochs,
+                    on_epoch,
+                )
+                for fold in dataset.folds
+            ]
+        done = len(embedded.latencies_ms)
+        p50, p95, p99 = np.percentile(embedded.latencies_ms, [50, 95, 99])
+        return Result(
+            model=model.name,
+            dataset=dataset.id,
+            metric="accuracy",
+            score=_mean(fold.accuracy for fold in folds),
+            chance=_mean(fold.chance for fold in folds),
+            macro_f1=_mean(fold.macro_f1 for fold in folds),
+            folds=[
+                FoldScore(
+                    fold=fold.fold,
+                    train=fold.train,
+                    validation=fold.validation,
+                    test=fold.test,
+                    accuracy=fold.accuracy,
+                    macro_f1=fold.macro_f1,
+                )
+                for fold in folds
+            ],
+            clips=len(dataset.clips),
+            failed=len(embedded.failures),
+            failures=embedded.failures,
+            clips_per_s=done / embedded.seconds,
+            rtfx=embedded.audio_seconds / embedded.seconds,
+            latency_ms=Percentiles(p50=p50, p95=p95, p99=p99),
+            server=server,
+            audio_seconds=embedded.audio_seconds,
+            embed_seconds=embedded.seconds,
+            probe_seconds=time.perf_counter() - clock,
+            started=started,
+            fingerprint=fingerprint,
+        )
+
+    def _save(self, result: Result) -> None:
+        pair = (result.model, result.dataset)
+        self.run.results = [old for old in self.run.results if (old.model, old.dataset) != pair] + [result]
+        models = [model.name for model in self.run.models]
+        datasets = [dataset.id for dataset in self.run.datasets]
+        self.run.results.sort(key=lambda one: (datasets.index(one.dataset), models.index(one.model)))
+        write_run(self.run, self._output / RESULTS)
+
+    def _embedding_fingerprint(self, model: ModelFacts, dataset: Dataset) -> str:
+        settings = self.run.settings
+        return _digest(model.model_dump(), dataset.fingerprint(), settings.concurrency, settings.workers)
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+def _without_failed(fold: Fold, succeeded: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Fold:
+    """A clip without embedding leaves every part of the fold, and its label with it."""
+    return type(fold)(fold.name, *(part[succeeded[part]] for part in (fold.train, fold.validation, fold.test)))
+
+
+def _dataset_facts(dataset: Dataset) -> DatasetFacts:
+    declaration = dataset.declaration
+    return DatasetFacts(
+        id=declaration.id,
+        title=declaration.title,
+        domain=declaration.domain,
+        licence=declaration.licence,
+        citation=declaration.citation,
+        path=str(dataset.folder),
+        classes=len(dataset.classes),
+        clips=len(dataset.clips),
+        clips_official=declaration.clips_official,
+        max_seconds=declaration.max_seconds,
+        folds=len(dataset.folds),
+        notes=dataset.notes,
+    )

@@ -1,0 +1,74 @@
+"""AudioMNIST: 30,000 recordings of the digits 0 to 9 by 60 speakers.
+
+Layout: `data/<speaker>/<digit>_<speaker>_<take>.wav`. Five folds of 12 speakers; the validation fold is the one after
+the test fold, wrapping.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from arch_harness.datasets.base import Clip, Declaration, Fold
+from arch_harness.errors import UsageError
+
+# Speaker ids of each fold, from the AudioMNIST authors' digit-classification splits as the ARCH reference uses them.
+SPEAKER_FOLDS: tuple[tuple[int, ...], ...] = (
+    (12, 47, 59, 15, 27, 41, 4, 11, 21, 31, 44, 50),
+    (26, 52, 60, 18, 32, 42, 5, 13, 22, 33, 45, 51),
+    (28, 56, 7, 19, 35, 1, 6, 16, 23, 34, 46, 53),
+    (36, 57, 9, 24, 37, 2, 8, 17, 29, 39, 48, 54),
+    (43, 58, 14, 25, 38, 3, 10, 20, 30, 40, 49, 55),
+)
+_FOLD_OF_SPEAKER = {speaker: fold for fold, speakers in enumerate(SPEAKER_FOLDS) for speaker in speakers}
+_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>\d+)_(?P<take>\d+)\.wav")
+
+
+def find_clips(folder: Path) -> list[Clip]:
+    """All recordings by sorted relative path; `group` is the fold of the speaker.
+
+    Raises:
+        UsageError: for a speaker who is in none of the official folds.
+    """
+    clips = []
+    for path in sorted(path.relative_to(folder).as_posix() for path in folder.glob("data/*/*.wav")):
+        parts = _NAME.fullmatch(path.rsplit("/", 1)[1])
+        if parts is None:
+            raise UsageError(f"audio_mnist: {path} is not named <digit>_<speaker>_<take>.wav")
+        fold = _FOLD_OF_SPEAKER.get(int(parts["speaker"]))
+        if fold is None:
+            raise UsageError(f"audio_mnist: {path} is of speaker {parts['speaker']}, who is in none of the 5 folds")
+        clips.append(Clip(path, (parts["digit"],), str(fold)))
+    return clips
+
+
+def split(clips: Sequence[Clip]) -> list[Fold]:
+    """Test on each fold in turn, hold out the next one, train on the other three. Folds without clips are left out."""
+    group = np.array([int(clip.group) for clip in clips])
+    folds = []
+    for test in range(len(SPEAKER_FOLDS)):
+        validation = (test + 1) % len(SPEAKER_FOLDS)
+        train = np.flatnonzero((group != test) & (group != validation))
+        fold = Fold(str(test), train, np.flatnonzero(group == validation), np.flatnonzero(group == test))
+        if len(fold.train) and len(fold.test):
+            folds.append(fold)
+    return folds
+
+
+DECLARATION = Declaration(
+    id="audio_mnist",
+    title="AudioMNIST",
+    domain="speech",
+    task="single_label",
+    licence="MIT",
+    citation="Becker et al., AudioMNIST: Exploring Explainable Artificial Intelligence for Audio Analysis on a Simple "
+    "Benchmark, 2024 (arXiv 1807.03418)",
+    max_seconds=5,
+    files=("data/*/*.wav",),
+    clips_official=30000,
+    find_clips=find_clips,
+    split=split,
+)

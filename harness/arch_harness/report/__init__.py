@@ -1,0 +1,61 @@
+"""Reports of a run: `results.json`, Markdown, HTML, plots, and a table for the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from arch_harness.errors import ArchError
+from arch_harness.files import whole_file
+from arch_harness.report import content, html, markdown, plots
+from arch_harness.report.terminal import TerminalReport
+from arch_harness.results import write_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from arch_harness.results import Run
+
+__all__ = ["TerminalReport", "write_report"]
+
+_PLOTS = "plots"
+
+
+def write_report(run: Run, folder: Path) -> list[Path]:
+    """Write `results.json`, `report.md`, `report.html` and `plots/*.svg` into `folder`, which is made if missing.
+
+    Each file is written whole or not at all. `results.json` is written first, so that no fault in a plot can lose a
+    measurement; plots that an earlier report left in the folder and this one does not have are removed.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ArchError: if the folder or a file in it cannot be written.
+    """
+    results = folder / "results.json"
+    try:
+        (folder / _PLOTS).mkdir(parents=True, exist_ok=True)
+        write_run(run, results)
+    except OSError as error:
+        raise ArchError(f"cannot write {results}: {error.strerror}") from error
+
+    report, groups = content.build(run), plots.draw(run)
+    texts = {folder / _PLOTS / plot.file: plot.svg for group in groups for plot in group.plots}
+    written = [results, *texts, folder / "report.md", folder / "report.html"]
+    texts[folder / "report.md"] = markdown.render(report, groups, _PLOTS)
+    texts[folder / "report.html"] = html.render(report, groups)
+    for path, text in texts.items():
+        _write_whole(path, text)
+    for kind in plots.KINDS:
+        for path in (folder / _PLOTS).glob(f"{kind}-*.svg"):
+            if path not in texts:
+                path.unlink(missing_ok=True)
+    return written
+
+
+def _write_whole(path: Path, text: str) -> None:
+    try:
+        with whole_file(path) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise ArchError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,373 @@
+"""What a report says: the tables, sentences and notes that every format shows, derived from one `Run`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from arch_harness.report.wording import clean, number, percent, plural, scientific, shorten, timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from arch_harness.results import DatasetFacts, ModelFacts, Result, Run
+
+MAX_FAILURES = 50
+"""Failures shown per result; `results.json` holds all."""
+
+_MAX_REASON = 300
+_DIGITS = 10  # of a hash
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its header, unit and alignment."""
+
+    title: str
+    unit: str = ""
+    numeric: bool = False
+
+    @property
+    def header(self) -> str:
+        """Title and unit in one line."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns and rows of formatted cells."""
+
+    columns: tuple[Column, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the numbers of one or more columns mean."""
+
+    term: str
+    text: str
+
+
+@dataclass(frozen=True)
+class FailureList:
+    """The failures of one result, the first `MAX_FAILURES` of them in `table`."""
+
+    title: str
+    table: Table
+    more: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The text of a report, in the order in which it is shown."""
+
+    title: str
+    date: str
+    summary: list[str]
+    results: Table
+    meanings: list[Meaning]
+    folds: Table
+    failures: list[FailureList]
+    notes: list[str]
+    models: Table
+    model_meanings: list[Meaning]
+    datasets: Table
+    command: str
+    method: list[tuple[str, str]]
+    hardware: list[tuple[str, str]]
+    packages: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class ResultColumn(Column):
+    """A column of the main table, and how its cells are made from a result."""
+
+    value: Callable[[Result], str] = field(kw_only=True)
+
+
+def _spread(result: Result) -> str:
+    scores = [fold.accuracy for fold in result.folds]
+    return f"{percent(min(scores))}–{percent(max(scores))}" if scores else "–"
+
+
+RESULT_COLUMNS = (
+    ResultColumn("Dataset", value=lambda r: clean(r.dataset)),
+    ResultColumn("Model", value=lambda r: clean(r.model)),
+    ResultColumn("Score", "%", True, value=lambda r: percent(r.score)),
+    ResultColumn("Folds", "%", True, value=_spread),
+    ResultColumn("Macro F1", "%", True, value=lambda r: percent(r.macro_f1)),
+    ResultColumn("Chance", "%", True, value=lambda r: percent(r.chance)),
+    ResultColumn("Clips", "", True, value=lambda r: f"{r.clips:,}"),
+    ResultColumn("Failed", "", True, value=lambda r: f"{r.failed:,}"),
+    ResultColumn("Clips/s", "", True, value=lambda r: number(r.clips_per_s)),
+    ResultColumn("RTFx", "", True, value=lambda r: number(r.rtfx)),
+    ResultColumn("p50", "ms", True, value=lambda r: number(r.latency_ms.p50)),
+    ResultColumn("p95", "ms", True, value=lambda r: number(r.latency_ms.p95)),
+    ResultColumn("p99", "ms", True, value=lambda r: number(r.latency_ms.p99)),
+    ResultColumn("Queue", "ms", True, value=lambda r: number(r.server.queue_ms)),
+    ResultColumn("Compute", "ms", True, value=lambda r: number(r.server.compute_ms)),
+    ResultColumn("Batch", "mean", True, value=lambda r: number(r.server.mean_batch_size)),
+)
+"""The main table: every format shows these cells."""
+
+MEANINGS = [
+    Meaning(
+        "Score",
+        "Accuracy of a linear probe, a linear classifier trained on the embeddings that the server returned: the share "
+        "of test clips that it labels correctly, as the mean over the folds.",
+    ),
+    Meaning("Folds", "The lowest and the highest score of a single fold."),
+    Meaning("Macro F1", "F1 of each class, averaged over the classes with equal weight; mean over the folds."),
+    Meaning(
+        "Chance",
+        "The score of always answering with the most frequent class of the test clips; mean over the folds.",
+    ),
+    Meaning(
+        "Clips, Failed",
+        "Clips of the dataset, failed ones included, and how many of them gave no embedding. "
+        "A failed clip takes part in no score.",
+    ),
+    Meaning(
+        "Clips/s",
+        "Clips embedded per second of wall time, from the first clip read to the last embedding received; "
+        "reading and decoding count.",
+    ),
+    Meaning(
+        "RTFx",
+        "Seconds of real audio embedded per second of that wall time. Padding that a clip was filled up with does "
+        "not count as audio.",
+    ),
+    Meaning(
+        "p50, p95, p99",
+        "Percentiles of the latency of single-clip requests, measured at the client from sending the request "
+        "to receiving the embedding.",
+    ),
+    Meaning(
+        "Queue, Compute",
+        "Triton's own statistics, as the mean per request: the time a request waited in the server's queue, and the "
+        "time spent on its input, inference and output.",
+    ),
+    Meaning(
+        "Batch",
+        "Mean number of clips that Triton's dynamic batching put into one execution of the model.",
+    ),
+]
+
+
+def ordered(run: Run) -> list[Result]:
+    """The results dataset by dataset in the run's order, and in a dataset by falling score, then throughput."""
+    place = {dataset.id: index for index, dataset in enumerate(run.datasets)}
+    return sorted(run.results, key=lambda r: (place[r.dataset], -r.score, -r.clips_per_s, r.model))
+
+
+def results_table(run: Run) -> Table:
+    """The main table: one row per model and dataset."""
+    return Table(RESULT_COLUMNS, [tuple(column.value(result) for column in RESULT_COLUMNS) for result in ordered(run)])
+
+
+def failures_line(run: Run) -> str:
+    """How many clips failed, in one sentence."""
+    failed = sum(result.failed for result in run.results)
+    if not failed:
+        return "No clip failed."
+    where = [f"{clean(r.dataset)} × {clean(r.model)}: {r.failed:,}" for r in ordered(run) if r.failed]
+    shown = "; ".join(where[:4]) + (f"; and {plural(len(where) - 4, 'more result')}" if len(where) > 4 else "")
+    return f"{plural(failed, 'failure')}: clips that gave no embedding and take part in no score ({shown})."
+
+
+def summary(run: Run) -> list[str]:
+    """A sentence per dataset: the best model by score, and the fastest."""
+    sentences = []
+    results = ordered(run)
+    for dataset in run.datasets:
+        found = [result for result in results if result.dataset == dataset.id]
+        if found:
+            sentences.append(f"{clean(dataset.id)}: {_verdict(found)}")
+    return sentences or ["The run has no results."]
+
+
+def _verdict(found: list[Result]) -> str:
+    best, fastest = found[0], max(found, key=lambda result: result.clips_per_s)
+    figures = f"{percent(best.score)}% (chance {percent(best.chance)}%)"
+    speed = f"{number(best.clips_per_s)} clips/s"
+    if len(found) == 1:
+        return f"{clean(best.model)} scores {figures} at {speed}."
+    equal = [clean(result.model) for result in found[1:] if result.score == best.score]
+    tie = f", also reached by {' and '.join(equal)}," if len(equal) in (1, 2) else ""
+    tie = tie or (f", also reached by {len(equal)} other models," if equal else ",")
+    if fastest is best:
+        return f"{clean(best.model)} has the highest score, {figures}{tie} and is the fastest, at {speed}."
+    return (
+        f"{clean(best.model)} has the highest score, {figures}{tie} at {speed}; {clean(fastest.model)} is the fastest, "
+        f"at {number(fastest.clips_per_s)} clips/s with a score of {percent(fastest.score)}%."
+    )
+
+
+def _folds(run: Run) -> Table:
+    columns = (
+        Column("Dataset"),
+        Column("Model"),
+        Column("Fold"),
+        Column("Train", "clips", True),
+        Column("Validation", "clips", True),
+        Column("Test", "clips", True),
+        Column("Score", "%", True),
+        Column("Macro F1", "%", True),
+    )
+    rows = [
+        (
+            clean(result.dataset),
+            clean(result.model),
+            clean(fold.fold),
+            f"{fold.train:,}",
+            f"{fold.validation:,}",
+            f"{fold.test:,}",
+            percent(fold.accuracy),
+            percent(fold.macro_f1),
+        )
+        for result in ordered(run)
+        for fold in result.folds
+    ]
+    return Table(columns, rows)
+
+
+def _failures(run: Run) -> list[FailureList]:
+    columns = (Column("Clip"), Column("Stage"), Column("Reason"))
+    lists = []
+    for result in ordered(run):
+        if not result.failures:
+            continue
+        rows = [(clean(f.clip), f.stage, shorten(clean(f.reason), _MAX_REASON)) for f in result.failures[:MAX_FAILURES]]
+        hidden = len(result.failures) - len(rows)
+        more = f"and {hidden:,} more, see results.json" if hidden else ""
+        title = f"{clean(result.dataset)} × {clean(result.model)}: {result.failed:,} of {plural(result.clips, 'clip')}"
+        lists.append(FailureList(title, Table(columns, rows), more))
+    return lists
+
+
+def notes(run: Run) -> list[str]:
+    """What the reader must know before comparing the numbers with others."""
+    lines = []
+    for dataset in run.datasets:
+        name, official = clean(dataset.id), dataset.clips_official
+        if official is not None and dataset.clips < official:
+            lines.append(
+                f"{name}: {dataset.clips:,} of the {official:,} clips of the official release were used, "
+                "so the scores are not comparable with published numbers."
+            )
+        lines += [f"{name}: {clean(note)}" for note in dataset.notes]
+    lines += [
+        f"{clean(result.dataset)} × {clean(result.model)}: others sent the model "
+        f"{plural(result.server.foreign_requests, 'request')} during the measurement. The server's figures (queue, "
+        "compute, batch sizes) include them."
+        for result in ordered(run)
+        if result.server.foreign_requests
+    ]
+    return lines
+
+
+def _revision(text: str) -> str:
+    # A commit hash is told apart by its first digits; a tag or branch is shown as it is.
+    return text[:_DIGITS] if len(text) >= 32 and set(text) <= set("0123456789abcdef") else text
+
+
+_MODEL_COLUMNS: tuple[tuple[Column, Callable[[ModelFacts], str]], ...] = (
+    (Column("Model"), lambda m: clean(m.name)),
+    (Column("Source"), lambda m: clean(m.source)),
+    (Column("Revision"), lambda m: _revision(clean(m.revision))),
+    (Column("Family"), lambda m: clean(m.family)),
+    (Column("Precision"), lambda m: clean(m.precision)),
+    (Column("Parameters", "", True), lambda m: f"{m.parameter_count:,}"),
+    (Column("Embedding", "size", True), lambda m: str(m.embedding_size)),
+    (Column("Opset", "", True), lambda m: str(m.opset)),
+    (Column("Content hash"), lambda m: clean(m.content_hash).removeprefix("sha256:")[:_DIGITS]),
+    (Column("Parity error", "", True), lambda m: scientific(m.parity_max_relative_error)),
+    (Column("Parity cosine", "", True), lambda m: f"{m.parity_min_cosine:.6f}"),
+    (Column("Max batch", "clips", True), lambda m: str(m.max_batch_size)),
+    (Column("Queue delay", "µs", True), lambda m: f"{m.max_queue_delay_us:,}"),
+)
+
+MODEL_MEANINGS = [
+    Meaning(
+        "Parity error, cosine",
+        "Measured at export against the source checkpoint on the same inputs: the largest relative difference of an "
+        "embedding, and the smallest cosine similarity (1 is identical in direction).",
+    ),
+    Meaning("Revision, Content hash", f"The first {_DIGITS} digits; results.json holds them in full."),
+    Meaning(
+        "Max batch, Queue delay",
+        "Limits of Triton's dynamic batching: the largest batch, and how long a request may wait for others to join.",
+    ),
+]
+
+_DATASET_COLUMNS: tuple[tuple[Column, Callable[[DatasetFacts], str]], ...] = (
+    (Column("Dataset"), lambda d: clean(d.id)),
+    (Column("Title"), lambda d: clean(d.title)),
+    (Column("Domain"), lambda d: d.domain),
+    (Column("Clips", "", True), lambda d: f"{d.clips:,}"),
+    (Column("Official clips", "", True), lambda d: "–" if d.clips_official is None else f"{d.clips_official:,}"),
+    (Column("Classes", "", True), lambda d: f"{d.classes:,}"),
+    (Column("Folds", "", True), lambda d: f"{d.folds:,}"),
+    (Column("Max length", "s", True), lambda d: number(d.max_seconds)),
+    (Column("Licence"), lambda d: clean(d.licence)),
+    (Column("Citation"), lambda d: clean(d.citation)),
+    (Column("Path"), lambda d: clean(d.path)),
+)
+
+
+def _method(run: Run) -> list[tuple[str, str]]:
+    server, settings = run.server, run.settings
+    origin = "started by arch for this run" if server.started_by_arch else "already running"
+    place = (
+        "On the same machine, whose cores and memory they share."
+        if server.same_machine
+        else "At different addresses: the client's latencies include the network between them."
+    )
+    return [
+        ("Server", f"{clean(server.name)} {clean(server.version)} at {clean(server.address)}, {origin}"),
+        ("Client and server", place),
+        ("Requests in flight", f"{settings.concurrency:,}, of one clip each"),
+        ("Workers", f"{settings.workers:,}"),
+        ("Probe", f"{plural(settings.epochs, 'epoch')}, seed {settings.seed}"),
+        ("arch", clean(run.arch_version)),
+    ]
+
+
+def _hardware(run: Run) -> list[tuple[str, str]]:
+    machine = run.machine
+    return [
+        ("Machine", "Client and server" if run.server.same_machine else "Client only; the server's is not known"),
+        ("CPU", f"{clean(machine.cpu)}, {plural(machine.cores, 'core')}"),
+        ("Memory", f"{number(machine.memory_gib)} GiB"),
+        ("GPU", "; ".join(clean(gpu) for gpu in machine.gpus) or "none"),
+        ("Operating system", clean(machine.os)),
+        ("Python", clean(machine.python)),
+    ]
+
+
+def build(run: Run) -> Report:
+    """Derive everything that a written report says from `run`."""
+    return Report(
+        title="Audio encoder benchmark",
+        date=timestamp(run.created),
+        summary=[*summary(run), failures_line(run)],
+        results=results_table(run),
+        meanings=MEANINGS,
+        folds=_folds(run),
+        failures=_failures(run),
+        notes=notes(run),
+        models=Table(
+            tuple(column for column, _ in _MODEL_COLUMNS),
+            [tuple(value(model) for _, value in _MODEL_COLUMNS) for model in run.models],
+        ),
+        model_meanings=MODEL_MEANINGS,
+        datasets=Table(
+            tuple(column for column, _ in _DATASET_COLUMNS),
+            [tuple(value(dataset) for _, value in _DATASET_COLUMNS) for dataset in run.datasets],
+        ),
+        command=clean(run.command),
+        method=_method(run),
+        hardware=_hardware(run),
+        packages=[(clean(name), clean(version)) for name, version in sorted(run.machine.packages.items())],
+    )

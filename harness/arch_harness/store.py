@@ -1,0 +1,53 @@
+"""Embeddings on disk, so that a run that stops later than its slowest part need not do that part again."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from arch_harness.files import whole_file
+from arch_harness.results import Failure, ServerTimes
+from arch_harness.stream import Embedded
+
+
+def save(path: Path, embedded: Embedded, server: ServerTimes, fingerprint: str) -> None:
+    """Write the embeddings and how they were measured to `path` (.npz), whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    facts = {
+        "fingerprint": fingerprint,
+        "audio_seconds": embedded.audio_seconds,
+        "seconds": embedded.seconds,
+        "failures": [failure.model_dump() for failure in embedded.failures],
+        "server": server.model_dump(mode="json"),
+    }
+    with whole_file(path) as file:
+        np.savez(
+            file,
+            embeddings=embedded.embeddings,
+            succeeded=embedded.succeeded,
+            latencies_ms=embedded.latencies_ms,
+            facts=np.array(json.dumps(facts)),
+        )
+
+
+def load(path: Path, fingerprint: str) -> tuple[Embedded, ServerTimes] | None:
+    """Read what `save` wrote; None if there is nothing, it is damaged, or it was made of something else."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            facts = json.loads(str(file["facts"]))
+            if facts["fingerprint"] != fingerprint:
+                return None
+            embedded = Embedded(
+                embeddings=file["embeddings"],
+                succeeded=file["succeeded"],
+                latencies_ms=file["latencies_ms"],
+                failures=[Failure.model_validate(failure) for failure in facts["failures"]],
+                audio_seconds=facts["audio_seconds"],
+                seconds=facts["seconds"],
+            )
+            return embedded, ServerTimes.model_validate(facts["server"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None

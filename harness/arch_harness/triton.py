@@ -1,0 +1,165 @@
+"""What a Triton server says of itself, over gRPC: its models, the facts in their configurations, its statistics."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import tritonclient.grpc as grpcclient
+from tritonclient.utils import InferenceServerException
+
+from arch_harness.errors import ArchError, UsageError
+from arch_harness.results import ModelFacts, ServerFacts, ServerTimes
+
+TIMEOUT_S = 30
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Triton's counters of one model since it was loaded; times in nanoseconds, summed over requests."""
+
+    inferences: int
+    requests: int
+    queue_ns: int
+    compute_ns: int
+    executions: dict[int, int]
+
+    def since(self, before: Statistics, own_requests: int) -> ServerTimes:
+        """What happened after `before`, of which `own_requests` single-clip requests were ours."""
+        requests = self.requests - before.requests
+        sizes = {size: count - before.executions.get(size, 0) for size, count in sorted(self.executions.items())}
+        sizes = {size: count for size, count in sizes.items() if count}
+        executions = sum(sizes.values())
+        return ServerTimes(
+            requests=requests,
+            queue_ms=(self.queue_ns - before.queue_ns) / 1e6 / max(1, requests),
+            compute_ms=(self.compute_ns - before.compute_ns) / 1e6 / max(1, requests),
+            batch_sizes=sizes,
+            mean_batch_size=sum(size * count for size, count in sizes.items()) / max(1, executions),
+            foreign_requests=max(0, self.inferences - before.inferences - own_requests),
+        )
+
+
+class Server:
+    """A Triton server at `host:port` (gRPC); a context manager.
+
+    Raises:
+        UsageError: if `address` is no `host:port`.
+        ArchError: if no Triton answers there or it is not ready.
+    """
+
+    def __init__(self, address: str, started_by_arch: bool = False) -> None:
+        if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^/:\s]+):\d{1,5}", address):
+            raise UsageError(f"{address!r} is no server address: wants HOST:PORT of Triton's gRPC endpoint")
+        self.address = address
+        self._started_by_arch = started_by_arch
+        self._client = grpcclient.InferenceServerClient(address)
+        try:
+            if not self._client.is_server_ready(client_timeout=TIMEOUT_S):
+                raise ArchError(f"the Triton at {address} is not ready: a model failed to load, or it is stopping")
+        except InferenceServerException as error:
+            raise ArchError(
+                f"no Triton answers at {address}: {_words(error)}; is that its gRPC port (8001 by default)? "
+                "'arch serve' starts one"
+            ) from error
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        try:
+            return getattr(self._client, name)(*arguments, client_timeout=TIMEOUT_S)
+        except InferenceServerException as error:
+            raise ArchError(f"the Triton at {self.address} did not answer {name}: {_words(error)}") from error
+
+    def facts(self) -> ServerFacts:
+        """Name, version and place of the server."""
+        metadata = self._call("get_server_metadata")
+        return ServerFacts(
+            address=self.address,
+            name=metadata.name,
+            version=metadata.version,
+            started_by_arch=self._started_by_arch,
+            same_machine=_is_loopback(self.address),
+        )
+
+    def models(self, names: list[str]) -> list[ModelFacts]:
+        """The facts of the named models, or of every model here that `arch export` made when none is named.
+
+        Raises:
+            UsageError: if a named model is not on the server, did not load, or is none of `arch export`'s.
+        """
+        index = {entry.name: entry for entry in self._call("get_model_repository_index").models}
+        ready = sorted(name for name, entry in index.items() if entry.state == "READY")
+        for name in names:
+            if name not in index:
+                raise UsageError(f"the server has no model {name!r}; it has: {', '.join(ready) or 'none'}")
+            if name not in ready:
+                reason = (index[name].reason or index[name].state or "not loaded").splitlines()[0]
+                raise UsageError(f"the model {name!r} is on the server but not ready: {reason}")
+        if names:
+            return [self._model(name) for name in dict.fromkeys(names)]
+        found = []
+        for name in ready:
+            config = self._call("get_model_config", name).config
+            if "content_hash" in config.parameters:
+                found.append(_model_facts(name, config))
+        if not found:
+            raise UsageError(f"the server at {self.address} has no model that 'arch export' made")
+        return found
+
+    def _model(self, name: str) -> ModelFacts:
+        return _model_facts(name, self._call("get_model_config", name).config)
+
+    def statistics(self, model: str) -> Statistics:
+        """The counters of a model, over all its versions."""
+        requests = inferences = queue_ns = compute_ns = 0
+        executions: dict[int, int] = {}
+        for entry in self._call("get_inference_statistics", model).model_stats:
+            stats = entry.inference_stats
+            inferences += entry.inference_count
+            requests += stats.success.count
+            queue_ns += stats.queue.ns
+            compute_ns += stats.compute_input.ns + stats.compute_infer.ns + stats.compute_output.ns
+            for batch in entry.batch_stats:
+                executions[batch.batch_size] = executions.get(batch.batch_size, 0) + batch.compute_infer.count
+        return Statistics(inferences, requests, queue_ns, compute_ns, executions)
+
+
+def _model_facts(name: str, config: Any) -> ModelFacts:
+    parameters = {key: value.string_value for key, value in config.parameters.items()}
+    fields = set(ModelFacts.model_fields) - {"name", "max_batch_size", "max_queue_delay_us"}
+    missing = sorted(fields - set(parameters))
+    if missing:
+        raise UsageError(
+            f"the model {name!r} cannot be benched: its configuration lacks the parameter {missing[0]!r}, which "
+            "'arch export' writes"
+        )
+    return ModelFacts.model_validate(
+        {field: parameters[field] for field in fields}
+        | {
+            "name": name,
+            "max_batch_size": config.max_batch_size,
+            "max_queue_delay_us": config.dynamic_batching.max_queue_delay_microseconds,
+        }
+    )
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rsplit(":", 1)[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _words(error: InferenceServerException) -> str:
+    return str(error.message() or error).strip().splitlines()[0]

@@ -1,0 +1,150 @@
+"""The `onnxruntime` backend for a tritonserver that lacks NVIDIA's C++ one, as a Python-based backend.
+
+Triton runs this file for every model with `backend: "onnxruntime"` when the backend directory holds
+`onnxruntime/model.py` and no `libtriton_onnxruntime.so`. It reads the same keys of config.pbtxt as the C++ backend,
+so that a model repository serves unchanged in either. It runs inside Triton's Python stub and imports nothing of the
+package around it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime as ort
+import triton_python_backend_utils as pb_utils
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# optimization.graph.level as the C++ backend reads it; it has no entry for 0, the default: everything.
+_GRAPH_LEVELS = {
+    -1: ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    1: ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    2: ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+}
+
+
+class TritonPythonModel:
+    """One instance of one model: Triton calls `initialize` once and `execute` for every batch."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the ONNX file that the model configuration names.
+
+        Args:
+            args: What Triton says of the instance; `model_config` is JSON.
+
+        Raises:
+            TritonModelException: The model cannot be served; Triton shows the message as the model's reason.
+        """
+        if int(np.__version__.split(".")[0]) >= 2:
+            # Triton 2.51's Python backend then answers with empty tensors, and says nothing.
+            raise pb_utils.TritonModelException(f"NumPy {np.__version__} in the server's Python: install 'numpy<2'")
+        config = json.loads(args["model_config"])
+        self._batching = config["max_batch_size"] > 0
+        self._inputs = [entry["name"] for entry in config["input"]]
+        self._outputs = [entry["name"] for entry in config["output"]]
+        filename = config["default_model_filename"] or "model.onnx"
+        path = Path(args["model_repository"], args["model_version"], filename)
+        if not path.is_file():
+            raise pb_utils.TritonModelException(f"{path.parent.name}/{filename} is missing: export the model again")
+        try:
+            self._session = ort.InferenceSession(path, _session_options(config), providers=_providers(args))
+        except Exception as error:
+            raise pb_utils.TritonModelException(f"ONNX Runtime cannot load {filename}: {error}") from error
+        if args["model_instance_kind"] == "GPU" and "CUDAExecutionProvider" not in self._session.get_providers():
+            # ONNX Runtime itself would go on, on the CPU.
+            raise pb_utils.TritonModelException("KIND_GPU: ONNX Runtime could not start its CUDA execution provider")
+        _check_names("input", self._inputs, [node.name for node in self._session.get_inputs()])
+        _check_names("output", self._outputs, [node.name for node in self._session.get_outputs()])
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """Answer the requests that Triton's scheduler put into one batch.
+
+        Args:
+            requests: `pb_utils.InferenceRequest`s of equal shapes but for the batch dimension.
+
+        Returns:
+            One `pb_utils.InferenceResponse` per request, in order.
+        """
+        batches = [requests] if self._batching else [[request] for request in requests]
+        return [response for batch in batches for response in self._respond(batch)]
+
+    def _respond(self, batch: Sequence[Any]) -> list[Any]:
+        try:
+            return self._infer(batch)
+        except Exception as error:
+            # An exception that left execute() would say the same, but with a traceback. Each response needs an error
+            # object of its own: Triton crashes on one that is shared.
+            reason = str(error)
+            return [pb_utils.InferenceResponse([], pb_utils.TritonError(reason)) for _ in batch]
+
+    def _infer(self, batch: Sequence[Any]) -> list[Any]:
+        requested = [set(request.requested_output_names()) for request in batch]
+        names = [name for name in self._outputs if any(name in wanted for wanted in requested)]
+        feeds = {}
+        for name in self._inputs:
+            parts = [pb_utils.get_input_tensor_by_name(request, name).as_numpy() for request in batch]
+            rows = [len(part) for part in parts] if self._batching else []
+            # A request alone stays where Triton put it.
+            feeds[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        results = dict(zip(names, self._session.run(names, feeds), strict=True))
+
+        if not self._batching:
+            return [pb_utils.InferenceResponse([pb_utils.Tensor(name, results[name]) for name in names])]
+        for name, result in results.items():
+            if result.shape[:1] != (sum(rows),):
+                raise ValueError(f"output '{name}' has shape {result.shape} for a batch of {sum(rows)}")
+        responses = []
+        start = 0
+        for wanted, count in zip(requested, rows, strict=True):
+            own = {name: results[name][start : start + count] for name in names if name in wanted}
+            responses.append(pb_utils.InferenceResponse([pb_utils.Tensor(*item) for item in own.items()]))
+            start += count
+        return responses
+
+
+def _session_options(config: dict[str, Any]) -> ort.SessionOptions:
+    parameters = config.get("parameters", {})
+
+    def integer(key: str) -> int:
+        return int(parameters.get(key, {}).get("string_value") or 0)
+
+    instances = sum(group["count"] * max(1, len(group["gpus"])) for group in config["instance_group"])
+    share = max(1, len(os.sched_getaffinity(0)) // max(1, instances))
+    level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = integer("intra_op_thread_count") or share
+    options.inter_op_num_threads = integer("inter_op_thread_count")
+    if integer("execution_mode") == 1:
+        options.execution_mode = ort.ExecutionMode.ORT_PARALLEL
+    # Threads that spin while they wait take cores from each other's work and from the clients on the same machine:
+    # without, a batch of 8 was 25 % faster on 2 cores, one clip next to a busy client 50 %, and nothing got slower.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.graph_optimization_level = _GRAPH_LEVELS.get(level, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
+    return options
+
+
+def _providers(args: dict[str, str]) -> list[Any]:
+    if args["model_instance_kind"] != "GPU":
+        return ["CPUExecutionProvider"]
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        raise pb_utils.TritonModelException("KIND_GPU needs the CUDA build of ONNX Runtime: install 'onnxruntime-gpu'")
+    ort.preload_dlls()  # CUDA and cuDNN as pip installs them are not on the loader's path
+    # The default, EXHAUSTIVE, tunes the convolutions again for every new input shape.
+    options = {"device_id": args["model_instance_device_id"], "cudnn_conv_algo_search": "HEURISTIC"}
+    return [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
+
+
+def _check_names(kind: str, listed: list[str], graph: list[str]) -> None:
+    # A graph's input must be fed; an output may go unserved.
+    missing = set(graph) - set(listed) if kind == "input" else set()
+    if not listed or missing or not set(listed) <= set(graph):
+        raise pb_utils.TritonModelException(
+            f"config.pbtxt lists the {kind}s {sorted(listed)}, the ONNX graph has {sorted(graph)}"
+        )

@@ -1,0 +1,316 @@
+"""A tritonserver of our own, over a model repository on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from arch_serve.distribution import prepare_distribution
+from arch_serve.errors import ServeError, ServeUsageError
+from arch_serve.repository import select_models
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_POLL_SECONDS = 0.1
+# Triton waits this long for requests in flight, then exits; the rest is for its Python stubs to end.
+_DRAIN_SECONDS = 10
+_STOP_SECONDS = 25
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - POSIX shared memory, not a temporary file
+_PR_SET_PDEATHSIG = 1
+_ERROR_LINE = re.compile(r"E\d{4} |error|[^ ]*: error ", re.IGNORECASE)
+_LOG_PREFIX = re.compile(r"^E\d{4} \S+ \d+ \S+\] ")
+_LIBC = ctypes.CDLL(None)
+# A proxy of the environment must not come between us and our own server.
+_HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """What a server says of one version of a model.
+
+    Attributes:
+        name: The model's name.
+        version: Its version, empty when none was found.
+        state: Triton's word: READY, LOADING, UNLOADING or UNAVAILABLE.
+        reason: Why it is not ready, as Triton says it (many lines); empty when it is.
+    """
+
+    name: str
+    version: str
+    state: str
+    reason: str
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model answers requests."""
+        return self.state == "READY"
+
+    @property
+    def short_reason(self) -> str:
+        """The reason's first line, without the names of error classes before it."""
+        lines = [line.strip() for line in self.reason.splitlines() if line.strip()]
+        return re.sub(r"^((Internal|Invalid argument|Not found|[A-Za-z]*(Error|Exception)): )+", "", (lines or [""])[0])
+
+
+class LocalServer:
+    """A tritonserver over a model repository, as a child process.
+
+    It ends with the block that uses it, and with this process, however that ends. A model that fails to load does not
+    keep the others from serving: look at `models`. Start it from a thread that lives as long as the server is needed,
+    because Linux takes the end of the starting thread for the end of the parent.
+
+    Args:
+        repository: The model repository's folder.
+        models: Models to load; None loads every model in the repository.
+        host: Address to listen on.
+        grpc_port: Port for gRPC; 0 takes a free one. So do the other two.
+        http_port: Port for HTTP.
+        metrics_port: Port for Prometheus metrics.
+        timeout_s: Seconds that all models together may take to load.
+        log_file: Where the server's log goes; None keeps it in a temporary file while the server runs.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        models: Sequence[str] | None = None,
+        *,
+        host: str = "127.0.0.1",
+        grpc_port: int = 8001,
+        http_port: int = 8000,
+        metrics_port: int = 8002,
+        timeout_s: float = 600.0,
+        log_file: Path | None = None,
+    ) -> None:
+        self.models: list[ModelStatus] = []
+        self._repository = repository.resolve()
+        self._requested = models
+        self._host = host
+        self._ports = {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}
+        self._timeout_s = timeout_s
+        self._log_file = log_file.resolve() if log_file else None
+        self._shm_prefix = f"arch_serve_{uuid.uuid4().hex}_"
+        self._workdir: tempfile.TemporaryDirectory[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def grpc_url(self) -> str:
+        """Address of the gRPC endpoint, `host:port`."""
+        return self._url("grpc")
+
+    @property
+    def http_url(self) -> str:
+        """Address of the HTTP endpoint, `host:port`."""
+        return self._url("http")
+
+    @property
+    def metrics_url(self) -> str:
+        """Address of the metrics endpoint, `host:port`; the path is /metrics."""
+        return self._url("metrics")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the server and wait until every model is loaded or has failed to.
+
+        Raises:
+            ServeUsageError: The repository, a model or a port is not as it must be.
+            ServeError: No server can run here, it ended while starting, or it took longer than the time limit.
+        """
+        if self._process is not None:
+            raise ServeError("this server is already running")
+        names = select_models(self._repository, self._requested)
+        self._ports = _claim_ports(self._host, self._ports)
+        self._workdir = tempfile.TemporaryDirectory(prefix="arch-serve-", ignore_cleanup_errors=True)
+        try:
+            self._launch(Path(self._workdir.name), names)
+            self._wait_until_loaded(names)
+        except BaseException:
+            if self._process is not None:
+                self._process.kill()  # while it loads it would not heed a request to end
+            self.stop()
+            raise
+
+    def wait(self) -> None:
+        """Block until the server ends.
+
+        Raises:
+            ServeError: It ended without `stop` having been called.
+        """
+        process = self._process
+        if process is None:
+            return
+        process.wait()
+        if self._process is process:
+            raise ServeError(self._describe_end(process))
+
+    def stop(self) -> None:
+        """End the server, after the requests in flight, and remove what it leaves behind; harmless when it is over."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.terminate()
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                pass
+            finally:
+                # Also the Python stubs of a server that was killed: they are in its process group.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                for region in _SHARED_MEMORY.glob(f"{self._shm_prefix}*"):
+                    region.unlink(missing_ok=True)
+        if self._workdir is not None:
+            self._workdir.cleanup()
+            self._workdir = None
+
+    def _url(self, endpoint: str) -> str:
+        # 0.0.0.0 is an address to listen on, not one to call.
+        host = "127.0.0.1" if self._host == "0.0.0.0" else self._host  # noqa: S104
+        return f"{host}:{self._ports[endpoint]}"
+
+    def _launch(self, workdir: Path, names: Sequence[str]) -> None:
+        distribution = prepare_distribution(workdir)
+        command = [
+            str(distribution.binary),
+            f"--model-repository={self._repository}",
+            # Naming each model keeps Triton from loading hidden folders of the repository.
+            "--model-control-mode=explicit",
+            *(f"--load-model={name}" for name in names),
+            # Our configurations are complete; to complete one Triton would start each Python stub once more.
+            "--disable-auto-complete-config",
+            "--exit-on-error=false",
+            f"--exit-timeout-secs={_DRAIN_SECONDS}",
+            f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
+        ]
+        for endpoint, port in self._ports.items():
+            command += [f"--{endpoint}-address={self._host}", f"--{endpoint}-port={port}"]
+        if distribution.backends is not None:
+            command.append(f"--backend-directory={distribution.backends}")
+        if self._log_file is None:
+            self._log_file = workdir / "server.log"
+        self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        with self._log_file.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                # The stubs put the working directory on their sys.path.
+                cwd=workdir,
+                env=distribution.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C in the terminal is for this process, which then stops the server.
+                start_new_session=True,
+                preexec_fn=_end_with_parent(os.getpid()),
+            )
+
+    def _wait_until_loaded(self, names: Sequence[str]) -> None:
+        process = self._process
+        assert process is not None  # noqa: S101 - for the type checker
+        deadline = time.monotonic() + self._timeout_s
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                raise ServeError(self._describe_end(process))
+            # Triton opens its ports when it is done with loading.
+            index = self._repository_index()
+            if index is not None:
+                self.models = self._statuses(index, names)
+                if all(status.state not in ("LOADING", "UNLOADING") for status in self.models):
+                    return
+            time.sleep(_POLL_SECONDS)
+        raise ServeError(f"the models were not loaded within {self._timeout_s:g} s: allow more time or load fewer")
+
+    def _repository_index(self) -> list[dict[str, str]] | None:
+        try:
+            request = urllib.request.Request(f"http://{self.http_url}/v2/repository/index", data=b"", method="POST")
+            with _HTTP.open(request, timeout=5) as response:
+                index: list[dict[str, str]] = json.load(response)
+                return index
+        except (urllib.error.URLError, http.client.HTTPException, OSError):
+            return None
+
+    def _statuses(self, index: list[dict[str, str]], names: Sequence[str]) -> list[ModelStatus]:
+        listed = [
+            ModelStatus(entry["name"], entry.get("version", ""), entry["state"], entry.get("reason", ""))
+            for entry in index
+            if entry["name"] in names and "state" in entry
+        ]
+        # Triton's index has no state, or no entry, for a model whose configuration or version folder it cannot read.
+        unlisted = set(names) - {status.name for status in listed}
+        unread = [ModelStatus(name, "", "UNAVAILABLE", self._last_error(f"model '{name}'")) for name in unlisted]
+        return sorted(listed + unread, key=lambda status: (status.name, status.version))
+
+    def _describe_end(self, process: subprocess.Popen[bytes]) -> str:
+        code = process.returncode
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+        last = self._last_error()
+        return f"tritonserver {how}" + (f": {last}" if last else "")
+
+    def _last_error(self, mention: str = "") -> str:
+        """The last error in the log that mentions something, in one line; empty when there is none."""
+        if self._log_file is None or not self._log_file.is_file():
+            return ""
+        lines = self._log_file.read_text(errors="replace").splitlines()
+        errors = [line for line in lines if _ERROR_LINE.match(line) and mention in line]
+        if not errors:
+            return ""
+        # Triton writes a message of many lines as one, with the line breaks escaped.
+        message = _LOG_PREFIX.sub("", errors[-1]).split("\\n")
+        return next(part for part in message if mention in part).strip(' "')
+
+
+def _claim_ports(host: str, ports: dict[str, int]) -> dict[str, int]:
+    """Check that ports are free, and choose one for each 0."""
+    fixed = [port for port in ports.values() if port]
+    if len(set(fixed)) < len(fixed):
+        raise ServeUsageError(f"gRPC, HTTP and metrics need three different ports, not {', '.join(map(str, fixed))}")
+    if any(not 0 <= port <= 65535 for port in fixed):
+        raise ServeUsageError(f"a port is a number from 0 to 65535, not one of {', '.join(map(str, fixed))}")
+    claimed = {}
+    with contextlib.ExitStack() as stack:
+        for endpoint, port in ports.items():
+            sock = stack.enter_context(socket.socket())
+            # As the server does: a port whose last connection is just closing is free.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind((host, port))
+                sock.listen()
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise ServeUsageError(
+                        f"port {port} is in use: stop what listens there, or choose another {endpoint} port (0: any)"
+                    ) from None
+                raise ServeUsageError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+            claimed[endpoint] = sock.getsockname()[1]
+    return claimed
+
+
+def _end_with_parent(parent: int) -> Callable[[], None]:
+    def arrange() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before it could be told
+            os._exit(1)
+
+    return arrange

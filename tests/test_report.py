@@ -1,0 +1,333 @@
+"""Reports: what they say, and that every format says the same."""
+
+from __future__ import annotations
+
+import io
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from arch_harness.report import TerminalReport, content, html, markdown, plots, write_report
+from arch_harness.report.wording import clean, number, percent, scientific, shorten
+from arch_harness.results import Run
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOSTILE = """<b>&"'|`$x$ *_[red]{{ 7 * 7 }}</script>"""
+MODELS = ("wav2vec2-base", "hubert-base-ls960", "log-mel-statistics")
+DATASETS = ("esc50", "gtzan")
+
+
+def model(name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "source": f"example/{name}",
+        "revision": "0123456789abcdef0123456789abcdef01234567",
+        "family": "wav2vec2",
+        "precision": "fp32",
+        "sample_rate": 16000,
+        "embedding_size": 768,
+        "parameter_count": 94_371_712,
+        "opset": 18,
+        "content_hash": "sha256:" + "ab" * 32,
+        "parity_max_relative_error": 1.24e-5,
+        "parity_min_cosine": 0.99999712,
+        "max_batch_size": 32,
+        "max_queue_delay_us": 5000,
+    }
+
+
+def dataset(name: str) -> dict[str, Any]:
+    return {
+        "id": name,
+        "title": f"{name}: a collection of recordings",
+        "domain": "events",
+        "licence": "CC BY-NC 3.0",
+        "citation": "Piczak. ESC: Dataset for Environmental Sound Classification. ACM Multimedia, 2015.",
+        "path": f"/data/{name}",
+        "classes": 50,
+        "clips": 2000,
+        "clips_official": 2000,
+        "max_seconds": 5.0,
+        "folds": 5,
+        "notes": [],
+    }
+
+
+def result(name: str, data: str, place: int = 0, failed: int = 0) -> dict[str, Any]:
+    score = 0.913 - 0.037 * (place % 16)
+    speed = 17.31 * 1.45 ** (place % 16)
+    p50 = 212.7 / 1.3 ** (place % 16)
+    return {
+        "model": name,
+        "dataset": data,
+        "metric": "accuracy",
+        "score": score,
+        "chance": 0.02,
+        "macro_f1": score - 0.011,
+        "folds": [
+            {
+                "fold": str(fold),
+                "train": 1200,
+                "validation": 400,
+                "test": 400,
+                "accuracy": score + 0.01 * (fold - 3),
+                "macro_f1": score - 0.011 + 0.01 * (fold - 3),
+            }
+            for fold in range(1, 6)
+        ],
+        "clips": 2000,
+        "failed": failed,
+        "failures": [
+            {"clip": f"audio/{index:04d}.wav", "stage": "decode", "reason": "the file ends inside its header"}
+            for index in range(failed)
+        ],
+        "clips_per_s": speed,
+        "rtfx": 5 * speed,
+        "latency_ms": {"p50": p50, "p95": 1.31 * p50, "p99": 1.87 * p50},
+        "server": {
+            "requests": 2200,
+            "queue_ms": 0.23 * p50,
+            "compute_ms": 0.61 * p50,
+            "batch_sizes": {1: 40, 4: 35, 8: 60 + place, 16: 10 * place, 32: place},
+            "mean_batch_size": 6.1 + place / 3,
+            "foreign_requests": 0,
+        },
+        "audio_seconds": 10_000.0,
+        "embed_seconds": 2000 / speed,
+        "probe_seconds": 4.2,
+        "started": "2026-03-01T12:00:00Z",
+        "fingerprint": "0f" * 16,
+    }
+
+
+def run_of(models: tuple[str, ...], datasets: tuple[str, ...], failed: int = 0, **changes: Any) -> Run:
+    results = [
+        result(name, data, place + shift, failed if place == 0 else 0)
+        for shift, data in enumerate(datasets)
+        for place, name in enumerate(models)
+    ]
+    document = {
+        "arch_version": "0.1.0",
+        "command": f"arch bench --model {models[0]} --dataset {datasets[0]}",
+        "created": datetime(2026, 3, 1, 12, 34, tzinfo=UTC),
+        "machine": {
+            "cpu": "AMD EPYC 7B13",
+            "cores": 16,
+            "memory_gib": 62.8,
+            "gpus": ["NVIDIA H100 80GB HBM3"],
+            "os": "Linux 6.1",
+            "python": "3.11.9",
+            "packages": {"numpy": "1.26.4", "ray": "2.40.0"},
+        },
+        "server": {
+            "address": "localhost:8001",
+            "name": "triton",
+            "version": "2.51.0",
+            "started_by_arch": True,
+            "same_machine": True,
+        },
+        "settings": {"seed": 1, "epochs": 100, "concurrency": 16, "workers": 2},
+        "models": [model(name) for name in models],
+        "datasets": [dataset(data) for data in datasets],
+        "results": results,
+    }
+    return Run.model_validate(document | changes)
+
+
+def small() -> Run:
+    return run_of(MODELS[:1], DATASETS[:1])
+
+
+def usual() -> Run:
+    """3 models on 2 datasets with failures, a partial dataset, and requests of others."""
+    run = run_of(MODELS, DATASETS, failed=53)
+    run.datasets[0].clips_official = 2500
+    run.datasets[1].notes = ["Clips of one artist may be in several folds."]
+    run.results[1].server.foreign_requests = 7
+    return run
+
+
+def stress() -> Run:
+    models = tuple(f"an-encoder-with-a-long-name-{index:02d}-of-the-large-family" for index in range(16))
+    return run_of(models, tuple(f"dataset-{index:02d}" for index in range(12)), failed=3)
+
+
+def hostile() -> Run:
+    run = run_of((f"m{HOSTILE}", "名前_α", "_leading"), (f"d{HOSTILE}", "d-b"), failed=1)
+    run.results[0].failures[0].clip = f"c{HOSTILE}\n\x1b[31m.wav"
+    run.results[0].failures[0].reason = f"r{HOSTILE}"
+    run.datasets[0].notes = [f"n{HOSTILE}"]
+    return run
+
+
+RUNS = {"small": small, "usual": usual, "stress": stress, "hostile": hostile}
+
+
+class Page(HTMLParser):
+    """The texts, cells and references of a page; `problems` lists tags that do not match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.problems: list[str] = []
+        self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str]] = []
+        self.cells: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        self.problems += self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_startendtag(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "td":
+            self.cells.append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.problems.append(f"/{tag}")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self.open and self.open[-1] == "td":
+            self.cells[-1] += data
+
+
+VOID = {"meta", "br", "img", "link", "hr", "input"}
+
+
+def markdown_rows(text: str) -> list[tuple[str, ...]]:
+    """The cells of every table row, escapes undone."""
+    rows = []
+    for line in text.splitlines():
+        if line.startswith("| "):
+            cells = re.split(r"(?<!\\) \| ", line[2:-2])
+            plain = [re.sub(r"\\(.)", r"\1", cell) for cell in cells]
+            rows.append(tuple(c.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") for c in plain))
+    return rows
+
+
+def terminal(run: Run, width: int) -> str:
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(TerminalReport(run))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_format_shows_the_same_rows(name: str, tmp_path: Path) -> None:
+    run = RUNS[name]()
+    written = write_report(run, tmp_path / "out")
+    assert all(path.is_file() for path in written)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"results.json", "report.md", "report.html", "plots"}
+
+    rows = content.results_table(run).rows
+    assert len(rows) == len(run.results)
+    in_markdown = markdown_rows((tmp_path / "out/report.md").read_text())
+    page = Page((tmp_path / "out/report.html").read_text())
+    cells = [cell.strip() for cell in page.cells]
+    assert in_markdown[1 : 1 + len(rows)] == list(rows)
+    flat = [cell for row in rows for cell in row]
+    assert cells[: len(flat)] == flat
+    if name != "hostile":
+        lines = terminal(run, 250).splitlines()
+        assert [tuple(line.split()) for line in lines if line.split() and line.split()[0] in flat] == list(rows)
+
+
+def test_the_numbers_are_those_of_the_run() -> None:
+    run = usual()
+    row = content.results_table(run).rows[0]
+    assert row == (
+        *("esc50", "wav2vec2-base", "91.3", "89.3–93.3", "90.2", "2.0", "2,000", "53"),
+        *("17.3", "86.5", "213", "279", "398", "48.9", "130", "6.10"),
+    )
+    built = content.build(run)
+    assert built.summary[0] == (
+        "esc50: wav2vec2-base has the highest score, 91.3% (chance 2.0%), at 17.3 clips/s; "
+        "log-mel-statistics is the fastest, at 36.4 clips/s with a score of 83.9%."
+    )
+    assert len(built.folds.rows) == 30
+    assert built.models.rows[0][2] == "0123456789"
+    assert built.models.rows[0][8:11] == ("ababababab", "1.2e-05", "0.999997")
+    assert built.date == "2026-03-01 12:34 UTC"
+
+
+def test_a_tie_and_a_best_model_that_is_the_fastest() -> None:
+    run = run_of(("a", "b"), ("d",))
+    run.results[1].score = run.results[0].score
+    assert content.summary(run) == [
+        "d: b has the highest score, 91.3% (chance 2.0%), also reached by a, and is the fastest, at 25.1 clips/s."
+    ]
+
+
+def test_failures_are_cut_and_counted(tmp_path: Path) -> None:
+    run = usual()
+    write_report(run, tmp_path)
+    for text in ((tmp_path / "report.md").read_text(), Page((tmp_path / "report.html").read_text()).text):
+        assert text.count("and 3 more, see results.json") == 2
+        assert "audio/0049.wav" in text
+        assert "audio/0050.wav" not in text
+        assert text.count("the file ends inside its header") == 100
+    assert "106 failures" in terminal(run, 80)
+    assert "No clip failed." in terminal(small(), 80)
+
+
+def test_notes_say_what_is_not_comparable() -> None:
+    notes = content.notes(usual())
+    assert notes[0].startswith("esc50: 2,000 of the 2,500 clips of the official release were used")
+    assert "gtzan: Clips of one artist may be in several folds." in notes
+    assert "esc50 × hubert-base-ls960: others sent the model 7 requests" in notes[-1]
+    assert content.notes(small()) == []
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_narrow_terminal_gets_every_number_uncut(width: int) -> None:
+    run = usual()
+    text = terminal(run, width)
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+    words = text.split()
+    for row in content.results_table(run).rows:
+        assert set(row[2:]) <= set(words)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.0004, "<0.001"),
+        (0.0421, "0.042"),
+        (0.9996, "1.00"),
+        (9.996, "10.0"),
+        (99.96, "100"),
+        (1234.5, "1,234"),
+    ],
+)
+def test_numbers_keep_about_three_digits(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+def test_words() -> None:
+    assert percent(0.12345) == "12.3"
+    assert scientific(0) == "0"
+    assert clean(" a\n\tb\u202ec ") == "a b\N{REPLACEMENT CHARACTER}c"
+    assert shorten("abcdef", 6) == "abcdef"
+    assert shorten("abcdefghij", 6) == "abc…ij"
+
+
+def test_markdown_and_html_explain_each_number_once() -> None:
+    run = usual()
+    built, drawn = content.build(run), plots.draw(run)
+    for text in (markdown.render(built, drawn, "plots"), Page(html.render(built, drawn)).text):
+        for meaning in content.MEANINGS:
+            assert text.count(meaning.text) == 1
