@@ -48,6 +48,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "corrupt" / "1" / "model.onnx").write_bytes(b"not an ONNX file")
     add_model(folder, "incomplete")
     (folder / "incomplete" / "config.pbtxt").write_text('backend: "onnxruntime"\nmax_batch_size: 4\n')
+    add_model(folder, "unreadable")
+    (folder / "unreadable" / "config.pbtxt").write_text('backend: "onnx')
     add_model(folder, "versionless")
     (folder / "versionless" / "1").rename(folder / "versionless" / "draft")
     add_model(folder, ".export-in-progress")
@@ -159,10 +161,11 @@ def test_a_batch_that_fails_is_an_error_for_each_request_and_the_model_lives_on(
 def test_models_that_cannot_be_served_say_why_and_leave_the_others_alone(server: LocalServer) -> None:
     reasons = {status.name: status.short_reason for status in server.models if not status.ready}
     assert {status.name for status in server.models if status.ready} == {"fragile", "plain", "threads", "unbatched"}
-    assert set(reasons) == {"corrupt", "gpu", "incomplete", "versionless"}
+    assert set(reasons) == {"corrupt", "gpu", "incomplete", "unreadable", "versionless"}
     assert reasons["corrupt"].startswith("ONNX Runtime cannot load model.onnx")
     assert "GPU" in reasons["gpu"]
     assert reasons["incomplete"] == "config.pbtxt lists the inputs [], the ONNX graph has ['x']"
+    assert "failed to read text proto" in reasons["unreadable"]
     assert "at least one version" in reasons["versionless"]
 
 

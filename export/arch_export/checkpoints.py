@@ -27,6 +27,8 @@ ALIASES: dict[str, str] = {
     "hubert-xlarge": "facebook/hubert-xlarge-ll60k",
 }
 
+FAMILIES = ("hubert", "wav2vec2")
+
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 # In order of preference: one format is enough, and safetensors cannot run code.
@@ -67,7 +69,7 @@ def locate(reference: str) -> Checkpoint:
         reference: an alias such as `hubert-large`, a hub id such as `facebook/hubert-large-ll60k`, or a folder.
 
     Raises:
-        ExportUsageError: if there is no such alias or folder, or the folder is no checkpoint.
+        ExportUsageError: if there is no such alias or folder, or it is no checkpoint of a supported architecture.
         ExportError: if the hub does not have it or cannot be reached.
     """
     if reference in ALIASES:
@@ -85,7 +87,7 @@ def locate(reference: str) -> Checkpoint:
 
 
 def _local(folder: Path) -> Checkpoint:
-    config = _read_config(folder)
+    config = _read_config(folder, str(folder))
     if not (folder / PREPROCESSOR).is_file():
         raise ExportUsageError(f"{folder} is no checkpoint with a feature extractor: it has no {PREPROCESSOR}")
     files = _weight_files(folder)
@@ -97,16 +99,20 @@ def _local(folder: Path) -> Checkpoint:
     return Checkpoint(folder, f"local:{name}", f"sha256:{digest.hexdigest()}", name, config)
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def _read_config(folder: Path, source: str) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
-        raise ExportUsageError(f"{folder} is no checkpoint: it has no {CONFIG}")
+        raise ExportUsageError(f"{source} is no checkpoint: it has no {CONFIG}")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ExportUsageError(f"{path} is no JSON: {error}") from error
+        raise ExportUsageError(f"the {CONFIG} of {source} is no JSON: {error}") from error
     if not isinstance(config, dict) or "model_type" not in config:
-        raise ExportUsageError(f"{path} names no model_type: this is no Hugging Face checkpoint")
+        raise ExportUsageError(f"the {CONFIG} of {source} names no model_type: this is no Hugging Face checkpoint")
+    if config["model_type"] not in FAMILIES:
+        raise ExportUsageError(
+            f"{source} is of the architecture {config['model_type']!r}; supported: {', '.join(FAMILIES)}"
+        )
     return config
 
 
@@ -124,46 +130,39 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _download(hub_id: str, name: str) -> Checkpoint:
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
     try:
-        try:
-            info = HfApi().model_info(hub_id)
-        except (GatedRepoError, RepositoryNotFoundError):
-            raise
-        except (HfHubHTTPError, OSError, RuntimeError) as error:
-            folder = _cached(hub_id)
-            if folder is None:
-                raise ExportError(
-                    f"the hub cannot be reached for {hub_id} and it is not in the cache: {_first_line(error)}"
-                ) from error
-        else:
-            files = {sibling.rfilename for sibling in info.siblings or []}
-            for needed in (CONFIG, PREPROCESSOR):
-                if needed not in files:
-                    raise ExportError(f"{hub_id} has no {needed}: it cannot be exported as an audio encoder")
-            patterns = [CONFIG, PREPROCESSOR, *_weight_patterns(hub_id, files)]
-            folder = Path(snapshot_download(hub_id, revision=info.sha, allow_patterns=patterns))
+        info = HfApi().model_info(hub_id)
+        files = {sibling.rfilename for sibling in info.siblings or []}
+        for needed in (CONFIG, PREPROCESSOR):
+            if needed not in files:
+                raise ExportUsageError(f"{hub_id} has no {needed}: it cannot be exported as an audio encoder")
+        # Before gigabytes of weights: is it something that we can export?
+        _read_config(Path(hf_hub_download(hub_id, CONFIG)).parent, hub_id)
+        patterns = [CONFIG, PREPROCESSOR, *_weight_patterns(hub_id, files)]
+        folder = Path(snapshot_download(hub_id, allow_patterns=patterns))
+    except ExportError:
+        raise
     except GatedRepoError as error:
         raise ExportError(f"{hub_id} asks for its terms to be accepted: do so on the hub, then set HF_TOKEN") from error
     except RepositoryNotFoundError as error:
         raise ExportUsageError(f"the hub has no model {hub_id}, or it is private: set HF_TOKEN") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ExportError(f"downloading {hub_id} failed: {_first_line(error)}; run the command again") from error
+    except Exception as error:  # the hub's client raises errors of its HTTP library, of the disk and of its own
+        cached = _cached(hub_id)
+        if cached is None:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ExportError(f"downloading {hub_id} failed: {reason}; run the command again to go on") from error
+        folder = cached
     # A snapshot's folder is named after its commit.
-    return Checkpoint(folder, hub_id, folder.name, name, _read_config(folder))
+    return Checkpoint(folder, hub_id, folder.name, name, _read_config(folder, hub_id))
 
 
 def _cached(hub_id: str) -> Path | None:
-    """The snapshot of an earlier download, if it is complete."""
+    """The snapshot of an earlier download, if it is complete: the hub need not be reachable for it."""
     from huggingface_hub import snapshot_download
 
     try:
@@ -181,9 +180,4 @@ def _weight_patterns(hub_id: str, files: set[str]) -> list[str]:
         if index in files:
             stem, suffix = single.rsplit(".", 1)
             return [index, f"{stem}-*.{suffix}"]
-    raise ExportError(f"{hub_id} holds no PyTorch weights")
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0]
+    raise ExportUsageError(f"{hub_id} holds no PyTorch weights")

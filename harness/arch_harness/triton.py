@@ -48,7 +48,7 @@ class Server:
 
     Raises:
         UsageError: if `address` is no `host:port`.
-        ArchError: if no Triton answers there or it is not ready.
+        ArchError: if no Triton answers there or it is not live.
     """
 
     def __init__(self, address: str, started_by_arch: bool = False) -> None:
@@ -58,8 +58,9 @@ class Server:
         self._started_by_arch = started_by_arch
         self._client = grpcclient.InferenceServerClient(address)
         try:
-            if not self._client.is_server_ready(client_timeout=TIMEOUT_S):
-                raise ArchError(f"the Triton at {address} is not ready: a model failed to load, or it is stopping")
+            # Live, not ready: a server counts as not ready while one model has failed to load; the others serve.
+            if not self._client.is_server_live(client_timeout=TIMEOUT_S):
+                raise ArchError(f"the Triton at {address} is not live: it is starting or stopping")
         except InferenceServerException as error:
             raise ArchError(
                 f"no Triton answers at {address}: {_words(error)}; is that its gRPC port (8001 by default)? "

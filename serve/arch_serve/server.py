@@ -259,7 +259,7 @@ class LocalServer:
         ]
         # Triton's index has no state, or no entry, for a model whose configuration or version folder it cannot read.
         unlisted = set(names) - {status.name for status in listed}
-        unread = [ModelStatus(name, "", "UNAVAILABLE", self._last_error(f"model '{name}'")) for name in unlisted]
+        unread = [ModelStatus(name, "", "UNAVAILABLE", self._last_error(f"'{name}'")) for name in unlisted]
         return sorted(listed + unread, key=lambda status: (status.name, status.version))
 
     def _describe_end(self, process: subprocess.Popen[bytes]) -> str:

@@ -1,0 +1,39 @@
+"""Small checkpoints with random weights, saved the way a real one is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "conv_dim": (16,) * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+}
+GROUP_NORM = {"feat_extract_norm": "group", "do_stable_layer_norm": False}
+LAYER_NORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+FAMILIES = {"hubert": (HubertConfig, HubertModel), "wav2vec2": (Wav2Vec2Config, Wav2Vec2Model)}
+
+
+def write_checkpoint(
+    folder: Path,
+    family: str = "hubert",
+    norm: dict[str, Any] = GROUP_NORM,
+    do_normalize: bool = True,
+    return_attention_mask: bool = False,
+    **config: Any,
+) -> Path:
+    """Write config.json, preprocessor_config.json and model.safetensors into `folder`."""
+    torch.manual_seed(3)
+    config_class, model_class = FAMILIES[family]
+    model_class(config_class(**{**SMALL, **norm, **config})).save_pretrained(folder)
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=do_normalize, return_attention_mask=return_attention_mask)
+    extractor.save_pretrained(folder)
+    return folder

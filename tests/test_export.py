@@ -1,0 +1,224 @@
+"""arch_export against transformers, on small checkpoints of every kind that is supported."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from arch_export import parity, pipeline
+from arch_export.checkpoints import ALIASES
+from arch_export.encoder import Normalization, NormalizedWaveform, read_feature_extractor
+from arch_export.errors import ExportError, ExportUsageError
+from arch_export.pipeline import export
+from checkpoints import FAMILIES, GROUP_NORM, LAYER_NORM, write_checkpoint
+from google.protobuf import text_format
+from transformers import Wav2Vec2FeatureExtractor
+from tritonclient.grpc import model_config_pb2
+
+SAMPLE_RATE = 16000
+
+
+def clip(samples: int, seed: int = 0) -> Any:
+    return (0.1 * np.random.default_rng(seed).standard_normal(samples)).astype(np.float32)
+
+
+def run(model: Path, waveform: Any, num_samples: list[int]) -> Any:
+    session = onnxruntime.InferenceSession(model / "1" / "model.onnx")
+    feeds = {"waveform": waveform, "num_samples": np.array(num_samples, dtype=np.int64)[:, None]}
+    return session.run(None, feeds)[0]
+
+
+@pytest.mark.parametrize(
+    ("do_normalize", "mask", "expected"),
+    [
+        (False, False, Normalization.NONE),
+        (False, True, Normalization.NONE),
+        (True, False, Normalization.WHOLE),
+        (True, True, Normalization.VALID),
+    ],
+)
+@pytest.mark.parametrize("valid", [16000, 9000, 1])
+def test_normalisation_is_the_feature_extractors(
+    tmp_path: Path, do_normalize: bool, mask: bool, expected: Normalization, valid: int
+) -> None:
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=do_normalize, return_attention_mask=mask)
+    extractor.save_pretrained(tmp_path)
+    assert read_feature_extractor(tmp_path).normalization is expected
+    waveform = clip(valid) + 0.05
+    wanted = extractor(
+        [waveform], sampling_rate=SAMPLE_RATE, padding="max_length", max_length=16000, return_tensors="pt"
+    )
+    padded = torch.from_numpy(np.pad(waveform, (0, 16000 - valid)))[None]
+    ours = NormalizedWaveform(expected)(padded, torch.tensor([[valid]]))
+    torch.testing.assert_close(ours, wanted["input_values"], rtol=1e-4, atol=1e-4)
+
+
+def test_a_silent_clip_and_a_count_beyond_the_end_stay_finite() -> None:
+    normalize = NormalizedWaveform(Normalization.VALID)
+    silent = normalize(torch.zeros(2, 100), torch.tensor([[0], [100]]))
+    assert torch.equal(silent, torch.zeros(2, 100))
+    loud = torch.randn(1, 100)
+    assert torch.equal(normalize(loud, torch.tensor([[100]])), normalize(loud, torch.tensor([[9999]])))
+
+
+@pytest.mark.parametrize(
+    ("family", "norm", "do_normalize", "mask"),
+    [
+        ("hubert", LAYER_NORM, True, True),
+        ("wav2vec2", GROUP_NORM, False, False),
+        ("wav2vec2", LAYER_NORM, True, False),
+    ],
+)
+def test_exported_graph_equals_transformers(
+    tmp_path: Path, family: str, norm: dict[str, Any], do_normalize: bool, mask: bool
+) -> None:
+    """Checked here against transformers directly, not through the export's own check."""
+    folder = write_checkpoint(tmp_path / "ckpt", family, norm, do_normalize, mask)
+    exported = export(str(folder), tmp_path / "repository")
+    model = FAMILIES[family][1].from_pretrained(folder).eval()
+    extractor = Wav2Vec2FeatureExtractor.from_pretrained(folder)
+    clips = [clip(valid, seed) for seed, valid in enumerate((20000, 7000, 30001))]
+    inputs = extractor(clips, sampling_rate=SAMPLE_RATE, padding="max_length", max_length=30001, return_tensors="pt")
+    with torch.no_grad():
+        expected = model(inputs["input_values"]).last_hidden_state.mean(dim=1).numpy()
+    waveform = np.stack([np.pad(one, (0, 30001 - len(one))) for one in clips])
+    together = run(exported.folder, waveform, [len(one) for one in clips])
+    np.testing.assert_allclose(together, expected, rtol=1e-3, atol=1e-4)
+    assert np.linalg.norm(together - expected) / np.linalg.norm(expected) < 1e-4
+    for row, one in enumerate(clips):
+        alone = run(exported.folder, waveform[row : row + 1], [len(one)])[0]
+        assert np.linalg.norm(alone - together[row]) / np.linalg.norm(alone) < 1e-5
+
+
+def test_configuration_holds_every_fact(repository: Path, checkpoint: Path) -> None:
+    text = (repository / "tiny-hubert" / "config.pbtxt").read_text()
+    config = text_format.Parse(text, model_config_pb2.ModelConfig())
+    facts = {key: value.string_value for key, value in config.parameters.items()}
+    assert config.name == "tiny-hubert"
+    assert config.backend == "onnxruntime"
+    assert [(entry.name, entry.data_type, list(entry.dims)) for entry in config.input] == [
+        ("waveform", model_config_pb2.TYPE_FP32, [-1]),
+        ("num_samples", model_config_pb2.TYPE_INT64, [1]),
+    ]
+    assert [(entry.name, list(entry.dims)) for entry in config.output] == [("embedding", [32])]
+    assert config.max_batch_size > 1
+    assert config.HasField("dynamic_batching")
+    assert config.instance_group[0].count == 1
+    assert {warmup.batch_size for warmup in config.model_warmup} == {1, config.max_batch_size}
+    assert facts["source"] == "local:tiny-hubert"
+    assert facts["revision"].startswith("sha256:")
+    assert (facts["family"], facts["precision"], facts["normalization"]) == ("hubert", "fp32", "whole")
+    assert (facts["sample_rate"], facts["embedding_size"], facts["opset"]) == ("16000", "32", "20")
+    model = FAMILIES["hubert"][1].from_pretrained(checkpoint)
+    # Folding weight norm merges the magnitudes (one per kernel position) into the weights.
+    assert int(facts["parameter_count"]) == sum(one.numel() for one in model.parameters())
+    assert facts["content_hash"] == pipeline.content_hash(repository / "tiny-hubert" / "1")
+    assert 0 < float(facts["parity_max_relative_error"]) < 1e-4
+    assert 0.99999 < float(facts["parity_min_cosine"]) <= 1.000001
+
+
+def test_logmel_separates_pitches_and_counts_padding(repository: Path) -> None:
+    time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+    waveform = np.stack([0.5 * np.sin(2 * np.pi * hertz * time) for hertz in (300, 3000)]).astype(np.float32)
+    low, high = run(repository / "logmel", waveform, [SAMPLE_RATE] * 2)
+    assert low.shape == (160,)
+    assert np.argmax(low[:80]) < np.argmax(high[:80])
+    padded = run(repository / "logmel", np.pad(waveform[:1], ((0, 0), (0, SAMPLE_RATE))), [SAMPLE_RATE])[0]
+    # Silence counts as 0 level; the two frames across the end smear a little.
+    np.testing.assert_allclose(padded[:80], low[:80] / 2, atol=0.3)
+
+
+def test_a_wrong_graph_is_refused_and_leaves_nothing(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(str(checkpoint), tmp_path)
+    before = (tmp_path / "tiny-hubert" / "config.pbtxt").read_text()
+    fold = pipeline.fold_weight_norm
+
+    def fold_wrongly(module: torch.nn.Module) -> None:
+        fold(module)
+        module.encoder.encoder.pos_conv_embed.conv.weight.mul_(1.5)  # type: ignore[union-attr, operator]
+
+    monkeypatch.setattr(pipeline, "fold_weight_norm", fold_wrongly)
+    with pytest.raises(ExportError, match=r"differ from the original model's by \d.*fp32 allows 1e-04"):
+        export(str(checkpoint), tmp_path)
+    assert (tmp_path / "tiny-hubert" / "config.pbtxt").read_text() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny-hubert"]
+
+
+def test_nan_fails_the_check(tmp_path: Path, repository: Path) -> None:
+    measured = parity.measure(
+        repository / "logmel" / "1" / "model.onnx", lambda _clip, _length: np.full(160, np.nan), SAMPLE_RATE
+    )
+    assert not measured.max_relative_error <= parity.MAX_RELATIVE_ERROR
+
+
+def _no_preprocessor(folder: Path) -> None:
+    (folder / "preprocessor_config.json").unlink()
+
+
+def _no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def _no_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def _broken_config(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+
+
+def _other_architecture(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "whisper"}))
+
+
+def _cut_weights(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def _other_size(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_no_preprocessor, "no preprocessor_config.json"),
+        (_no_weights, "holds no weights"),
+        (_no_config, "no config.json"),
+        (_broken_config, "is no JSON"),
+        (_other_architecture, "architecture 'whisper'; supported: hubert, wav2vec2"),
+        (_cut_weights, "cannot be loaded"),
+        (_other_size, "lacks 16 of the encoder's weights"),
+    ],
+)
+def test_a_folder_that_is_no_checkpoint(
+    tmp_path: Path, checkpoint: Path, spoil: Callable[[Path], None], message: str
+) -> None:
+    folder = tmp_path / "ckpt"
+    shutil.copytree(checkpoint, folder)
+    spoil(folder)
+    with pytest.raises(ExportUsageError, match=message):
+        export(str(folder), tmp_path / "repository")
+    assert not (tmp_path / "repository").exists()
+
+
+def test_unknown_alias_names_near_ones(tmp_path: Path) -> None:
+    with pytest.raises(ExportUsageError, match="did you mean hubert-large"):
+        export("huber-large", tmp_path)
+    with pytest.raises(ExportUsageError, match=r"known aliases: .*hubert-base"):
+        export("zzzzzz", tmp_path)
+    with pytest.raises(ExportUsageError, match="neither a folder nor a hub id"):
+        export("./no/such/folder", tmp_path)
+    assert ALIASES["hubert-large"] == "facebook/hubert-large-ll60k"
