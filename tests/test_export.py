@@ -14,7 +14,7 @@ import pytest
 import torch
 from arch_export import parity, pipeline
 from arch_export.checkpoints import ALIASES
-from arch_export.encoder import Normalization, NormalizedWaveform, read_feature_extractor
+from arch_export.encoder import Normalization, NormalizedWaveform, fold_weight_norm, read_feature_extractor
 from arch_export.errors import ExportError, ExportUsageError
 from arch_export.pipeline import export
 from checkpoints import FAMILIES, GROUP_NORM, LAYER_NORM, write_checkpoint
@@ -117,11 +117,22 @@ def test_configuration_holds_every_fact(repository: Path, checkpoint: Path) -> N
     assert (facts["family"], facts["precision"], facts["normalization"]) == ("hubert", "fp32", "whole")
     assert (facts["sample_rate"], facts["embedding_size"], facts["opset"]) == ("16000", "32", "20")
     model = FAMILIES["hubert"][1].from_pretrained(checkpoint)
-    # Folding weight norm merges the magnitudes (one per kernel position) into the weights.
     assert int(facts["parameter_count"]) == sum(one.numel() for one in model.parameters())
     assert facts["content_hash"] == pipeline.content_hash(repository / "tiny-hubert" / "1")
     assert 0 < float(facts["parity_max_relative_error"]) < 1e-4
     assert 0.99999 < float(facts["parity_min_cosine"]) <= 1.000001
+
+
+def test_padding_does_not_spoil_the_group_norm(repository: Path, checkpoint: Path) -> None:
+    """Half a second in half a minute: plain fp32 sums over the padding would be off by parts in ten thousand."""
+    model = FAMILIES["hubert"][1].from_pretrained(checkpoint).eval()
+    extractor = Wav2Vec2FeatureExtractor.from_pretrained(checkpoint)
+    waveform = np.pad(clip(SAMPLE_RATE // 2) + np.float32(0.05), (0, 59 * SAMPLE_RATE // 2))
+    inputs = extractor(waveform, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+    with torch.no_grad():
+        expected = model(inputs["input_values"]).last_hidden_state[0].mean(dim=0).numpy()
+    embedding = run(repository / "tiny-hubert", waveform[None], [SAMPLE_RATE // 2])[0]
+    assert np.linalg.norm(embedding - expected) / np.linalg.norm(expected) < 2e-5
 
 
 def test_logmel_separates_pitches_and_counts_padding(repository: Path) -> None:
@@ -140,10 +151,9 @@ def test_a_wrong_graph_is_refused_and_leaves_nothing(
 ) -> None:
     export(str(checkpoint), tmp_path)
     before = (tmp_path / "tiny-hubert" / "config.pbtxt").read_text()
-    fold = pipeline.fold_weight_norm
 
     def fold_wrongly(module: torch.nn.Module) -> None:
-        fold(module)
+        fold_weight_norm(module)
         module.encoder.encoder.pos_conv_embed.conv.weight.mul_(1.5)  # type: ignore[union-attr, operator]
 
     monkeypatch.setattr(pipeline, "fold_weight_norm", fold_wrongly)

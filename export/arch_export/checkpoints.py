@@ -165,12 +165,16 @@ def _cached(hub_id: str) -> Path | None:
     """The snapshot of an earlier download, if it is complete: the hub need not be reachable for it."""
     from huggingface_hub import snapshot_download
 
-    try:
-        folder = Path(snapshot_download(hub_id, local_files_only=True))
-        _weight_files(folder)
-    except (OSError, ExportUsageError):
-        return None
-    return folder if (folder / CONFIG).is_file() and (folder / PREPROCESSOR).is_file() else None
+    for single, index in WEIGHTS:
+        patterns = [CONFIG, PREPROCESSOR, *_weight_patterns(hub_id, {single}), *_weight_patterns(hub_id, {index})]
+        try:
+            folder = Path(snapshot_download(hub_id, local_files_only=True, allow_patterns=patterns))
+            _weight_files(folder)
+        except (OSError, ExportUsageError):
+            continue
+        if (folder / CONFIG).is_file() and (folder / PREPROCESSOR).is_file():
+            return folder
+    return None
 
 
 def _weight_patterns(hub_id: str, files: set[str]) -> list[str]:

@@ -27,6 +27,7 @@ from arch_export.encoder import (
     write_onnx,
 )
 from arch_export.errors import ExportError, ExportUsageError
+from arch_export.front_end import replace_group_norm_convolution
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -161,13 +162,14 @@ def _logmel() -> _Subject:
 def _build(subject: _Subject, name: str, folder: Path, on_step: Step) -> tuple[dict[str, str], parity.Parity]:
     sample_rate = subject.extractor.sample_rate
     parameter_count = sum(parameter.numel() for parameter in subject.module.parameters())
-    # The reference answers before weight norm is folded: a wrong fold must show.
+    # The reference answers before the model is rewritten: a wrong rewrite must show.
     remembered = _Remembered(subject.reference)
     on_step("computing the reference embeddings")
     for seed, case in enumerate(parity.cases(sample_rate)):
         for clip in parity.test_clips(case, seed, sample_rate):
             embedding_size = len(remembered(clip, case.length))
     fold_weight_norm(subject.module)
+    replace_group_norm_convolution(subject.module)
 
     on_step("writing the ONNX graph")
     version_folder = folder / "1"

@@ -67,9 +67,6 @@ class WorkerPool:
     def __enter__(self) -> WorkerPool:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        # Reading Ray's programs from a cold disk takes longer than Ray waits for them.
-        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "120")
-        os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
         import ray
 
         try:

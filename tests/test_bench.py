@@ -1,0 +1,243 @@
+"""`arch bench` as its users run it: a real Triton, real files, Ray workers, and what may go wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import soundfile
+import torch
+from arch_harness.audio import load_clip, pad_clip
+from arch_harness.datasets import DECLARATIONS, load_dataset
+from arch_harness.results import Run, read_run
+from arch_serve.server import LocalServer
+from transformers import HubertModel, Wav2Vec2FeatureExtractor
+
+ARCH = [sys.executable, "-m", "arch_harness"]
+SAMPLE_RATE = 16000
+
+
+def arch(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*ARCH, *arguments], capture_output=True, text=True, check=False, timeout=300, **options)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The error, which must be one line."""
+    lines = [line for line in done.stderr.splitlines() if line.startswith("arch: ")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def server(repository: Path) -> Iterator[LocalServer]:
+    with LocalServer(repository, grpc_port=0, http_port=0, metrics_port=0) as running:
+        yield running
+
+
+def leftovers() -> list[str]:
+    """Processes of Triton or Ray that this test run started and did not stop."""
+    names = ("tritonserver", "triton_python_backend_stub", "raylet", "gcs_server")
+    return [process.name() for process in psutil.Process().children(recursive=True) if process.name() in names]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, repository: Path, demo_dataset: Path) -> tuple[Path, Run]:
+    """Both models on the demo dataset, by a server that the command starts itself."""
+    output = tmp_path_factory.mktemp("report") / "run"
+    done = arch("bench", "--repository", str(repository), "--dataset", f"demo={demo_dataset}", "--output", str(output))
+    assert done.returncode == 0, done.stderr
+    assert str(output / "report.html") in done.stdout
+    assert "tiny-hubert" in done.stdout
+    return output, read_run(output / "results.json")
+
+
+def test_every_clip_is_accounted_for(finished: tuple[Path, Run]) -> None:
+    _, run = finished
+    assert [(result.model, result.dataset) for result in run.results] == [("logmel", "demo"), ("tiny-hubert", "demo")]
+    for result in run.results:
+        assert (result.clips, result.failed, result.failures) == (100, 0, [])
+        assert result.server.requests == 100
+        assert result.server.foreign_requests == 0
+        assert sum(size * count for size, count in result.server.batch_sizes.items()) == 100
+        assert max(result.server.batch_sizes) > 1, "the batcher never filled a batch"
+        assert result.clips_per_s == pytest.approx(100 / result.embed_seconds)
+        assert result.rtfx == pytest.approx(result.audio_seconds / result.embed_seconds)
+        assert 0 < result.latency_ms.p50 <= result.latency_ms.p95 <= result.latency_ms.p99
+        assert [(fold.train, fold.validation, fold.test) for fold in result.folds] == [(64, 16, 20)] * 5
+        assert result.chance == pytest.approx(0.1)
+    assert run.results[0].score > 0.25, "log-mel statistics tell noise from tones"
+    assert run.server.started_by_arch
+    assert run.server.same_machine
+
+
+def test_audio_seconds_are_the_files(finished: tuple[Path, Run], demo_dataset: Path) -> None:
+    seconds = sum(soundfile.info(path).duration for path in (demo_dataset / "audio").iterdir())
+    assert finished[1].results[0].audio_seconds == pytest.approx(seconds, rel=1e-3)
+
+
+def test_the_report_holds_the_figures(finished: tuple[Path, Run]) -> None:
+    output, run = finished
+    for name in ("report.md", "report.html"):
+        text = (output / name).read_text()
+        for result in run.results:
+            assert result.model in text
+            assert f"{100 * result.score:.1f}" in text
+    assert list((output / "plots").glob("*.svg"))
+
+
+def test_embeddings_are_those_of_torch(finished: tuple[Path, Run], demo_dataset: Path, checkpoint: Path) -> None:
+    """What came through Ray, Triton and the batcher, in the dataset's order, against transformers one by one."""
+    stored = np.load(finished[0] / "embeddings" / "tiny-hubert--demo.npz")
+    assert stored["succeeded"].all()
+    dataset = load_dataset(DECLARATIONS["demo"], demo_dataset)
+    model = HubertModel.from_pretrained(checkpoint).eval()
+    extractor = Wav2Vec2FeatureExtractor.from_pretrained(checkpoint)
+    for index in range(0, 100, 7):
+        clip = pad_clip(load_clip(demo_dataset / dataset.clips[index].path, SAMPLE_RATE, 5), 5 * SAMPLE_RATE)
+        inputs = extractor(clip, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        with torch.no_grad():
+            expected = model(inputs["input_values"]).last_hidden_state[0].mean(dim=0).numpy()
+        error = np.linalg.norm(stored["embeddings"][index] - expected) / np.linalg.norm(expected)
+        assert error < 1e-4, dataset.clips[index].path
+
+
+def test_a_finished_run_is_kept_and_another_one_refused(
+    finished: tuple[Path, Run], server: LocalServer, demo_dataset: Path
+) -> None:
+    output, run = finished
+    common = ["bench", "--server", server.grpc_url, "--dataset", f"demo={demo_dataset}", "--output", str(output)]
+    again = arch(*common)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("done by an earlier run, kept") == 2
+    assert read_run(output / "results.json").results == run.results
+
+    other = arch(*common, "--seed", "1")
+    assert other.returncode == 2
+    assert one_line(other) == f"arch: {output} holds results of another settings; choose another --output"
+    assert read_run(output / "results.json").results == run.results
+
+
+def test_broken_and_missing_files_are_counted_and_named(
+    tmp_path: Path, server: LocalServer, demo_dataset: Path
+) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(demo_dataset, folder)
+    broken, empty, missing = sorted((folder / "audio").iterdir())[::40][:3]
+    broken.write_bytes(b"RIFF, but not a sound")
+    soundfile.write(empty, np.zeros(0), SAMPLE_RATE)
+    missing.unlink()
+    output = tmp_path / "out"
+    done = arch(
+        "bench", "--server", server.grpc_url, "--model", "logmel", "--dataset", f"demo={folder}",
+        "--output", str(output), "--workers", "2", "--concurrency", "5",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert one_line(done) == "arch: 3 clips failed and count in no score; the report names them"
+    (result,) = read_run(output / "results.json").results
+    assert (result.clips, result.failed) == (100, 3)
+    assert sum(fold.test for fold in result.folds) == 97
+    reasons = {failure.clip: failure.reason for failure in result.failures}
+    assert reasons[f"audio/{empty.name}"] == "holds no audio"
+    assert reasons[f"audio/{missing.name}"] == "no such file"
+    assert reasons[f"audio/{broken.name}"].startswith("cannot be decoded: ")
+    report = (output / "report.html").read_text()
+    assert all(path.name in report for path in (broken, empty, missing))
+
+
+def test_ctrl_c_loses_no_finished_dataset_and_leaves_no_process(
+    tmp_path: Path, repository: Path, demo_dataset: Path
+) -> None:
+    output = tmp_path / "out"
+    command = [
+        "bench", "--repository", str(repository), "--dataset", f"demo={demo_dataset}",
+        "--model", "logmel", "--model", "tiny-hubert", "--output", str(output),
+    ]  # fmt: skip
+    running = subprocess.Popen([*ARCH, *command], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (output / "results.json").exists() or not read_run(output / "results.json").results:
+        assert running.poll() is None, running.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to every process of the group
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130, errors
+    assert f"--output {output} goes on from here" in " ".join(errors.split())
+    assert leftovers() == []
+    kept = read_run(output / "results.json").results
+    assert [result.model for result in kept] == ["logmel"]
+
+    done = arch(*command)
+    assert done.returncode == 0, done.stderr
+    assert "logmel on demo: done by an earlier run, kept" in done.stderr
+    results = read_run(output / "results.json").results
+    assert [result.model for result in results] == ["logmel", "tiny-hubert"]
+    assert results[0] == kept[0]
+    assert leftovers() == []
+
+
+def test_a_server_that_dies_ends_the_run_with_one_line(tmp_path: Path, repository: Path, demo_dataset: Path) -> None:
+    with LocalServer(repository, ["tiny-hubert"], grpc_port=0, http_port=0, metrics_port=0) as dying:
+        folder = tmp_path / "data"
+        shutil.copytree(demo_dataset, folder)
+        table = (folder / "meta" / "esc50.csv").read_text().splitlines()
+        (folder / "meta" / "esc50.csv").write_text("\n".join([table[0], *table[1:] * 50]))  # 5,000 rows: time to die in
+        running = subprocess.Popen(
+            [
+                *ARCH,
+                "bench",
+                "--server",
+                dying.grpc_url,
+                "--dataset",
+                f"demo={folder}",
+                "--output",
+                str(tmp_path / "out"),
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        import tritonclient.grpc
+
+        client = tritonclient.grpc.InferenceServerClient(dying.grpc_url)
+        deadline = time.monotonic() + 120
+        while client.get_inference_statistics("tiny-hubert").model_stats[0].inference_count < 20:
+            assert running.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        client.close()
+    _, errors = running.communicate(timeout=120)
+    assert running.returncode == 1, errors
+    assert "Traceback" not in errors
+    (line,) = [line for line in errors.splitlines() if line.startswith("arch: ")]
+    assert f"the server at {dying.grpc_url} stopped answering after" in line
+
+
+def test_models_that_cannot_be_benched(tmp_path: Path, server: LocalServer, demo_dataset: Path) -> None:
+    common = ["bench", "--server", server.grpc_url, "--dataset", f"demo={demo_dataset}", "--output", str(tmp_path)]
+    done = arch(*common, "--model", "hubert-large")
+    assert done.returncode == 2
+    assert one_line(done) == "arch: the server has no model 'hubert-large'; it has: logmel, tiny-hubert"
+
+
+@pytest.mark.skipif("ARCH_FSDD" not in os.environ, reason="ARCH_FSDD names no copy of the Free Spoken Digit Dataset")
+def test_logmel_on_real_speech(tmp_path: Path, server: LocalServer) -> None:
+    output = tmp_path / "out"
+    done = arch(
+        "bench", "--server", server.grpc_url, "--model", "logmel",
+        "--dataset", f"audio_mnist={os.environ['ARCH_FSDD']}", "--output", str(output),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (result,) = read_run(output / "results.json").results
+    assert (result.clips, result.failed) == (3000, 0)
+    assert 0.4 <= result.score <= 0.6
