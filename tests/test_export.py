@@ -97,6 +97,27 @@ def test_exported_graph_equals_transformers(
         assert np.linalg.norm(alone - together[row]) / np.linalg.norm(alone) < 1e-5
 
 
+@pytest.mark.parametrize("norm", [GROUP_NORM, LAYER_NORM])
+def test_every_layer(tmp_path: Path, norm: dict[str, Any]) -> None:
+    folder = write_checkpoint(tmp_path / "ckpt", "wav2vec2", norm)
+    exported = export(str(folder), tmp_path / "repository", layers=True)
+    waveform = clip(3 * SAMPLE_RATE)
+    inputs = Wav2Vec2FeatureExtractor.from_pretrained(folder)(waveform, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+    with torch.no_grad():
+        output = FAMILIES["wav2vec2"][1].from_pretrained(folder).eval()(**inputs, output_hidden_states=True)
+    session = onnxruntime.InferenceSession(exported.folder / "1" / "model.onnx")
+    feeds = {"waveform": waveform[None], "num_samples": np.array([[len(waveform)]])}
+    embedding, layers = session.run(["embedding", "layer_embeddings"], feeds)
+    assert layers.shape == (1, 3, 32)
+    expected = np.stack([frames[0].mean(dim=0).numpy() for frames in output.hidden_states])
+    assert np.max(np.linalg.norm(layers[0] - expected, axis=1) / np.linalg.norm(expected, axis=1)) < 1e-4
+    if norm is GROUP_NORM:  # the others norm once more after the last layer
+        np.testing.assert_allclose(embedding[0], layers[0, -1], atol=1e-6)
+    config = text_format.Parse((exported.folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    assert {one.name: list(one.dims) for one in config.output} == {"embedding": [32], "layer_embeddings": [3, 32]}
+    assert config.parameters["layer_embeddings"].string_value == "3"
+
+
 def test_configuration_holds_every_fact(repository: Path, checkpoint: Path) -> None:
     text = (repository / "tiny-hubert" / "config.pbtxt").read_text()
     config = text_format.Parse(text, model_config_pb2.ModelConfig())
@@ -165,7 +186,7 @@ def test_a_wrong_graph_is_refused_and_leaves_nothing(
 
 def test_nan_fails_the_check(tmp_path: Path, repository: Path) -> None:
     measured = parity.measure(
-        repository / "logmel" / "1" / "model.onnx", lambda _clip, _length: np.full(160, np.nan), SAMPLE_RATE
+        repository / "logmel" / "1" / "model.onnx", lambda _clip, _length: np.full((1, 160), np.nan), SAMPLE_RATE
     )
     assert not measured.max_relative_error <= parity.MAX_RELATIVE_ERROR
 

@@ -67,14 +67,21 @@ class NormalizedWaveform(torch.nn.Module):
 
 
 class ClipEncoder(torch.nn.Module):
-    """Normalisation, encoder without attention mask, mean over all frames, padding included (the ARCH protocol)."""
+    """Normalisation, encoder without attention mask, mean over all frames, padding included (the ARCH protocol).
 
-    def __init__(self, encoder: torch.nn.Module, normalization: Normalization) -> None:
+    Args:
+        encoder: a transformers audio encoder.
+        normalization: what its feature extractor does.
+        layers: also give the mean of every layer's hidden state.
+    """
+
+    def __init__(self, encoder: torch.nn.Module, normalization: Normalization, layers: bool = False) -> None:
         super().__init__()
         self.normalize = NormalizedWaveform(normalization)
         self.encoder = encoder
+        self.layers = layers
 
-    def forward(self, waveform: torch.Tensor, num_samples: torch.Tensor) -> torch.Tensor:
+    def forward(self, waveform: torch.Tensor, num_samples: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Embed clips.
 
         Args:
@@ -82,10 +89,14 @@ class ClipEncoder(torch.nn.Module):
             num_samples: INT64 [batch, 1], the valid samples of each clip.
 
         Returns:
-            FP32 [batch, embedding size].
+            `embedding` FP32 [batch, embedding size] and, with `layers`, `layer_embeddings` FP32 [batch, layers + 1,
+            embedding size]: what enters the first transformer layer, then what leaves each.
         """
-        frames: torch.Tensor = self.encoder(self.normalize(waveform, num_samples)).last_hidden_state
-        return frames.mean(dim=1)
+        output = self.encoder(self.normalize(waveform, num_samples), output_hidden_states=self.layers)
+        embedding: torch.Tensor = output.last_hidden_state.mean(dim=1)
+        if not self.layers:
+            return (embedding,)
+        return embedding, torch.stack([frames.mean(dim=1) for frames in output.hidden_states], dim=1)
 
 
 def read_feature_extractor(folder: Path) -> FeatureExtractor:
@@ -151,8 +162,8 @@ def fold_weight_norm(module: torch.nn.Module) -> None:
                 parametrize.remove_parametrizations(part, name)
 
 
-def write_onnx(module: torch.nn.Module, path: Path, sample_rate: int, opset: int) -> None:
-    """Export `module` (waveform, num_samples -> embedding) with free batch size and length.
+def write_onnx(module: torch.nn.Module, path: Path, outputs: list[str], sample_rate: int, opset: int) -> None:
+    """Export `module` (waveform, num_samples -> the named outputs) with free batch size and length.
 
     Weights beyond protobuf's 2 GB limit go into `<path>.data`.
 
@@ -174,7 +185,7 @@ def write_onnx(module: torch.nn.Module, path: Path, sample_rate: int, opset: int
                 dynamo=True,
                 opset_version=opset,
                 input_names=["waveform", "num_samples"],
-                output_names=["embedding"],
+                output_names=outputs,
                 dynamic_shapes={"waveform": {0: "batch", 1: "samples"}, "num_samples": {0: "batch"}},
                 verbose=False,
             )

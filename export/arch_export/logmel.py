@@ -50,15 +50,15 @@ class LogMel(torch.nn.Module):
         self.register_buffer("basis", torch.from_numpy(basis).float().unsqueeze(1))
         self.register_buffer("filters", torch.from_numpy(mel_filters()).float())
 
-    def forward(self, waveform: torch.Tensor, num_samples: torch.Tensor) -> torch.Tensor:  # noqa: ARG002 (contract)
-        """Embed `waveform` FP32 [batch, samples] as FP32 [batch, 160]: means, then standard deviations, in nepers."""
+    def forward(self, waveform: torch.Tensor, num_samples: torch.Tensor) -> tuple[torch.Tensor]:  # noqa: ARG002 (contract)
+        """Embed `waveform` FP32 [batch, samples] as (FP32 [batch, 160],): means, then deviations, in nepers."""
         spectrum = torch.nn.functional.conv1d(waveform.unsqueeze(1), self.basis, stride=HOP)  # type: ignore[arg-type]
         real, imaginary = spectrum.chunk(2, dim=1)
         power = real.square() + imaginary.square()
         bands = torch.log((torch.matmul(self.filters, power) / FLOOR).clamp(min=1))  # type: ignore[arg-type]
         mean = bands.mean(dim=2, keepdim=True)
         deviation = (bands - mean).square().mean(dim=2).sqrt()
-        return torch.cat([mean.squeeze(2), deviation], dim=1)
+        return (torch.cat([mean.squeeze(2), deviation], dim=1),)
 
 
 def reference(clip: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -19,7 +19,8 @@ MAX_RELATIVE_ERROR = 1e-4
 
 Clips = list["NDArray[np.float32]"]
 Reference = Callable[["NDArray[np.float32]", int], "NDArray[np.floating[Any]]"]
-"""Embeds one unpadded clip FP32 [samples] that is to be padded to the given length, as the original model does."""
+"""Embeds one unpadded clip FP32 [samples] that is to be padded to the given length, as the original model does: one
+row [embedding size] for every embedding that the graph gives of a clip."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,11 @@ def measure(path: Path, reference: Reference, sample_rate: int) -> Parity:
         for row, clip in enumerate(clips):
             expected = np.asarray(reference(clip, case.length), dtype=np.float64)
             alone = _run(session, waveform[row : row + 1], num_samples[row : row + 1])[0]
-            norm = np.linalg.norm(expected)
-            errors += [np.linalg.norm(ours - expected) / norm for ours in (together[row], alone)]
-            cosines += [ours @ expected / (np.linalg.norm(ours) * norm) for ours in (together[row], alone)]
-            effects.append(np.linalg.norm(together[row] - alone) / np.linalg.norm(alone))
+            norm = _norm(expected)
+            for ours in (together[row], alone):
+                errors += list(_norm(ours - expected) / norm)
+                cosines += list(np.sum(ours * expected, axis=-1) / (_norm(ours) * norm))
+            effects += list(_norm(together[row] - alone) / _norm(alone))
     # max() and min() would skip NaN.
     return Parity(float(np.max(errors)), float(np.min(cosines)), float(np.max(effects)), len(errors))
 
@@ -95,6 +97,12 @@ def measure(path: Path, reference: Reference, sample_rate: int) -> Parity:
 def _run(
     session: onnxruntime.InferenceSession, waveform: NDArray[np.float32], num_samples: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    (embedding,) = session.run(["embedding"], {"waveform": waveform, "num_samples": num_samples})
-    result: NDArray[np.float64] = np.asarray(embedding, dtype=np.float64)
-    return result
+    """All embeddings of all clips, FP64 [batch, embeddings of a clip, embedding size]."""
+    outputs = session.run(None, {"waveform": waveform, "num_samples": num_samples})
+    rows = [output.reshape(len(waveform), -1, output.shape[-1]) for output in outputs]
+    return np.concatenate(rows, axis=1, dtype=np.float64)
+
+
+def _norm(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    norms: NDArray[np.float64] = np.linalg.norm(rows, axis=-1)
+    return norms

@@ -55,6 +55,7 @@ class _Subject:
 
     name: str
     module: torch.nn.Module
+    outputs: list[str]
     reference: parity.Reference
     extractor: FeatureExtractor
     source: str
@@ -62,7 +63,13 @@ class _Subject:
     family: str
 
 
-def export(reference: str, repository: Path, name: str | None = None, on_step: Step = lambda _: None) -> Exported:
+def export(
+    reference: str,
+    repository: Path,
+    name: str | None = None,
+    layers: bool = False,
+    on_step: Step = lambda _: None,
+) -> Exported:
     """Export a checkpoint as a Triton model: `<repository>/<name>/config.pbtxt` and `<name>/1/model.onnx`.
 
     The model is built and checked in a hidden folder of the repository and then moved into place; an earlier model
@@ -72,6 +79,7 @@ def export(reference: str, repository: Path, name: str | None = None, on_step: S
         reference: an alias, a hub id, a checkpoint folder, or `logmel`.
         repository: the model repository; made if it is not there.
         name: the model's name; by default the alias, or the last part of the hub id or folder.
+        layers: give the model a second output, `layer_embeddings`: the mean of every layer's hidden state.
         on_step: told what is being done, for a progress display.
 
     Raises:
@@ -80,7 +88,9 @@ def export(reference: str, repository: Path, name: str | None = None, on_step: S
     """
     if name is not None:
         _check_name(name)
-    subject = _logmel() if reference == LOGMEL else _checkpoint(reference, on_step)
+    if reference == LOGMEL and layers:
+        raise ExportUsageError(f"{LOGMEL} has no layers")
+    subject = _logmel() if reference == LOGMEL else _checkpoint(reference, layers, on_step)
     name = name or subject.name
     _check_name(name)
     try:
@@ -104,7 +114,7 @@ def _check_name(name: str) -> None:
         raise ExportUsageError(f"{name!r} cannot name a model: use letters, digits, dots, dashes and underscores")
 
 
-def _checkpoint(reference: str, on_step: Step) -> _Subject:
+def _checkpoint(reference: str, layers: bool, on_step: Step) -> _Subject:
     on_step("finding the checkpoint")
     checkpoint = locate(reference)
     on_step("loading the checkpoint")
@@ -112,8 +122,9 @@ def _checkpoint(reference: str, on_step: Step) -> _Subject:
     encoder = load_encoder(checkpoint)
     return _Subject(
         name=re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoint.name).lstrip("."),
-        module=ClipEncoder(encoder, extractor.normalization),
-        reference=_torch_reference(checkpoint, encoder, extractor),
+        module=ClipEncoder(encoder, extractor.normalization, layers),
+        outputs=["embedding", "layer_embeddings"] if layers else ["embedding"],
+        reference=_torch_reference(checkpoint, encoder, extractor, layers),
         extractor=extractor,
         source=checkpoint.source,
         revision=checkpoint.revision,
@@ -121,7 +132,9 @@ def _checkpoint(reference: str, on_step: Step) -> _Subject:
     )
 
 
-def _torch_reference(checkpoint: Checkpoint, encoder: torch.nn.Module, extractor: FeatureExtractor) -> parity.Reference:
+def _torch_reference(
+    checkpoint: Checkpoint, encoder: torch.nn.Module, extractor: FeatureExtractor, layers: bool
+) -> parity.Reference:
     """Embed as the ARCH reference does: transformers' own feature extractor, no attention mask, mean over frames."""
     from transformers import AutoFeatureExtractor
 
@@ -137,20 +150,21 @@ def _torch_reference(checkpoint: Checkpoint, encoder: torch.nn.Module, extractor
             return_tensors="pt",
         )
         with torch.no_grad():
-            frames = encoder(inputs["input_values"]).last_hidden_state
-        embedding: NDArray[np.floating[Any]] = frames[0].mean(dim=0).numpy()
-        return embedding
+            output = encoder(inputs["input_values"], output_hidden_states=layers)
+        states = [output.last_hidden_state, *(output.hidden_states if layers else ())]
+        return np.stack([frames[0].mean(dim=0).numpy() for frames in states])
 
     return embed
 
 
 def _logmel() -> _Subject:
     def embed(clip: NDArray[np.float32], length: int) -> NDArray[np.floating[Any]]:
-        return logmel.reference(np.pad(clip, (0, length - len(clip))))
+        return logmel.reference(np.pad(clip, (0, length - len(clip))))[None]
 
     return _Subject(
         name=LOGMEL,
         module=logmel.LogMel().eval(),
+        outputs=["embedding"],
         reference=embed,
         extractor=FeatureExtractor(Normalization.NONE, logmel.SAMPLE_RATE),
         source=f"builtin:{LOGMEL}",
@@ -167,14 +181,14 @@ def _build(subject: _Subject, name: str, folder: Path, on_step: Step) -> tuple[d
     on_step("computing the reference embeddings")
     for seed, case in enumerate(parity.cases(sample_rate)):
         for clip in parity.test_clips(case, seed, sample_rate):
-            embedding_size = len(remembered(clip, case.length))
+            embeddings, embedding_size = remembered(clip, case.length).shape
     fold_weight_norm(subject.module)
     replace_group_norm_convolution(subject.module)
 
     on_step("writing the ONNX graph")
     version_folder = folder / "1"
     version_folder.mkdir()
-    write_onnx(subject.module, version_folder / "model.onnx", sample_rate, OPSET)
+    write_onnx(subject.module, version_folder / "model.onnx", subject.outputs, sample_rate, OPSET)
 
     on_step("comparing the graph with the original")
     measured = parity.measure(version_folder / "model.onnx", remembered, sample_rate)
@@ -197,6 +211,7 @@ def _build(subject: _Subject, name: str, folder: Path, on_step: Step) -> tuple[d
         "sample_rate": str(sample_rate),
         "normalization": str(subject.extractor.normalization),
         "embedding_size": str(embedding_size),
+        "layer_embeddings": str(embeddings - 1),
         "parameter_count": str(parameter_count),
         "opset": str(OPSET),
         "content_hash": content_hash(version_folder),
@@ -207,7 +222,9 @@ def _build(subject: _Subject, name: str, folder: Path, on_step: Step) -> tuple[d
         "exported_by": f"arch-bench {version('arch-bench')}, torch {version('torch')}, "
         f"transformers {version('transformers')}, onnxruntime {version('onnxruntime')}",
     }
-    config = triton_config.model_config(name, embedding_size, sample_rate, facts)
+    shapes = {"embedding": [embedding_size], "layer_embeddings": [embeddings - 1, embedding_size]}
+    outputs = {output: shapes[output] for output in subject.outputs}
+    config = triton_config.model_config(name, outputs, sample_rate, facts)
     (folder / "config.pbtxt").write_text(triton_config.as_text(config), encoding="utf-8")
     return facts, measured
 

@@ -13,19 +13,22 @@ MAX_QUEUE_DELAY_US = 2000
 WARMUP_SECONDS = 5
 
 
-def model_config(name: str, embedding_size: int, sample_rate: int, parameters: dict[str, str]) -> triton.ModelConfig:
+def model_config(
+    name: str, outputs: dict[str, list[int]], sample_rate: int, parameters: dict[str, str]
+) -> triton.ModelConfig:
     """Describe an exported encoder to Triton.
 
     Args:
         name: the model's name and folder.
-        embedding_size: length of the output.
+        outputs: FP32 outputs and their shapes, without the batch.
         sample_rate: in Hz; sets the length of the warm-up clips.
         parameters: facts for the harness, readable through the server.
     """
     config = triton.ModelConfig(name=name, backend="onnxruntime", max_batch_size=MAX_BATCH_SIZE)
     config.input.add(name="waveform", data_type=triton.TYPE_FP32, dims=[-1])
     config.input.add(name="num_samples", data_type=triton.TYPE_INT64, dims=[1])
-    config.output.add(name="embedding", data_type=triton.TYPE_FP32, dims=[embedding_size])
+    for output, shape in outputs.items():
+        config.output.add(name=output, data_type=triton.TYPE_FP32, dims=shape)
     config.dynamic_batching.max_queue_delay_microseconds = MAX_QUEUE_DELAY_US
     # One instance: without a count, the ONNX Runtime backend starts two on a CPU, and they fight for its cores.
     config.instance_group.add(count=1, kind=triton.ModelInstanceGroup.KIND_AUTO)

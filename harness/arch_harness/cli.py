@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -64,34 +64,36 @@ def export(
     ],
     name: Annotated[str | None, typer.Option(help="The model's name; by default the checkpoint's.")] = None,
     repository: Repository = Path("model_repository"),
+    layers: Annotated[
+        Literal["none", "all"], typer.Option(help="all: a second output with every layer's mean hidden state.")
+    ] = "none",
 ) -> None:
     """Turn a checkpoint into a verified ONNX encoder in a Triton model repository."""
-    _out.print(_export_table([_export(checkpoint, name, repository)]))
+    _out.print(_export_table([_export(checkpoint, name, repository, layers == "all")]))
 
 
-def _export(checkpoint: str, name: str | None, repository: Path) -> Exported:
+def _export(checkpoint: str, name: str | None, repository: Path, layers: bool = False) -> Exported:
     with _err.status(f"exporting {checkpoint}") as status, _part("export"):
         from arch_export.pipeline import export as run_export
 
-        return run_export(checkpoint, repository, name, lambda step: status.update(f"{checkpoint}: {step}"))
+        return run_export(checkpoint, repository, name, layers, lambda step: status.update(f"{checkpoint}: {step}"))
 
 
 def _export_table(exported: list[Exported]) -> Table:
     table = Table(title="Exported and verified", title_justify="left")
-    for column in ("model", "source", "parameters", "embedding", "size", "relative error", "cosine", "folder"):
-        table.add_column(column, overflow="fold")
+    for column in ("model", "parameters", "dimensions", "MB", "relative error", "cosine"):
+        table.add_column(column, justify="left" if column == "model" else "right", overflow="fold")
     for one in exported:
-        size = sum(file.stat().st_size for file in (one.folder / "1").iterdir())
         table.add_row(
             one.name,
-            one.facts["source"],
             f"{int(one.facts['parameter_count']):,}",
             one.facts["embedding_size"],
-            f"{size / 1e6:,.1f} MB",
+            f"{sum(file.stat().st_size for file in (one.folder / '1').iterdir()) / 1e6:,.1f}",
             f"{one.parity.max_relative_error:.1e}",
             f"{one.parity.min_cosine:.7f}",
-            str(one.folder),
         )
+    table.caption = f"installed in {exported[0].folder.parent}"
+    table.caption_justify = "left"
     return table
 
 
