@@ -136,6 +136,7 @@ def serve(
             f"gRPC {server.grpc_url} · HTTP {server.http_url} · metrics http://{server.metrics_url}/metrics · "
             "Ctrl-C stops it",
             highlight=False,
+            soft_wrap=True,
         )
         server.wait()
     except KeyboardInterrupt:
