@@ -62,9 +62,13 @@ class Outcomes:
     def only(self, keep: NDArray[np.bool_]) -> Outcomes:
         """Those of the test clips where `keep` (bool [tests]) is true."""
         values = self.values[keep] if self.metric == "accuracy" else self.values[:, keep]
-        return Outcomes(
-            self.metric, self.clips[keep], self.folds[keep], self.groups[keep], values, self.truth[keep]
-        )
+        return Outcomes(self.metric, self.clips[keep], self.folds[keep], self.groups[keep], values, self.truth[keep])
+
+
+def score(outcomes: Outcomes) -> float:
+    """The score itself: the mean over folds of the score of all their test clips."""
+    once = np.ones((1, len(outcomes.clips)), dtype=np.float32)
+    return float(_scores(outcomes, once, np.ones((1, len(np.unique(outcomes.folds)))))[0])
 
 
 def resampled_scores(outcomes: Outcomes, seed: int, resamples: int = RESAMPLES) -> NDArray[np.float64]:
@@ -120,8 +124,8 @@ def _scores(outcomes: Outcomes, counts: NDArray[np.float32], drawn: NDArray[np.f
             present = truth.shape[1] - missed.sum(axis=1)
             of_seeds = [resampled_average_precision(truth, one[inside], weights) for one in outcomes.values]
             by_fold[:, column] = np.mean(of_seeds, axis=0).sum(axis=0) / np.maximum(1, present)
-    score: NDArray[np.float64] = (by_fold * drawn).sum(axis=1) / drawn.sum(axis=1)
-    return score
+    scores: NDArray[np.float64] = (by_fold * drawn).sum(axis=1) / drawn.sum(axis=1)
+    return scores
 
 
 def interval(scores: NDArray[np.float64]) -> tuple[float, float]:
@@ -156,9 +160,5 @@ def compare(one: Outcomes, other: Outcomes, seed: int) -> Difference | None:
     if not len(one.clips):
         return None
     scores = [resampled_scores(outcomes, seed) for outcomes in (one, other)]
-    points = [
-        _scores(outcomes, np.ones((1, len(outcomes.clips)), dtype=np.float32), np.ones((1, 1)))[0]
-        for outcomes in (one, other)
-    ]
     low, high = interval(scores[0] - scores[1])
-    return Difference(len(one.clips), float(points[0] - points[1]), low, high)
+    return Difference(len(one.clips), score(one) - score(other), low, high)

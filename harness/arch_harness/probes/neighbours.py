@@ -26,9 +26,7 @@ _BLOCK = 2048  # test clips whose similarities to all training clips are held at
 Scorer = "Callable[[NDArray[np.float32], NDArray[np.float32]], float]"
 
 
-def _standardised(
-    train: NDArray[np.float32], *others: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], ...]:
+def _standardised(train: NDArray[np.float32], *others: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
     mean, deviation = train.mean(axis=0), train.std(axis=0)
     deviation[deviation == 0] = 1
     return tuple((part - mean) / deviation for part in (train, *others))

@@ -65,9 +65,7 @@ class AdamW:
         """What the next gradients must be multiplied by."""
         return float(BETAS[1] ** (-(self._age + 1) / 2))
 
-    def step(
-        self, parameters: NDArray[np.float32], gradients: NDArray[np.float32], rates: NDArray[np.float64]
-    ) -> None:
+    def step(self, parameters: NDArray[np.float32], gradients: NDArray[np.float32], rates: NDArray[np.float64]) -> None:
         """Update `parameters` in place.
 
         Args:

@@ -28,12 +28,13 @@ if TYPE_CHECKING:
     from arch_harness.probes.networks import Network
 
 _GROUP_PARAMETERS = 1 << 17
-"""Of the problems stepped together; beyond it the calls cost nothing beside their work and the arrays leave the cache."""
+"""Of the problems stepped together; beyond it a call costs little beside its work, and the arrays leave the cache."""
 
 _WORTH_PROCESSES = 20_000_000_000
 """Multiplications and additions of one core that take longer than starting processes does."""
 
 _POLL_S = 0.2
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -117,7 +118,7 @@ class _Group:
         self._optimiser.step(parameters, gradients, self._rates[self._step, :running])
         self._step += 1
         ends = sum(self._step % problem.batches == 0 for problem in self._problems[:running])
-        return all([self._on_epoch() for _ in range(ends)])
+        return sum(self._on_epoch() for _ in range(ends)) == ends
 
     def _to_probabilities(self, outputs: NDArray[np.float32]) -> None:
         """Logits to probabilities, in place."""
