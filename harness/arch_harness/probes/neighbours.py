@@ -7,23 +7,21 @@ regularisation C, or the number of neighbours. Both are deterministic.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from arch_harness.probes.metrics import average_precision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
 INVERSE_REGULARISATIONS = (0.001, 0.01, 0.1, 1.0, 10.0)
 NEIGHBOURS = (1, 3, 5, 10, 20, 50)
 _MAX_ITERATIONS = 500
+_SMALL = 4_000_000  # numbers in the training embeddings
 _BLOCK = 2048  # test clips whose similarities to all training clips are held at once
-
-Scorer = "Callable[[NDArray[np.float32], NDArray[np.float32]], float]"
 
 
 def _standardised(train: NDArray[np.float32], *others: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
@@ -56,42 +54,56 @@ def logistic_regression(
         Scores FP32 [test clips, classes], and the C chosen.
     """
     x, held, x_test = _standardised(train[0], validation[0], test)
-    best: tuple[float, float, Any] = (-1.0, 1.0, None)
-    for c in INVERSE_REGULARISATIONS if len(held) else (1.0,):
-        predict = _fit(x, train[1], c, multi_label)
-        quality = _quality(validation[1], predict(held), multi_label) if len(held) else 0.0
-        if quality > best[0]:
-            best = quality, c, predict
-    return best[2](x_test), best[1]
+    regression = _Regression(x, train[1], multi_label)
+    best, quality = (np.empty(0, dtype=np.float32), 1.0), -1.0
+    # Small products gain nothing from several threads, and lose much where the cores are busy.
+    with threadpool_limits(1 if x.size < _SMALL else None, "blas"):
+        for c in INVERSE_REGULARISATIONS if len(held) else (1.0,):
+            regression.fit(c)
+            found = _quality(validation[1], regression.scores(held), multi_label) if len(held) else 0.0
+            if found > quality:
+                best, quality = (regression.scores(x_test), c), found
+    return best
 
 
-def _fit(
-    x: NDArray[np.float32], targets: NDArray[np.float32], c: float, multi_label: bool
-) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
+class _Regression:
+    """Fits with rising C, each from where the last one ended."""
 
-    classes = targets.shape[1]
-    tasks = list(targets.T) if multi_label else [targets.argmax(axis=1)]
-    weights = np.zeros((x.shape[1], classes), dtype=np.float32)
-    bias = np.full(classes, -np.inf, dtype=np.float32)
-    with warnings.catch_warnings():
-        # A last bit of loss is left at the largest C; validation sees what comes of it.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for index, labels in enumerate(tasks):
-            found = np.unique(labels)
-            if len(found) < 2:
-                if not multi_label or found[0]:
-                    bias[index if multi_label else int(found[0])] = 0
-                continue
-            model = LogisticRegression(C=c, max_iter=_MAX_ITERATIONS).fit(x, labels)
-            if multi_label:
-                weights[:, index], bias[index] = model.coef_[0], model.intercept_[0]
-            elif len(found) == 2:
-                weights[:, found[1]], bias[found[1]], bias[found[0]] = model.coef_[0], model.intercept_[0], 0
-            else:
-                weights[:, found], bias[found] = model.coef_.T, model.intercept_
-    return lambda inputs: np.asarray(inputs @ weights + bias, dtype=np.float32)
+    def __init__(self, x: NDArray[np.float32], targets: NDArray[np.float32], multi_label: bool) -> None:
+        from sklearn.linear_model import LogisticRegression
+
+        self._x = x
+        self._tasks = list(targets.T) if multi_label else [targets.argmax(axis=1)]
+        self._multi_label = multi_label
+        self._models = [LogisticRegression(warm_start=True, max_iter=_MAX_ITERATIONS) for _ in self._tasks]
+        self._weights = np.zeros((x.shape[1], targets.shape[1]), dtype=np.float32)
+        # A class without training clips is never named.
+        self._bias = np.full(targets.shape[1], -np.inf, dtype=np.float32)
+
+    def fit(self, c: float) -> None:
+        from sklearn.exceptions import ConvergenceWarning
+
+        with warnings.catch_warnings():
+            # A last bit of loss may be left at the largest C; validation sees what comes of it.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            for index, (model, labels) in enumerate(zip(self._models, self._tasks, strict=True)):
+                found = np.unique(labels).astype(np.int64)
+                if len(found) > 1:
+                    model.set_params(C=c).fit(self._x, labels)
+                if self._multi_label:
+                    if len(found) > 1:
+                        self._weights[:, index], self._bias[index] = model.coef_[0], model.intercept_[0]
+                elif len(found) == 1:
+                    self._bias[found] = 0
+                elif len(found) == 2:
+                    self._weights[:, found[1]] = model.coef_[0]
+                    self._bias[found] = 0, model.intercept_[0]
+                else:
+                    self._weights[:, found], self._bias[found] = model.coef_.T, model.intercept_
+
+    def scores(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        scores: NDArray[np.float32] = inputs @ self._weights + self._bias
+        return scores
 
 
 def nearest_neighbours(
@@ -122,8 +134,9 @@ def nearest_neighbours(
 
 
 def _unit(part: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(part, axis=1, keepdims=True)
-    return part / np.where(lengths == 0, 1, lengths)
+    lengths: NDArray[np.float32] = np.linalg.norm(part, axis=1, keepdims=True)
+    lengths[lengths == 0] = 1
+    return part / lengths
 
 
 def _votes(

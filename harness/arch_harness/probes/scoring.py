@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from arch_harness.datasets import Dataset, Fold
     from arch_harness.results import Metric, ProbeName, Settings
 
-_NETWORKS = {"linear": Linear, "mlp": Mlp}
+_NETWORKS: dict[str, type[Linear] | type[Mlp]] = {"linear": Linear, "mlp": Mlp}
 _WITHOUT_SEED = {"logreg": logistic_regression, "knn": nearest_neighbours}
 
 
@@ -129,8 +129,8 @@ def _without_seed(
         yield _Tested(fold, outputs[None], chosen)
 
 
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values))
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
 
 
 def _outcomes(dataset: Dataset, tested: Sequence[_Tested], metric: Metric, values: NDArray[np.float32]) -> Outcomes:
@@ -258,7 +258,7 @@ def _multi_label(
         )
     support = targets[np.concatenate([one.fold.test for one in tested])].sum(axis=0)
     class_scores = [
-        ClassScore(name=name, clips=int(support[index]), average_precision=_mean(precision[:, index]))
+        ClassScore(name=name, clips=int(support[index]), average_precision=float(precision[:, index].mean()))
         for index, name in enumerate(dataset.classes)
     ]
     outcomes = _outcomes(dataset, tested, "map_macro", np.concatenate([one.outputs for one in tested], axis=1))
