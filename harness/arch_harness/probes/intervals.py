@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RESAMPLES = 1000
 LEVEL = 0.95
-_CHUNK = 50_000_000  # FP32 counts held at once
+_CHUNK = 20_000_000  # counts held at once
 
 Unit = Literal["clip", "group", "fold"]
 
@@ -97,13 +97,13 @@ def _samples(
         times = np.ones((size, len(members)), dtype=np.int64)
         if outcomes.unit != "clip":
             times = random.multinomial(len(members), [1 / len(members)] * len(members), size)
-        for row in range(size):
-            for column, clips in enumerate(members):
-                amount = len(clips)
-                if outcomes.unit == "group":  # one fold: a group that is drawn twice counts twice
-                    amount *= times[row, column]
-                picked = clips[random.integers(0, len(clips), amount)]
-                counts[row] += np.bincount(picked, minlength=tests)
+        for column, clips in enumerate(members):
+            # A group that is drawn twice gives twice as many clips; folds are weighted below instead.
+            repeats = times[:, column] if outcomes.unit == "group" else np.ones(size, dtype=np.int64)
+            rows = np.repeat(np.arange(size), repeats * len(clips))
+            picked = random.integers(0, len(clips), len(rows))
+            drawn_clips = np.bincount(rows * len(clips) + picked, minlength=size * len(clips))
+            counts[:, clips] = drawn_clips.reshape(size, len(clips))
         if outcomes.unit == "fold":
             drawn = times.astype(np.float64)
         yield counts, drawn
