@@ -71,11 +71,13 @@ def main() -> None:
         dataset, embeddings = make(np.random.default_rng(0))
         settings = Settings(seed=0, seeds=options.seeds, epochs=options.epochs, concurrency=1, workers=1)
         ends: list[float] = []
+
+        def on_epoch(into: list[float] = ends) -> None:
+            into.append(time.perf_counter())
+
         started = time.perf_counter()
         everything = np.ones(len(embeddings), dtype=np.bool_)
-        found = probe_dataset(
-            "linear", dataset, embeddings, everything, settings, lambda: ends.append(time.perf_counter())
-        )
+        found = probe_dataset("linear", dataset, embeddings, everything, settings, on_epoch)
         total, training = time.perf_counter() - started, ends[-1] - started
         print(
             f"{name}-sized: {options.seeds} seeds x {options.epochs} epochs in {total:.0f} s, of which training "

@@ -84,10 +84,11 @@ def main() -> None:
 
     torch.manual_seed(0)
     started = time.perf_counter()
-    plain_scores = []
-    for clips, test in folds:
-        for _ in range(options.seeds):
-            plain_scores.append(score(plain(embeddings, labels, clips, options.epochs)[test], test))
+    plain_scores = [
+        score(plain(embeddings, labels, clips, options.epochs)[test], test)
+        for clips, test in folds
+        for _ in range(options.seeds)
+    ]
     loop = time.perf_counter() - started
     print(f"{FOLDS} folds x {options.seeds} seeds x {options.epochs} epochs, {torch.get_num_threads()} torch threads")
     print(f"plain loop  {loop:7.2f} s  accuracy {100 * np.mean(plain_scores):.2f} %")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ def test_resampled_average_precision_is_that_of_the_sample_written_out() -> None
 
 
 def right_or_wrong(
-    values: NDArray[np.float32], folds: NDArray[np.int64] | None = None, groups: NDArray[np.int64] | None = None
+    values: NDArray[Any], folds: NDArray[np.int64] | None = None, groups: NDArray[np.int64] | None = None
 ) -> Outcomes:
     count = len(values)
     none = np.zeros(count, dtype=np.int64)
