@@ -67,7 +67,7 @@ def logistic_regression(
 
 
 class _Regression:
-    """Fits with rising C, each from where the last one ended."""
+    """scikit-learn's fits, as one weight matrix over all of the dataset's classes."""
 
     def __init__(self, x: NDArray[np.float32], targets: NDArray[np.float32], multi_label: bool) -> None:
         from sklearn.linear_model import LogisticRegression
@@ -75,7 +75,7 @@ class _Regression:
         self._x = x
         self._tasks = list(targets.T) if multi_label else [targets.argmax(axis=1)]
         self._multi_label = multi_label
-        self._models = [LogisticRegression(warm_start=True, max_iter=_MAX_ITERATIONS) for _ in self._tasks]
+        self._models = [LogisticRegression(max_iter=_MAX_ITERATIONS) for _ in self._tasks]
         self._weights = np.zeros((x.shape[1], targets.shape[1]), dtype=np.float32)
         # A class without training clips is never named.
         self._bias = np.full(targets.shape[1], -np.inf, dtype=np.float32)
