@@ -138,7 +138,7 @@ def test_seeds_give_mean_and_standard_deviation(tmp_path: Path) -> None:
 def test_a_failed_clip_leaves_every_part_of_a_fold(probe: ProbeName, tmp_path: Path) -> None:
     random = np.random.default_rng(5)
     targets = random.integers(0, 3, 600)
-    embeddings = (10 * np.eye(4)[targets] + 0.01 * random.standard_normal((600, 4))).astype(np.float32)
+    embeddings = (10 * np.eye(16)[targets] + 0.01 * random.standard_normal((600, 16))).astype(np.float32)
     succeeded = random.random(600) < 0.8
     embeddings[~succeeded] = 0
     found = probed(probe, dataset_of(targets, two_folds(600), tmp_path), embeddings, succeeded=succeeded)
