@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from arch_harness.report import TerminalReport, content, html, markdown, plots, write_report
 from arch_harness.report.wording import clean, number, percent, scientific, shorten
-from arch_harness.results import Run
+from arch_harness.results import Comparison, Run
 from rich.console import Console
 
 if TYPE_CHECKING:
@@ -58,6 +58,59 @@ def dataset(name: str) -> dict[str, Any]:
     }
 
 
+def interval(score: float) -> dict[str, Any]:
+    return {"low": score - 0.021, "high": score + 0.019, "unit": "fold", "units": 5, "resamples": 1000}
+
+
+def folds(score: float) -> list[dict[str, Any]]:
+    return [
+        {
+            "fold": str(fold),
+            "train": 1200,
+            "validation": 400,
+            "test": 400,
+            "accuracy": score + 0.01 * (fold - 3),
+            "macro_f1": score - 0.011 + 0.01 * (fold - 3),
+        }
+        for fold in range(1, 6)
+    ]
+
+
+def probe(name: str, score: float, std: float | None) -> dict[str, Any]:
+    return {
+        "probe": name,
+        "score": score,
+        "std": std,
+        "seed_scores": [score],
+        "interval": interval(score),
+        "macro_f1": score - 0.011,
+        "balanced_accuracy": score - 0.002,
+        "folds": folds(score),
+        "classes": [
+            {"name": kind, "clips": clips, "precision": 0.7, "recall": 0.8, "f1": f1}
+            for kind, clips, f1 in (("dog", 40, 0.61), ("rain", 40, 0.93), ("sea <waves>", 0, 0.0))
+        ],
+        "classes_without_test_clips": ["sea <waves>"],
+        "confusion": [[90, 30, 0], [10, 110, 0], [0, 0, 0]],
+        "seconds": 1.3,
+    }
+
+
+def comparison(data: str, model: str, other: str, low: float, high: float) -> dict[str, Any]:
+    return {
+        "dataset": data,
+        "probe": "linear",
+        "metric": "accuracy",
+        "model": model,
+        "other": other,
+        "clips": 1947,
+        "difference": (low + high) / 2,
+        "low": low,
+        "high": high,
+        "more_than_noise": low > 0,
+    }
+
+
 def result(name: str, data: str, place: int = 0, failed: int = 0) -> dict[str, Any]:
     score = 0.913 - 0.037 * (place % 16)
     speed = 17.31 * 1.45 ** (place % 16)
@@ -67,19 +120,12 @@ def result(name: str, data: str, place: int = 0, failed: int = 0) -> dict[str, A
         "dataset": data,
         "metric": "accuracy",
         "score": score,
+        "std": 0.004,
+        "interval": interval(score),
         "chance": 0.02,
         "macro_f1": score - 0.011,
-        "folds": [
-            {
-                "fold": str(fold),
-                "train": 1200,
-                "validation": 400,
-                "test": 400,
-                "accuracy": score + 0.01 * (fold - 3),
-                "macro_f1": score - 0.011 + 0.01 * (fold - 3),
-            }
-            for fold in range(1, 6)
-        ],
+        "folds": folds(score),
+        "probes": [probe("linear", score, 0.004), probe("knn", score - 0.05, None)],
         "clips": 2000,
         "failed": failed,
         "failures": [
@@ -131,7 +177,14 @@ def run_of(models: tuple[str, ...], datasets: tuple[str, ...], failed: int = 0, 
             "started_by_arch": True,
             "same_machine": True,
         },
-        "settings": {"seed": 1, "epochs": 100, "concurrency": 16, "workers": 2},
+        "settings": {
+            "seed": 1,
+            "seeds": 3,
+            "probes": ["linear", "knn"],
+            "epochs": 100,
+            "concurrency": 16,
+            "workers": 2,
+        },
         "models": [model(name) for name in models],
         "datasets": [dataset(data) for data in datasets],
         "results": results,
@@ -149,6 +202,10 @@ def usual() -> Run:
     run.datasets[0].clips_official = 2500
     run.datasets[1].notes = ["Clips of one artist may be in several folds."]
     run.results[1].server.foreign_requests = 7
+    run.comparisons = [
+        Comparison.model_validate(comparison(DATASETS[0], MODELS[0], MODELS[1], -0.004, 0.031)),
+        Comparison.model_validate(comparison(DATASETS[0], MODELS[0], MODELS[2], 0.052, 0.097)),
+    ]
     return run
 
 
@@ -249,15 +306,30 @@ def test_the_numbers_are_those_of_the_run() -> None:
     run = usual()
     row = content.results_table(run).rows[0]
     assert row == (
-        *("esc50", "wav2vec2-base", "91.3", "89.3–93.3", "90.2", "2.0", "2,000", "53"),
+        *("esc50", "wav2vec2-base", "accuracy", "91.3", "0.4", "89.2–93.2", "89.3–93.3", "90.2", "2.0", "2,000", "53"),
         *("17.3", "86.5", "213", "279", "398", "48.9", "130", "6.10"),
     )
     built = content.build(run)
     assert built.summary[0] == (
         "esc50: wav2vec2-base has the highest score, 91.3% (chance 2.0%), at 17.3 clips/s; "
-        "log-mel-statistics is the fastest, at 36.4 clips/s with a score of 83.9%."
+        "log-mel-statistics is the fastest, at 36.4 clips/s with a score of 83.9%. "
+        "The score is no more than noise apart from that of hubert-base-ls960."
     )
-    assert len(built.folds.rows) == 30
+    sections = {section.title: section.table for section in built.probing}
+    assert list(sections) == ["Comparisons", "Probes", "Folds", "Hardest classes"]
+    assert [row[5:] for row in sections["Comparisons"].rows] == [
+        ("+1.4", "-0.4 to +3.1", "no more than noise"),
+        ("+7.4", "+5.2 to +9.7", "more than noise"),
+    ]
+    assert sections["Probes"].rows[1][2:9] == ("knn", "accuracy", "86.3", "–", "84.2–88.2", "85.2", "86.1")
+    assert len(sections["Folds"].rows) == 30
+    assert [column.header for column in sections["Folds"].columns][6:8] == ["Score, linear (%)", "Score, knn (%)"]
+    assert sections["Folds"].rows[0][6:] == ("89.3", "84.3", "88.2")
+    # A class without test clips has no score that could be the lowest.
+    assert [row[2:] for row in sections["Hardest classes"].rows[:2]] == [
+        ("dog", "40", "61.0", "rain (25.0 %)"),
+        ("rain", "40", "93.0", "dog (8.3 %)"),
+    ]
     assert built.models.rows[0][2] == "0123456789"
     assert built.models.rows[0][8:11] == ("ababababab", "1.2e-05", "0.999997")
     assert built.date == "2026-03-01 12:34 UTC"
@@ -288,7 +360,8 @@ def test_notes_say_what_is_not_comparable() -> None:
     assert notes[0].startswith("esc50: 2,000 of the 2,500 clips of the official release were used")
     assert "gtzan: Clips of one artist may be in several folds." in notes
     assert "esc50 × hubert-base-ls960: others sent the model 7 requests" in notes[-1]
-    assert content.notes(small()) == []
+    missing = "1 of its classes are borne by no test clip (sea <waves>)"
+    assert [missing in note for note in content.notes(small())] == [True]
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

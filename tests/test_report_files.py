@@ -109,6 +109,7 @@ def test_odd_runs_are_reported(tmp_path: Path) -> None:
     zero = run_of(("m", "n"), ("d",))
     for found in zero.results:
         found.score = found.chance = found.clips_per_s = 0
+        found.interval, found.probes = None, []
         found.folds, found.server.batch_sizes = [], {}
         found.latency_ms.p50 = found.latency_ms.p95 = found.latency_ms.p99 = 0
         found.server.queue_ms = found.server.compute_ms = 0
@@ -117,6 +118,7 @@ def test_odd_runs_are_reported(tmp_path: Path) -> None:
 
     perfect = run_of(("m",), ("d",))
     perfect.results[0].score = perfect.results[0].chance = 1
+    perfect.results[0].interval, perfect.results[0].probes = None, []
     perfect.results[0].folds = []
     write_report(perfect, tmp_path / "perfect")
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,13 +9,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arch_harness import probe, store
+from arch_harness import store
 from arch_harness.errors import ArchError, ScoreError, UsageError
 from arch_harness.machine import describe_machine
+from arch_harness.probing import (
+    Probed,
+    compare_models,
+    embedding_fingerprint,
+    embeddings_path,
+    is_done,
+    probe_pair,
+    result_fingerprint,
+)
 from arch_harness.report import write_report
 from arch_harness.results import (
+    RESULTS,
     DatasetFacts,
-    FoldScore,
     ModelFacts,
     Percentiles,
     Result,
@@ -33,11 +38,9 @@ from arch_harness.stream import Embedded, WorkerPool
 from arch_harness.worker import Job
 
 if TYPE_CHECKING:
-    from arch_harness.datasets import Dataset, Fold
+    from arch_harness.datasets import Dataset
     from arch_harness.display import Display
     from arch_harness.triton import Server
-
-RESULTS = "results.json"
 
 
 class Bench:
@@ -108,6 +111,7 @@ class Bench:
         datasets = {dataset.id: dataset for dataset in earlier.datasets} | {d.id: d for d in now.datasets}
         now.datasets = list(datasets.values())
         now.results = earlier.results
+        now.comparisons = earlier.comparisons
         now.created = earlier.created
 
     def execute(self, display: Display) -> list[Path]:
@@ -122,25 +126,28 @@ class Bench:
         pairs = [(model, dataset) for dataset in self._datasets for model in self._models]
         with WorkerPool(self.run.settings.workers, self.run.settings.concurrency) as pool:
             for model, dataset in pairs:
-                measured = self._embedding_fingerprint(model, dataset)
-                fingerprint = _digest(measured, "linear probe", self.run.settings.seed, self.run.settings.epochs)
-                if any(result.fingerprint == fingerprint for result in self.run.results):
+                measured = embedding_fingerprint(model, dataset, self.run.settings)
+                fingerprint = result_fingerprint(measured, self.run.settings)
+                if any(is_done(self._output, result, fingerprint) for result in self.run.results):
                     display.note(f"{model.name} on {dataset.id}: done by an earlier run, kept")
                     continue
                 started = datetime.now(UTC)
                 embedded, server = self._embed(pool, model, dataset, measured, display)
                 try:
-                    result = self._score(model, dataset, embedded, server, started, fingerprint, display)
+                    probed = probe_pair(
+                        self._output, model.name, dataset, embedded, self.run.settings, fingerprint, display
+                    )
                 except ScoreError as error:
                     self.problems.append(f"{model.name} on {dataset.id} has no score: {error}")
                     continue
-                self._save(result)
+                self._save(_result(model, dataset, embedded, server, started, fingerprint, probed))
+        self.run.comparisons = compare_models(self.run, self._output)
         return write_report(self.run, self._output)
 
     def _embed(
         self, pool: WorkerPool, model: ModelFacts, dataset: Dataset, fingerprint: str, display: Display
     ) -> tuple[Embedded, ServerTimes]:
-        path = self._output / "embeddings" / f"{model.name}--{dataset.id}.npz"
+        path = embeddings_path(self._output, model.name, dataset.id)
         stored = store.load(path, fingerprint)
         if stored is not None:
             display.note(f"{model.name} on {dataset.id}: embeddings of an earlier run, kept")
@@ -161,92 +168,42 @@ class Bench:
             store.save(path, embedded, server, fingerprint)
         return embedded, server
 
-    def _score(
-        self,
-        model: ModelFacts,
-        dataset: Dataset,
-        embedded: Embedded,
-        server: ServerTimes,
-        started: datetime,
-        fingerprint: str,
-        display: Display,
-    ) -> Result:
-        if not embedded.succeeded.any():
-            first = embedded.failures[0]
-            raise ScoreError(f"none of its {len(dataset.clips)} clips gave an embedding; {first.clip}: {first.reason}")
-        settings = self.run.settings
-        clock = time.perf_counter()
-        with display.probing(model.name, dataset.id, len(dataset.folds) * settings.epochs) as on_epoch:
-            folds = [
-                probe.probe_fold(
-                    embedded.embeddings,
-                    dataset.targets.astype(np.int64),
-                    len(dataset.classes),
-                    _without_failed(fold, embedded.succeeded),
-                    settings.seed,
-                    settings.epochs,
-                    on_epoch,
-                )
-                for fold in dataset.folds
-            ]
-        done = len(embedded.latencies_ms)
-        p50, p95, p99 = np.percentile(embedded.latencies_ms, [50, 95, 99])
-        return Result(
-            model=model.name,
-            dataset=dataset.id,
-            metric="accuracy",
-            score=_mean(fold.accuracy for fold in folds),
-            chance=_mean(fold.chance for fold in folds),
-            macro_f1=_mean(fold.macro_f1 for fold in folds),
-            folds=[
-                FoldScore(
-                    fold=fold.fold,
-                    train=fold.train,
-                    validation=fold.validation,
-                    test=fold.test,
-                    accuracy=fold.accuracy,
-                    macro_f1=fold.macro_f1,
-                )
-                for fold in folds
-            ],
-            clips=len(dataset.clips),
-            failed=len(embedded.failures),
-            failures=embedded.failures,
-            clips_per_s=done / embedded.seconds,
-            rtfx=embedded.audio_seconds / embedded.seconds,
-            latency_ms=Percentiles(p50=p50, p95=p95, p99=p99),
-            server=server,
-            audio_seconds=embedded.audio_seconds,
-            embed_seconds=embedded.seconds,
-            probe_seconds=time.perf_counter() - clock,
-            started=started,
-            fingerprint=fingerprint,
-        )
-
     def _save(self, result: Result) -> None:
         pair = (result.model, result.dataset)
         self.run.results = [old for old in self.run.results if (old.model, old.dataset) != pair] + [result]
         models = [model.name for model in self.run.models]
         datasets = [dataset.id for dataset in self.run.datasets]
         self.run.results.sort(key=lambda one: (datasets.index(one.dataset), models.index(one.model)))
+        self.run.comparisons = []  # made anew when all results are there
         write_run(self.run, self._output / RESULTS)
 
-    def _embedding_fingerprint(self, model: ModelFacts, dataset: Dataset) -> str:
-        settings = self.run.settings
-        return _digest(model.model_dump(), dataset.fingerprint(), settings.concurrency, settings.workers)
 
-
-def _digest(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _mean(values: Iterable[float]) -> float:
-    return float(np.mean(list(values)))
-
-
-def _without_failed(fold: Fold, succeeded: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Fold:
-    """A clip without embedding leaves every part of the fold, and its label with it."""
-    return type(fold)(fold.name, *(part[succeeded[part]] for part in (fold.train, fold.validation, fold.test)))
+def _result(
+    model: ModelFacts,
+    dataset: Dataset,
+    embedded: Embedded,
+    server: ServerTimes,
+    started: datetime,
+    fingerprint: str,
+    probed: Probed,
+) -> Result:
+    p50, p95, p99 = np.percentile(embedded.latencies_ms, [50, 95, 99])
+    return Result(
+        model=model.name,
+        dataset=dataset.id,
+        clips=len(dataset.clips),
+        failed=len(embedded.failures),
+        failures=embedded.failures,
+        clips_per_s=len(embedded.latencies_ms) / embedded.seconds,
+        rtfx=embedded.audio_seconds / embedded.seconds,
+        latency_ms=Percentiles(p50=p50, p95=p95, p99=p99),
+        server=server,
+        audio_seconds=embedded.audio_seconds,
+        embed_seconds=embedded.seconds,
+        started=started,
+        fingerprint=fingerprint,
+        **probed.fields(),
+    )
 
 
 def _dataset_facts(dataset: Dataset) -> DatasetFacts:

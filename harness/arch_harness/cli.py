@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from arch_harness import probe_cli
 from arch_harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +37,10 @@ INTERRUPTED = 130
 _PARTS = {
     "export": ("huggingface_hub", "onnx", "onnxruntime", "onnxscript", "torch", "transformers", "tritonclient"),
     "serve": ("onnxruntime",),
-    "bench": ("jinja2", "matplotlib", "psutil", "pydantic", "ray", "sklearn", "soundfile", "soxr", "tritonclient"),
+    "bench": (
+        *("jinja2", "matplotlib", "psutil", "pydantic", "ray", "scipy", "sklearn", "soundfile", "soxr"),
+        *("threadpoolctl", "tritonclient"),
+    ),
 }
 
 _out = Console()
@@ -46,7 +50,8 @@ Repository = Annotated[Path, typer.Option(help="The Triton model repository.")]
 
 
 @contextlib.contextmanager
-def _part(extra: str) -> Iterator[None]:
+def part(extra: str) -> Iterator[None]:
+    """Say which extra to install where a module of it is missing."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -73,7 +78,7 @@ def export(
 
 
 def _export(checkpoint: str, name: str | None, repository: Path, layers: bool = False) -> Exported:
-    with _err.status(f"exporting {checkpoint}") as status, _part("export"):
+    with _err.status(f"exporting {checkpoint}") as status, part("export"):
         from arch_export.pipeline import export as run_export
 
         return run_export(checkpoint, repository, name, layers, lambda step: status.update(f"{checkpoint}: {step}"))
@@ -108,7 +113,7 @@ def serve(
     log_file: Annotated[Path | None, typer.Option(help="Keep Triton's log in this file.")] = None,
 ) -> None:
     """Run NVIDIA Triton over a model repository until Ctrl-C."""
-    with _part("serve"):
+    with part("serve"):
         from arch_serve.errors import ServeError
         from arch_serve.server import LocalServer
     _stop_on_sigterm()
@@ -157,12 +162,14 @@ def bench(
     data_root: Annotated[Path, typer.Option(envvar="ARCH_DATA", help="Where ID without PATH is looked for.")] = Path(
         "data"
     ),
-    seed: Annotated[int, typer.Option(min=0, help="Of the probe's initial weights and clip order.")] = 0,
+    probe: probe_cli.Probes = None,
+    seeds: probe_cli.Seeds = probe_cli.DEFAULT_SEEDS,
+    seed: probe_cli.Seed = 0,
     concurrency: Annotated[int, typer.Option(min=1, help="Single-clip requests in flight.")] = 16,
     workers: Annotated[int | None, typer.Option(min=1, help="Ray workers; by default half the cores.")] = None,
 ) -> None:
     """Stream datasets through a served encoder, probe the embeddings and write one report."""
-    with _part("bench"):
+    with part("bench"):
         from arch_harness.datasets import DECLARATIONS, load_dataset
 
         datasets: list[Dataset] = []
@@ -180,7 +187,8 @@ def bench(
     _stop_on_sigterm()
     try:
         with _server(server, repository, model) as address:
-            _bench(address, server is None, model or [], datasets, output, seed, concurrency, workers)
+            probing = {"probes": probe_cli.names_of(probe), "seeds": seeds, "seed": seed}
+            _bench(address, server is None, model or [], datasets, output, probing, concurrency, workers)
     except KeyboardInterrupt:
         _err.print(f"interrupted; the same command with --output {shlex.quote(str(output))} goes on from here")
         raise typer.Exit(INTERRUPTED) from None
@@ -192,7 +200,7 @@ def _server(address: str | None, repository: Path, models: list[str] | None) -> 
     if address is not None:
         yield address
         return
-    with _part("serve"):
+    with part("serve"):
         from arch_serve.server import LocalServer
 
     server = LocalServer(repository, models, grpc_port=0, http_port=0, metrics_port=0)
@@ -213,21 +221,23 @@ def _bench(
     models: list[str],
     datasets: list[Dataset],
     output: Path,
-    seed: int,
+    probing: dict[str, object],
     concurrency: int,
     workers: int,
 ) -> None:
-    with _part("bench"):
-        from arch_harness import probe
+    with part("bench"):
         from arch_harness.bench import Bench
         from arch_harness.display import Display
+        from arch_harness.probes import EPOCHS
         from arch_harness.report import TerminalReport
         from arch_harness.results import Settings
         from arch_harness.triton import Server
 
     with Server(address, started_here) as server:
         facts = server.models(models)
-        settings = Settings(seed=seed, epochs=probe.EPOCHS, concurrency=concurrency, workers=min(workers, concurrency))
+        settings = Settings.model_validate(
+            {**probing, "epochs": EPOCHS, "concurrency": concurrency, "workers": min(workers, concurrency)}
+        )
         run = Bench(server, facts, datasets, settings, output, shlex.join(["arch", *sys.argv[1:]]))
         run.execute(Display(_err))
     _out.print(TerminalReport(run.run))
@@ -241,6 +251,9 @@ def _bench(
         raise typer.Exit(1)
 
 
+app.command()(probe_cli.probe)
+
+
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("reports/demo"),
@@ -250,13 +263,13 @@ def demo(
     ),
 ) -> None:
     """The whole job on synthesised sound with two small encoders; needs no download."""
-    with _part("export"), _err.status("making a small random HuBERT"):
+    with part("export"), _err.status("making a small random HuBERT"):
         from arch_export.random_checkpoint import write_random_hubert
 
         checkpoint = write_random_hubert(data_root / "checkpoints" / "hubert-small-random")
     exported = [_export("logmel", None, repository), _export(str(checkpoint), None, repository)]
     _out.print(_export_table(exported))
-    with _part("bench"), _err.status("synthesising the dataset"):
+    with part("bench"), _err.status("synthesising the dataset"):
         from arch_harness.datasets.demo import write_demo
 
         folder = write_demo(data_root / "demo")

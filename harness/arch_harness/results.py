@@ -11,9 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from arch_harness.errors import ArchError
 from arch_harness.files import whole_file
 
+RESULTS = "results.json"
+"""The file's name in a run's folder."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
+ProbeName = Literal["linear", "logreg", "mlp", "knn"]
+Metric = Literal["accuracy", "map_macro"]
 
 
 class _Strict(BaseModel):
@@ -38,14 +43,93 @@ class Failure(_Strict):
 
 
 class FoldScore(_Strict):
-    """The probe's score on one fold; `train`, `validation` and `test` count clips."""
+    """A probe's score on one fold, the mean over seeds; `train`, `validation` and `test` count clips.
+
+    Single-label datasets have accuracy, macro F1 and balanced accuracy, multi-label ones mean average precision.
+    """
 
     fold: str
     train: Count
     validation: Count
     test: Count
-    accuracy: Share
-    macro_f1: Share
+    accuracy: Share | None = None
+    macro_f1: Share | None = None
+    balanced_accuracy: Share | None = None
+    map_macro: Share | None = None
+    map_weighted: Share | None = None
+    chosen: NonNegative | None = Field(
+        default=None, description="what was chosen on validation: C of logreg, the number of neighbours of knn"
+    )
+
+    @property
+    def score(self) -> float:
+        """The headline metric: accuracy, or macro mAP."""
+        return (self.accuracy if self.accuracy is not None else self.map_macro) or 0.0
+
+    @model_validator(mode="after")
+    def _scored(self) -> FoldScore:
+        if self.accuracy is None and self.map_macro is None:
+            raise ValueError(f"fold {self.fold} has neither accuracy nor map_macro")
+        return self
+
+
+class Interval(_Strict):
+    """A 95 % bootstrap percentile interval of a score."""
+
+    low: float
+    high: float
+    unit: Literal["clip", "group", "fold"] = Field(description="what was drawn with replacement")
+    units: Count
+    resamples: Count
+
+
+class ClassScore(_Strict):
+    """One class over all test clips, the mean over seeds."""
+
+    name: str
+    clips: Count = Field(description="test clips that bear it")
+    precision: Share | None = None
+    recall: Share | None = None
+    f1: Share | None = None
+    average_precision: Share | None = None
+
+
+class ProbeScore(_Strict):
+    """One probe on the embeddings of one model and dataset."""
+
+    probe: ProbeName
+    score: Share = Field(description="mean over folds and seeds of the result's metric")
+    std: NonNegative | None = Field(description="over seeds, of the mean over folds; null for one seed or none")
+    seed_scores: list[Share] = Field(description="the score of each seed; one where the probe is deterministic")
+    interval: Interval
+    macro_f1: Share | None = None
+    balanced_accuracy: Share | None = None
+    map_macro: Share | None = None
+    map_weighted: Share | None = None
+    folds: list[FoldScore]
+    classes: list[ClassScore]
+    classes_without_test_clips: list[str] = Field(
+        description="no test clip of any fold bears them; in macro mAP each counts as 0, elsewhere they are left out"
+    )
+    confusion: list[list[Count]] | None = Field(
+        default=None, description="true class x predicted class, summed over folds and seeds; single-label only"
+    )
+    seconds: NonNegative
+
+
+class Comparison(_Strict):
+    """Two models on the same test clips of a dataset, by the same probe."""
+
+    dataset: str
+    probe: ProbeName
+    metric: Metric
+    model: str
+    other: str
+    clips: Count = Field(description="test clips that both models have an embedding of")
+    difference: float = Field(description="score of `model` less that of `other`")
+    low: float = Field(description="of the 95 % interval of the difference, from a paired bootstrap")
+    high: float
+    more_than_noise: bool = Field(description="the interval leaves out 0")
 
 
 class ServerTimes(_Strict):
@@ -64,11 +148,17 @@ class Result(_Strict):
 
     model: str
     dataset: str
-    metric: Literal["accuracy"]
-    score: Share = Field(description="mean over folds")
-    chance: Share = Field(description="mean over folds of the share of the most frequent class among the test clips")
-    macro_f1: Share
-    folds: list[FoldScore]
+    metric: Metric
+    score: Share = Field(description="of the first probe: mean over folds and seeds")
+    chance: Share = Field(
+        description="mean over folds: for accuracy the share of the most frequent class among the test clips, for mAP "
+        "the mean share of test clips that bear a class"
+    )
+    macro_f1: Share | None = Field(default=None, description="of the first probe; null for multi-label datasets")
+    folds: list[FoldScore] = Field(description="of the first probe")
+    std: NonNegative | None = Field(default=None, description="of the first probe, over seeds")
+    interval: Interval | None = Field(default=None, description="of the first probe")
+    probes: list[ProbeScore] = Field(default=[], description="all probes, the first one as well")
     clips: Count = Field(description="clips of the dataset; failed ones included")
     failed: Count
     failures: list[Failure]
@@ -88,6 +178,8 @@ class Result(_Strict):
             raise ValueError(f"failed is {self.failed} but {len(self.failures)} failures are listed")
         if self.failed > self.clips:
             raise ValueError(f"{self.failed} clips failed of {self.clips}")
+        if self.probes and self.probes[0].score != self.score:
+            raise ValueError(f"score is {self.score} but the first probe's is {self.probes[0].score}")
         return self
 
 
@@ -152,7 +244,9 @@ class ServerFacts(_Strict):
 class Settings(_Strict):
     """What was asked for."""
 
-    seed: int
+    seed: int = Field(description="the first; the others follow it")
+    seeds: Annotated[int, Field(ge=1)] = 1
+    probes: Annotated[list[ProbeName], Field(min_length=1)] = ["linear"]
     epochs: Count
     concurrency: Count = Field(description="most single-clip requests in flight, over all workers")
     workers: Count = Field(description="Ray processes that read, decode and send")
@@ -171,6 +265,7 @@ class Run(_Strict):
     models: list[ModelFacts]
     datasets: list[DatasetFacts]
     results: list[Result]
+    comparisons: list[Comparison] = []
 
     @model_validator(mode="after")
     def _references(self) -> Run:
@@ -187,6 +282,9 @@ class Run(_Strict):
                 raise ValueError(f"a result names the model {result.model!r}, which is not described")
             if result.dataset not in {dataset.id for dataset in self.datasets}:
                 raise ValueError(f"a result names the dataset {result.dataset!r}, which is not described")
+        for one in self.comparisons:
+            if not {one.model, one.other} <= {found.model for found in self.results if found.dataset == one.dataset}:
+                raise ValueError(f"a comparison on {one.dataset!r} names a model without a result there")
         return self
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from arch_harness.report.wording import clean, number, percent, plural, scientific, shorten, timestamp
+from arch_harness.report import probing
+from arch_harness.report.tables import Column, Meaning, Table
+from arch_harness.report.wording import clean, number, optional, percent, plural, scientific, shorten, span, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from arch_harness.results import DatasetFacts, ModelFacts, Result, Run
 
@@ -17,36 +19,6 @@ MAX_FAILURES = 50
 
 _MAX_REASON = 300
 _DIGITS = 10  # of a hash
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table: its header, unit and alignment."""
-
-    title: str
-    unit: str = ""
-    numeric: bool = False
-
-    @property
-    def header(self) -> str:
-        """Title and unit in one line."""
-        return f"{self.title} ({self.unit})" if self.unit else self.title
-
-
-@dataclass(frozen=True)
-class Table:
-    """Columns and rows of formatted cells."""
-
-    columns: tuple[Column, ...]
-    rows: Sequence[tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """What the numbers of one or more columns mean."""
-
-    term: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -67,7 +39,7 @@ class Report:
     summary: list[str]
     results: Table
     meanings: list[Meaning]
-    folds: Table
+    probing: list[probing.Section]
     failures: list[FailureList]
     notes: list[str]
     models: Table
@@ -87,16 +59,23 @@ class ResultColumn(Column):
 
 
 def _spread(result: Result) -> str:
-    scores = [fold.accuracy for fold in result.folds]
-    return f"{percent(min(scores))}–{percent(max(scores))}" if scores else "–"
+    scores = [fold.score for fold in result.folds]
+    return span(min(scores), max(scores)) if scores else "–"
+
+
+def _interval(result: Result) -> str:
+    return span(result.interval.low, result.interval.high) if result.interval else "–"
 
 
 RESULT_COLUMNS = (
     ResultColumn("Dataset", value=lambda r: clean(r.dataset)),
     ResultColumn("Model", value=lambda r: clean(r.model)),
+    ResultColumn("Metric", value=lambda r: probing.METRICS[r.metric]),
     ResultColumn("Score", "%", True, value=lambda r: percent(r.score)),
+    ResultColumn("± seeds", "%", True, value=lambda r: optional(r.std)),
+    ResultColumn("95 % interval", "%", True, value=_interval),
     ResultColumn("Folds", "%", True, value=_spread),
-    ResultColumn("Macro F1", "%", True, value=lambda r: percent(r.macro_f1)),
+    ResultColumn("Macro F1", "%", True, value=lambda r: optional(r.macro_f1)),
     ResultColumn("Chance", "%", True, value=lambda r: percent(r.chance)),
     ResultColumn("Clips", "", True, value=lambda r: f"{r.clips:,}"),
     ResultColumn("Failed", "", True, value=lambda r: f"{r.failed:,}"),
@@ -113,15 +92,27 @@ RESULT_COLUMNS = (
 
 MEANINGS = [
     Meaning(
-        "Score",
-        "Accuracy of a linear probe, a linear classifier trained on the embeddings that the server returned: the share "
-        "of test clips that it labels correctly, as the mean over the folds.",
+        "Score, Metric",
+        "Of a probe, a small classifier trained on the embeddings that the server returned; the linear one of the ARCH "
+        "protocol unless another was asked for. Accuracy is the share of test clips that it labels correctly; mAP, for "
+        "clips with several labels, is the average precision of each class, averaged over the classes. The mean over "
+        "folds and seeds.",
+    ),
+    Meaning(
+        "± seeds",
+        "Standard deviation over seeds: what other initial weights and another clip order change.",
+    ),
+    Meaning(
+        "95 % interval",
+        "Bootstrap percentile interval: what another draw of test clips would change or, where a dataset has several "
+        "folds, another draw of folds and of clips within them. Few folds make it rough.",
     ),
     Meaning("Folds", "The lowest and the highest score of a single fold."),
-    Meaning("Macro F1", "F1 of each class, averaged over the classes with equal weight; mean over the folds."),
+    Meaning("Macro F1", "F1 of each class, averaged over the classes with equal weight; mean over folds and seeds."),
     Meaning(
         "Chance",
-        "The score of always answering with the most frequent class of the test clips; mean over the folds.",
+        "For accuracy, the score of always answering with the most frequent class of the test clips; for mAP, the mean "
+        "share of test clips that bear a class. Mean over the folds.",
     ),
     Meaning(
         "Clips, Failed",
@@ -183,7 +174,8 @@ def summary(run: Run) -> list[str]:
     for dataset in run.datasets:
         found = [result for result in results if result.dataset == dataset.id]
         if found:
-            sentences.append(f"{clean(dataset.id)}: {_verdict(found)}")
+            lead = probing.lead(run, found[0].model, dataset.id)
+            sentences.append(f"{clean(dataset.id)}: {_verdict(found)}{' ' + lead if lead else ''}")
     return sentences or ["The run has no results."]
 
 
@@ -202,34 +194,6 @@ def _verdict(found: list[Result]) -> str:
         f"{clean(best.model)} has the highest score, {figures}{tie} at {speed}; {clean(fastest.model)} is the fastest, "
         f"at {number(fastest.clips_per_s)} clips/s with a score of {percent(fastest.score)}%."
     )
-
-
-def _folds(run: Run) -> Table:
-    columns = (
-        Column("Dataset"),
-        Column("Model"),
-        Column("Fold"),
-        Column("Train", "clips", True),
-        Column("Validation", "clips", True),
-        Column("Test", "clips", True),
-        Column("Score", "%", True),
-        Column("Macro F1", "%", True),
-    )
-    rows = [
-        (
-            clean(result.dataset),
-            clean(result.model),
-            clean(fold.fold),
-            f"{fold.train:,}",
-            f"{fold.validation:,}",
-            f"{fold.test:,}",
-            percent(fold.accuracy),
-            percent(fold.macro_f1),
-        )
-        for result in ordered(run)
-        for fold in result.folds
-    ]
-    return Table(columns, rows)
 
 
 def _failures(run: Run) -> list[FailureList]:
@@ -257,6 +221,7 @@ def notes(run: Run) -> list[str]:
                 "so the scores are not comparable with published numbers."
             )
         lines += [f"{name}: {clean(note)}" for note in dataset.notes]
+    lines += probing.notes(run)
     lines += [
         f"{clean(result.dataset)} × {clean(result.model)}: others sent the model "
         f"{plural(result.server.foreign_requests, 'request')} during the measurement. The server's figures (queue, "
@@ -329,7 +294,11 @@ def _method(run: Run) -> list[tuple[str, str]]:
         ("Client and server", place),
         ("Requests in flight", f"{settings.concurrency:,}, of one clip each"),
         ("Workers", f"{settings.workers:,}"),
-        ("Probe", f"{plural(settings.epochs, 'epoch')}, seed {settings.seed}"),
+        (
+            "Probes",
+            f"{', '.join(settings.probes)}; {plural(settings.epochs, 'epoch')}, "
+            f"{plural(settings.seeds, 'seed')} from {settings.seed} on",
+        ),
         ("arch", clean(run.arch_version)),
     ]
 
@@ -354,7 +323,7 @@ def build(run: Run) -> Report:
         summary=[*summary(run), failures_line(run)],
         results=results_table(run),
         meanings=MEANINGS,
-        folds=_folds(run),
+        probing=probing.build(run, ordered(run)),
         failures=_failures(run),
         notes=notes(run),
         models=Table(

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from arch_harness.report.content import Meaning, Report, Table
+    from arch_harness.report.content import Report
     from arch_harness.report.plots import PlotGroup
+    from arch_harness.report.tables import Meaning, Table
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~$#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
@@ -69,8 +70,8 @@ def render(report: Report, groups: Sequence[PlotGroup], plots_folder: str) -> st
     for group in groups:
         images = "\n".join(f"![{escape(plot.label)}]({plots_folder}/{plot.file})" for plot in group.plots)
         blocks += [f"### {escape(group.title)}", escape(group.text), images]
-    if report.folds.rows:
-        blocks += ["## Folds", _table(report.folds)]
+    for section in report.probing:
+        blocks += [f"## {escape(section.title)}", escape(section.text), _table(section.table)]
     blocks.append("## Failures")
     for failures in report.failures:
         blocks += [f"### {escape(failures.title)}", _table(failures.table), escape(failures.more)]

@@ -109,8 +109,8 @@ def draw(run: Run) -> list[PlotGroup]:
     kinds: list[tuple[str, str, str, Callable[[str, Sequence[Result], dict[str, _Look]], Figure]]] = [
         (
             "Score and throughput",
-            "A model further to the right embeds more clips per second; one further up scores higher. The thin line "
-            "through a point spans its folds; the dashed line is chance.",
+            "A model further to the right embeds more clips per second; one further up scores higher. The line through "
+            "a point is the 95 % interval of its score; the dashed line is chance.",
             "score against clips/s",
             _score,
         ),
@@ -192,11 +192,12 @@ def _score(title: str, results: Sequence[Result], looks: dict[str, _Look]) -> Fi
     axes, legend = _panel(title, 2.5, lines, left)
     for result in results:
         look, score = looks[result.model], 100 * result.score
-        accuracies = [100 * fold.accuracy for fold in result.folds] or [score]
-        axes.plot([result.clips_per_s] * 2, [min(accuracies), max(accuracies)], color=look.colour, linewidth=1.2)
+        if result.interval:
+            ends = [100 * result.interval.low, 100 * result.interval.high]
+            axes.plot([result.clips_per_s] * 2, ends, color=look.colour, linewidth=1.2)
         _point(axes, result.clips_per_s, score, look, zorder=3)
 
-    values = [100 * fold.accuracy for result in results for fold in result.folds]
+    values = [100 * end for r in results if r.interval for end in (r.interval.low, r.interval.high)]
     values += [100 * share for result in results for share in (result.score, result.chance)]
     ticks = [
         tick

@@ -27,6 +27,21 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
+def optional(share: float | None) -> str:
+    """A share in percent, or a dash where there is none."""
+    return "–" if share is None else percent(share)
+
+
+def span(low: float, high: float) -> str:
+    """Two shares in percent, from the first to the second."""
+    return f"{percent(low)}–{percent(high)}"
+
+
+def points(difference: float) -> str:
+    """A difference of two shares, in percentage points with its sign."""
+    return f"{100 * difference:+.1f}"
+
+
 def scientific(value: float) -> str:
     """A very small number: 1.2e-05."""
     return f"{value:.1e}" if value else "0"

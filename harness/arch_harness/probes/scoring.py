@@ -1,0 +1,274 @@
+"""A dataset's embeddings scored by one probe: every fold and seed trained, every metric, the interval."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from arch_harness.errors import ScoreError
+from arch_harness.probes import intervals, metrics
+from arch_harness.probes.intervals import Outcomes
+from arch_harness.probes.neighbours import logistic_regression, nearest_neighbours
+from arch_harness.probes.networks import Linear, Mlp
+from arch_harness.probes.training import Problem, train
+from arch_harness.results import ClassScore, FoldScore, Interval, ProbeScore
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from arch_harness.datasets import Dataset, Fold
+    from arch_harness.results import Metric, ProbeName, Settings
+
+_NETWORKS: dict[str, type[Linear] | type[Mlp]] = {"linear": Linear, "mlp": Mlp}
+_WITHOUT_SEED = {"logreg": logistic_regression, "knn": nearest_neighbours}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A probe's scores, what it made of each test clip, and the score of knowing nothing."""
+
+    score: ProbeScore
+    metric: Metric
+    chance: float
+    outcomes: Outcomes
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """The outputs for one fold's test clips, FP32 [seeds, clips, classes], and what was chosen on validation."""
+
+    fold: Fold
+    outputs: NDArray[np.float32]
+    chosen: float | None = None
+
+
+def probe_dataset(
+    probe: ProbeName,
+    dataset: Dataset,
+    embeddings: NDArray[np.float32],
+    succeeded: NDArray[np.bool_],
+    settings: Settings,
+    on_epoch: Callable[[], None] = lambda: None,
+) -> Scored:
+    """Train a probe on every fold with every seed, and score it.
+
+    Args:
+        probe: which one.
+        dataset: labels and folds.
+        embeddings: FP32 [clips, dimensions].
+        succeeded: bool [clips]; a clip without embedding leaves every part of a fold, and its label with it.
+        settings: seed, number of seeds, epochs.
+        on_epoch: called `epochs_of` times: after each epoch of each fold and seed.
+
+    Raises:
+        ScoreError: if a fold has no clips left to train or to test on.
+    """
+    clock = time.perf_counter()
+    folds = [without_failed(fold, succeeded) for fold in dataset.folds]
+    for fold in folds:
+        if not len(fold.train) or not len(fold.test):
+            raise ScoreError(f"fold {fold.name} has {len(fold.train)} training and {len(fold.test)} test clips left")
+    targets = _as_matrix(dataset)
+    multi_label = dataset.targets.ndim == 2
+    if probe in _NETWORKS:
+        network = _NETWORKS[probe](embeddings.shape[1], targets.shape[1])
+        inputs = np.ones((len(embeddings), embeddings.shape[1] + 1), dtype=np.float32)
+        inputs[:, :-1] = embeddings
+        # The fold's name joins the seed, so that a fold's score does not depend on which other folds exist.
+        problems = [
+            Problem(fold.train, (settings.seed + offset, *fold.name.encode()))
+            for fold in folds
+            for offset in range(settings.seeds)
+        ]
+        parameters = train(network, inputs, targets, multi_label, problems, settings.epochs, on_epoch)
+        of_fold = parameters.reshape(len(folds), settings.seeds, network.size)
+        tested = [
+            _Tested(fold, np.concatenate([network.logits(row[None], inputs[fold.test]) for row in rows]))
+            for fold, rows in zip(folds, of_fold, strict=True)
+        ]
+    else:
+        tested = list(_without_seed(probe, folds, embeddings, targets, multi_label, on_epoch))
+    score = _multi_label if multi_label else _single_label
+    return score(probe, dataset, tested, settings, clock)
+
+
+def epochs_of(probe: ProbeName, folds: int, settings: Settings) -> int:
+    """How often `probe_dataset` calls `on_epoch`."""
+    return folds * settings.seeds * settings.epochs if probe in _NETWORKS else folds
+
+
+def without_failed(fold: Fold, succeeded: NDArray[np.bool_]) -> Fold:
+    """The fold without the clips that have no embedding."""
+    return type(fold)(fold.name, *(part[succeeded[part]] for part in (fold.train, fold.validation, fold.test)))
+
+
+def _as_matrix(dataset: Dataset) -> NDArray[np.float32]:
+    if dataset.targets.ndim == 2:
+        return dataset.targets.astype(np.float32)
+    targets = np.zeros((len(dataset.targets), len(dataset.classes)), dtype=np.float32)
+    targets[np.arange(len(targets)), dataset.targets.astype(np.int64)] = 1
+    return targets
+
+
+def _without_seed(
+    probe: ProbeName,
+    folds: Sequence[Fold],
+    embeddings: NDArray[np.float32],
+    targets: NDArray[np.float32],
+    multi_label: bool,
+    on_fold: Callable[[], None],
+) -> Iterator[_Tested]:
+    for fold in folds:
+        train_part, held = ((embeddings[part], targets[part]) for part in (fold.train, fold.validation))
+        outputs, chosen = _WITHOUT_SEED[probe](train_part, held, embeddings[fold.test], multi_label)
+        on_fold()
+        yield _Tested(fold, outputs[None], chosen)
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+def _outcomes(dataset: Dataset, tested: Sequence[_Tested], metric: Metric, values: NDArray[np.float32]) -> Outcomes:
+    clips = np.concatenate([one.fold.test for one in tested])
+    names: dict[str, int] = {}
+    groups = [names.setdefault(dataset.clips[clip].group, len(names)) for clip in clips.tolist()]
+    return Outcomes(
+        metric=metric,
+        clips=clips,
+        folds=np.repeat(np.arange(len(tested)), [len(one.fold.test) for one in tested]),
+        groups=np.array(groups, dtype=np.int64),
+        values=values,
+        truth=dataset.targets[clips].astype(np.bool_) if dataset.targets.ndim == 2 else np.zeros((len(clips), 0), bool),
+    )
+
+
+def _finish(
+    probe: ProbeName,
+    settings: Settings,
+    clock: float,
+    chance: float,
+    outcomes: Outcomes,
+    seed_scores: list[float],
+    folds: list[FoldScore],
+    classes: list[ClassScore],
+    confusion: list[list[int]] | None = None,
+) -> Scored:
+    low, high = intervals.interval(intervals.resampled_scores(outcomes, settings.seed))
+
+    def over_folds(name: str) -> float | None:
+        values = [getattr(fold, name) for fold in folds]
+        return None if None in values else _mean(values)
+
+    score = ProbeScore(
+        probe=probe,
+        score=_mean(seed_scores),
+        std=float(np.std(seed_scores, ddof=1)) if len(seed_scores) > 1 else None,
+        seed_scores=seed_scores,
+        interval=Interval(low=low, high=high, unit=outcomes.unit, units=outcomes.units, resamples=intervals.RESAMPLES),
+        macro_f1=over_folds("macro_f1"),
+        balanced_accuracy=over_folds("balanced_accuracy"),
+        map_macro=over_folds("map_macro"),
+        map_weighted=over_folds("map_weighted"),
+        folds=folds,
+        classes=classes,
+        classes_without_test_clips=[one.name for one in classes if not one.clips],
+        confusion=confusion,
+        seconds=time.perf_counter() - clock,
+    )
+    return Scored(score, outcomes.metric, chance, outcomes)
+
+
+def _sizes(fold: Fold) -> dict[str, int]:
+    return {"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)}
+
+
+def _single_label(
+    probe: ProbeName, dataset: Dataset, tested: Sequence[_Tested], settings: Settings, clock: float
+) -> Scored:
+    targets, classes = dataset.targets.astype(np.int64), len(dataset.classes)
+    folds, correct, seed_scores, chance = [], [], [], []
+    total = np.zeros((len(tested[0].outputs), classes, classes), dtype=np.int64)
+    for one in tested:
+        truth, predicted = targets[one.fold.test], one.outputs.argmax(axis=2)
+        matrices = np.stack([metrics.confusion_matrix(truth, row, classes) for row in predicted])
+        total += matrices
+        seed_scores.append([metrics.accuracy(matrix) for matrix in matrices])
+        correct.append((predicted == truth).mean(axis=0, dtype=np.float32))
+        chance.append(np.bincount(truth).max() / len(truth))
+        folds.append(
+            FoldScore(
+                fold=one.fold.name,
+                **_sizes(one.fold),
+                accuracy=_mean(seed_scores[-1]),
+                macro_f1=_mean([metrics.macro_f1(matrix) for matrix in matrices]),
+                balanced_accuracy=_mean([metrics.balanced_accuracy(matrix) for matrix in matrices]),
+                chosen=one.chosen,
+            )
+        )
+    tables = [metrics.class_table(matrix) for matrix in total]
+    class_scores = [
+        ClassScore(
+            name=name,
+            clips=int(tables[0].support[index]),
+            precision=_mean([table.precision[index] for table in tables]),
+            recall=_mean([table.recall[index] for table in tables]),
+            f1=_mean([table.f1[index] for table in tables]),
+        )
+        for index, name in enumerate(dataset.classes)
+    ]
+    outcomes = _outcomes(dataset, tested, "accuracy", np.concatenate(correct))
+    return _finish(
+        probe,
+        settings,
+        clock,
+        _mean(chance),
+        outcomes,
+        np.mean(seed_scores, axis=0).tolist(),
+        folds,
+        class_scores,
+        total.sum(axis=0).tolist(),
+    )
+
+
+def _multi_label(
+    probe: ProbeName, dataset: Dataset, tested: Sequence[_Tested], settings: Settings, clock: float
+) -> Scored:
+    targets = dataset.targets.astype(np.bool_)
+    folds, seed_scores, chance = [], [], []
+    precision = np.zeros((len(tested), len(dataset.classes)))
+    for row, one in enumerate(tested):
+        truth = targets[one.fold.test]
+        of_seeds = [metrics.average_precision(truth, outputs) for outputs in one.outputs]
+        precision[row] = np.mean(of_seeds, axis=0)
+        seed_scores.append([metrics.map_macro(found) for found in of_seeds])
+        chance.append(float(truth.mean()))
+        folds.append(
+            FoldScore(
+                fold=one.fold.name,
+                **_sizes(one.fold),
+                map_macro=_mean(seed_scores[-1]),
+                map_weighted=_mean([metrics.map_weighted(found, truth) for found in of_seeds]),
+                chosen=one.chosen,
+            )
+        )
+    support = targets[np.concatenate([one.fold.test for one in tested])].sum(axis=0)
+    class_scores = [
+        ClassScore(name=name, clips=int(support[index]), average_precision=float(precision[:, index].mean()))
+        for index, name in enumerate(dataset.classes)
+    ]
+    outcomes = _outcomes(dataset, tested, "map_macro", np.concatenate([one.outputs for one in tested], axis=1))
+    return _finish(
+        probe,
+        settings,
+        clock,
+        _mean(chance),
+        outcomes,
+        np.mean(seed_scores, axis=0).tolist(),
+        folds,
+        class_scores,
+    )
