@@ -18,6 +18,7 @@ import psutil
 import pytest
 import soundfile
 import torch
+from arch_export.pipeline import export
 from arch_harness.audio import load_clip, pad_clip
 from arch_harness.datasets import DECLARATIONS, load_dataset
 from arch_harness.results import Run, read_run
@@ -230,6 +231,32 @@ def test_a_server_that_dies_ends_the_run_with_one_line(tmp_path: Path, repositor
     assert "Traceback" not in errors
     (line,) = [line for line in errors.splitlines() if line.startswith("arch: ")]
     assert f"the server at {dying.grpc_url} stopped answering after" in line
+
+
+def test_every_layer_is_probed_and_drawn(
+    tmp_path: Path, checkpoint: Path, server: LocalServer, demo_dataset: Path
+) -> None:
+    repository, output = tmp_path / "repository", tmp_path / "out"
+    export(str(checkpoint), repository, "layered", layers=True)
+    common = ["bench", "--dataset", f"demo={demo_dataset}", "--output", str(output), "--layers", "--seeds", "1"]
+    done = arch(*common, "--repository", str(repository))
+    assert done.returncode == 0, done.stderr
+    (result,) = read_run(output / "results.json").results
+    assert result.layers is not None
+    assert [one.layer for one in result.layers.layers] == [0, 1, 2]
+    stored = np.load(output / "embeddings" / "layered--demo.npz")
+    assert stored["layers"].shape == (100, 3, 32)
+    # HuBERT's last hidden state is what leaves its last layer.
+    np.testing.assert_allclose(stored["layers"][:, -1], stored["embeddings"], atol=1e-5)
+    assert (output / "plots" / "layers-demo.svg").exists()
+    assert (
+        f"{result.layers.layers[-1].layer - result.layers.best.layer} of 2 transformer layers"
+        in (output / "report.md").read_text()
+    )
+
+    refused = arch(*common, "--server", server.grpc_url, "--output", str(tmp_path / "other"))
+    assert refused.returncode == 2
+    assert one_line(refused) == ("arch: --layers: no layer embeddings in logmel, tiny-hubert; export with --layers all")
 
 
 def test_models_that_cannot_be_benched(tmp_path: Path, server: LocalServer, demo_dataset: Path) -> None:

@@ -47,7 +47,8 @@ def folder(tmp_path: Path) -> Path:
     for noise, model in zip((0.1, 4), run.models, strict=True):
         embeddings = 5 * np.eye(6)[dataset.targets.astype(np.int64)] + noise * random.standard_normal((CLIPS, 6))
         succeeded = np.arange(CLIPS) > 0
-        embedded = Embedded(embeddings.astype(np.float32), succeeded, [], np.ones(CLIPS - 1), 10.0, 2.0)
+        no_layers = np.zeros((CLIPS, 0, 6), dtype=np.float32)
+        embedded = Embedded(embeddings.astype(np.float32), no_layers, succeeded, [], np.ones(CLIPS - 1), 10.0, 2.0)
         times = ServerTimes(requests=1, queue_ms=1, compute_ms=1, batch_sizes={}, mean_batch_size=1, foreign_requests=0)
         fingerprint = embedding_fingerprint(model, dataset, run.settings)
         store.save(embeddings_path(output, model.name, "esc50"), embedded, times, fingerprint)

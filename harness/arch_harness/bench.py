@@ -159,6 +159,7 @@ class Bench:
             sample_rate=model.sample_rate,
             max_seconds=dataset.declaration.max_seconds,
             embedding_size=model.embedding_size,
+            layers=model.layer_embeddings if self.run.settings.layers else 0,
         )
         before = self._server.statistics(model.name)
         with display.embedding(model.name, dataset.id, len(dataset.clips)) as on_progress:

@@ -167,6 +167,9 @@ def bench(
     seed: probe_cli.Seed = 0,
     concurrency: Annotated[int, typer.Option(min=1, help="Single-clip requests in flight.")] = 16,
     workers: Annotated[int | None, typer.Option(min=1, help="Ray workers; by default half the cores.")] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Probe every layer too, of models exported with --layers all.")
+    ] = False,
 ) -> None:
     """Stream datasets through a served encoder, probe the embeddings and write one report."""
     with part("bench"):
@@ -187,7 +190,7 @@ def bench(
     _stop_on_sigterm()
     try:
         with _server(server, repository, model) as address:
-            probing = {"probes": probe_cli.names_of(probe), "seeds": seeds, "seed": seed}
+            probing = {"probes": probe_cli.names_of(probe), "seeds": seeds, "seed": seed, "layers": layers}
             _bench(address, server is None, model or [], datasets, output, probing, concurrency, workers)
     except KeyboardInterrupt:
         _err.print(f"interrupted; the same command with --output {shlex.quote(str(output))} goes on from here")
@@ -238,6 +241,11 @@ def _bench(
         settings = Settings.model_validate(
             {**probing, "epochs": EPOCHS, "concurrency": concurrency, "workers": min(workers, concurrency)}
         )
+        without = [one.name for one in facts if not one.layer_embeddings]
+        if settings.layers and len(without) == len(facts):
+            raise UsageError(f"--layers: no layer embeddings in {', '.join(without)}; export with --layers all")
+        if settings.layers and without:
+            _err.print(f"only the last layer of {', '.join(without)} is probed: no layer embeddings", soft_wrap=True)
         run = Bench(server, facts, datasets, settings, output, shlex.join(["arch", *sys.argv[1:]]))
         run.execute(Display(_err))
     _out.print(TerminalReport(run.run))

@@ -15,9 +15,21 @@ from arch_harness import store
 from arch_harness.datasets import DECLARATIONS, load_dataset
 from arch_harness.errors import ScoreError, UsageError
 from arch_harness.probes import intervals, probe_dataset
+from arch_harness.probes.layers import probe_layers
 from arch_harness.probes.scoring import Scored, epochs_of
 from arch_harness.report import write_report
-from arch_harness.results import RESULTS, Comparison, FoldScore, ProbeScore, Result, Run, Settings, read_run, write_run
+from arch_harness.results import (
+    RESULTS,
+    Comparison,
+    FoldScore,
+    LayerScores,
+    ProbeScore,
+    Result,
+    Run,
+    Settings,
+    read_run,
+    write_run,
+)
 
 if TYPE_CHECKING:
     from arch_harness.datasets import Dataset
@@ -31,6 +43,7 @@ class Probed:
     """What the probes add to a result; the first probe gives the headline."""
 
     scored: list[Scored]
+    layers: LayerScores | None
     seconds: float
 
     def fields(self) -> dict[str, Any]:
@@ -47,6 +60,7 @@ class Probed:
             "std": score.std,
             "interval": score.interval,
             "probes": [one.score for one in self.scored],
+            "layers": self.layers,
             "probe_seconds": self.seconds,
         }
 
@@ -67,7 +81,7 @@ def digest(*parts: object) -> str:
 
 def embedding_fingerprint(model: ModelFacts, dataset: Dataset, settings: Settings) -> str:
     """Of all that the embeddings and their measurement come from."""
-    return digest(model.model_dump(), dataset.fingerprint(), settings.concurrency, settings.workers)
+    return digest(model.model_dump(), dataset.fingerprint(), settings.concurrency, settings.workers, settings.layers)
 
 
 def result_fingerprint(measured: str, settings: Settings) -> str:
@@ -102,14 +116,18 @@ def probe_pair(
         raise ScoreError(f"none of its {len(dataset.clips)} clips gave an embedding; {first.clip}: {first.reason}")
     clock = time.perf_counter()
     total = sum(epochs_of(probe, len(dataset.folds), settings) for probe in settings.probes)
+    layers = embedded.layers.shape[1]
+    if layers:
+        total += (layers + 1) * epochs_of("linear", len(dataset.folds), settings)
     with display.probing(model, dataset.id, total) as on_epoch:
         scored = [
             probe_dataset(probe, dataset, embedded.embeddings, embedded.succeeded, settings, on_epoch)
             for probe in settings.probes
         ]
+        of_layers = probe_layers(dataset, embedded.layers, embedded.succeeded, settings, on_epoch) if layers else None
     for one in scored:
         store.save_outcomes(_outcomes_path(output, model, dataset.id, one.score.probe), one.outcomes, fingerprint)
-    return Probed(scored, time.perf_counter() - clock)
+    return Probed(scored, of_layers, time.perf_counter() - clock)
 
 
 def compare_models(run: Run, output: Path) -> list[Comparison]:

@@ -117,6 +117,30 @@ class ProbeScore(_Strict):
     seconds: NonNegative
 
 
+class LayerScore(_Strict):
+    """The linear probe on one layer's mean hidden state."""
+
+    layer: Count = Field(description="0 is what enters the first transformer layer")
+    score: Share
+    std: NonNegative | None
+    interval: Interval
+
+
+class LayerScores(_Strict):
+    """The linear probe on every layer, and on a learned weighted sum of them, by the result's metric."""
+
+    layers: Annotated[list[LayerScore], Field(min_length=1)]
+    weighted_sum: Share
+    weighted_sum_std: NonNegative | None
+    weighted_sum_interval: Interval
+    weights: list[Share] = Field(description="of each layer in the sum, the mean over folds and seeds")
+
+    @property
+    def best(self) -> LayerScore:
+        """The layer with the highest score; of several, the lowest one."""
+        return max(self.layers, key=lambda one: (one.score, -one.layer))
+
+
 class Comparison(_Strict):
     """Two models on the same test clips of a dataset, by the same probe."""
 
@@ -159,6 +183,9 @@ class Result(_Strict):
     std: NonNegative | None = Field(default=None, description="of the first probe, over seeds")
     interval: Interval | None = Field(default=None, description="of the first probe")
     probes: list[ProbeScore] = Field(default=[], description="all probes, the first one as well")
+    layers: LayerScores | None = Field(
+        default=None, description="where every layer was asked for and the model has them"
+    )
     clips: Count = Field(description="clips of the dataset; failed ones included")
     failed: Count
     failures: list[Failure]
@@ -193,6 +220,7 @@ class ModelFacts(_Strict):
     precision: str
     sample_rate: Annotated[int, Field(gt=0)]
     embedding_size: Annotated[int, Field(gt=0)]
+    layer_embeddings: Count = Field(default=0, description="rows of the output of that name; 0 where it has none")
     parameter_count: Count
     opset: Count
     content_hash: str
@@ -250,6 +278,7 @@ class Settings(_Strict):
     epochs: Count
     concurrency: Count = Field(description="most single-clip requests in flight, over all workers")
     workers: Count = Field(description="Ray processes that read, decode and send")
+    layers: bool = Field(default=False, description="whether every layer is probed")
 
 
 class Run(_Strict):

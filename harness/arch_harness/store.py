@@ -30,6 +30,7 @@ def save(path: Path, embedded: Embedded, server: ServerTimes, fingerprint: str) 
         np.savez(
             file,
             embeddings=embedded.embeddings,
+            layers=embedded.layers,
             succeeded=embedded.succeeded,
             latencies_ms=embedded.latencies_ms,
             facts=np.array(json.dumps(facts)),
@@ -45,6 +46,7 @@ def load(path: Path, fingerprint: str) -> tuple[Embedded, ServerTimes] | None:
                 return None
             embedded = Embedded(
                 embeddings=file["embeddings"],
+                layers=file["layers"],
                 succeeded=file["succeeded"],
                 latencies_ms=file["latencies_ms"],
                 failures=[Failure.model_validate(failure) for failure in facts["failures"]],

@@ -34,6 +34,7 @@ class Embedded:
 
     Attributes:
         embeddings: FP32 [clips, embedding size]; rows of failed clips are 0.
+        layers: FP32 [clips, layers, embedding size], the same for every layer; no layers where none were asked for.
         succeeded: bool [clips].
         failures: of the other clips, in the order of the dataset.
         latencies_ms: FP64 [clips that succeeded], in order of arrival.
@@ -42,6 +43,7 @@ class Embedded:
     """
 
     embeddings: NDArray[np.float32]
+    layers: NDArray[np.float32]
     succeeded: NDArray[np.bool_]
     failures: list[Failure]
     latencies_ms: NDArray[np.float64]
@@ -137,6 +139,7 @@ class _Gathered:
         self._dataset = dataset
         self._job = job
         self._embeddings = np.zeros((len(dataset.clips), job.embedding_size), dtype=np.float32)
+        self._layers = np.zeros((len(dataset.clips), job.layers, job.embedding_size), dtype=np.float32)
         self._succeeded = np.zeros(len(dataset.clips), dtype=np.bool_)
         self._failures: dict[int, Failure] = {}
         self._latencies_ms: list[float] = []
@@ -147,8 +150,9 @@ class _Gathered:
         return len(self._latencies_ms) + len(self._failures)
 
     def add(self, chunk: Chunk) -> None:
-        for index, embedding in chunk.embeddings:
-            self._embeddings[index] = embedding
+        for index, rows in chunk.embeddings:
+            self._embeddings[index] = rows[0]
+            self._layers[index] = rows[1:]
             self._succeeded[index] = True
         for index, stage, reason in chunk.failures:
             self._failures[index] = Failure(clip=self._dataset.clips[index].path, stage=stage, reason=reason)
@@ -163,6 +167,7 @@ class _Gathered:
     def finish(self, seconds: float) -> Embedded:
         return Embedded(
             embeddings=self._embeddings,
+            layers=self._layers,
             succeeded=self._succeeded,
             failures=[self._failures[index] for index in sorted(self._failures)],
             latencies_ms=np.array(self._latencies_ms),

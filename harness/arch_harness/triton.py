@@ -138,14 +138,14 @@ class Server:
 def _model_facts(name: str, config: Any) -> ModelFacts:
     parameters = {key: value.string_value for key, value in config.parameters.items()}
     fields = set(ModelFacts.model_fields) - {"name", "max_batch_size", "max_queue_delay_us"}
-    missing = sorted(fields - set(parameters))
+    missing = sorted(field for field in fields - set(parameters) if ModelFacts.model_fields[field].is_required())
     if missing:
         raise UsageError(
             f"the model {name!r} cannot be benched: its configuration lacks the parameter {missing[0]!r}, which "
             "'arch export' writes"
         )
     return ModelFacts.model_validate(
-        {field: parameters[field] for field in fields}
+        {field: parameters[field] for field in fields & set(parameters)}
         | {
             "name": name,
             "max_batch_size": config.max_batch_size,

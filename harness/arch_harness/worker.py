@@ -35,6 +35,8 @@ class Job:
     sample_rate: int
     max_seconds: float
     embedding_size: int
+    layers: int
+    """Rows of the output `layer_embeddings` to ask for; 0 does not ask for it."""
 
 
 @dataclass
@@ -42,7 +44,7 @@ class Chunk:
     """What came of a few clips; `index` fields are positions in the dataset.
 
     Attributes:
-        embeddings: (index, FP32 [embedding size]) of each clip that succeeded.
+        embeddings: (index, FP32 [1 + layers, embedding size]) of each clip that succeeded; row 0 is the embedding.
         latencies_ms: of the requests answered with an embedding, from sending the request to the answer.
         audio_seconds: of the clips that succeeded, padding not counted.
         failures: (index, stage, reason).
@@ -106,6 +108,7 @@ class Worker:
                 job.model,
                 inputs,
                 partial(done, index, len(clip) / job.sample_rate, started),
+                outputs=[grpcclient.InferRequestedOutput(name) for name in _outputs(job)],
                 client_timeout=REQUEST_TIMEOUT_S,
             )
         with answered:
@@ -143,14 +146,27 @@ def _record(
         else:
             chunk.failures.append((index, "infer", reason))
         return
-    embedding = result.as_numpy("embedding")
-    if embedding is None or embedding.shape != (1, job.embedding_size):
-        shape = "nothing" if embedding is None else f"the shape {list(embedding.shape)}"
-        chunk.failures.append((index, "infer", f"the server answered {shape}, not [1, {job.embedding_size}]"))
-    elif not np.isfinite(embedding).all():
+    rows = []
+    for name, shape in _outputs(job).items():
+        answer = result.as_numpy(name)
+        if answer is None or answer.shape != shape:
+            found = "nothing" if answer is None else f"the shape {list(answer.shape)}"
+            chunk.failures.append((index, "infer", f"the server answered {found} for {name}, not {list(shape)}"))
+            return
+        rows.append(answer.reshape(-1, job.embedding_size))
+    # A copy: the answer's arrays are views that keep the whole message alive.
+    embeddings = np.concatenate(rows, dtype=np.float32)
+    if not np.isfinite(embeddings).all():
         chunk.failures.append((index, "infer", "the embedding holds NaN or infinity"))
-    else:
-        # A copy: the answer's array is a view that keeps the whole message alive.
-        chunk.embeddings.append((index, np.array(embedding[0], dtype=np.float32)))
-        chunk.latencies_ms.append(latency_ms)
-        chunk.audio_seconds += clip_seconds
+        return
+    chunk.embeddings.append((index, embeddings))
+    chunk.latencies_ms.append(latency_ms)
+    chunk.audio_seconds += clip_seconds
+
+
+def _outputs(job: Job) -> dict[str, tuple[int, ...]]:
+    """The outputs to ask for, with the shapes that they must have."""
+    outputs: dict[str, tuple[int, ...]] = {"embedding": (1, job.embedding_size)}
+    if job.layers:
+        outputs["layer_embeddings"] = (1, job.layers, job.embedding_size)
+    return outputs

@@ -1,4 +1,4 @@
-"""The two probes that are trained by gradient descent: their parameters, forward pass and gradients.
+"""The probes that are trained by gradient descent: their parameters, forward pass and gradients.
 
 Every array has a leading axis over problems that are trained side by side. All parameters of a problem lie in one row,
 so that the optimiser sees one array. A layer lies in it as [inputs + 1, outputs]: the bias is the last row, and the
@@ -82,7 +82,8 @@ class Linear:
         self._dimensions, self._classes = dimensions, classes
         self.size = classes * (dimensions + 1)
 
-    def _layer(self, parameters: NDArray[np.float32]) -> NDArray[np.float32]:
+    def layer(self, parameters: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The layer as [problems, dimensions + 1, classes]; a view."""
         return parameters.reshape(len(parameters), self._dimensions + 1, self._classes)
 
     def initialise(self, random: np.random.Generator) -> NDArray[np.float32]:
@@ -91,7 +92,7 @@ class Linear:
 
     def logits(self, parameters: NDArray[np.float32], inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Network`."""
-        outputs: NDArray[np.float32] = np.matmul(inputs, self._layer(parameters))
+        outputs: NDArray[np.float32] = np.matmul(inputs, self.layer(parameters))
         return outputs
 
     def forward(
@@ -114,7 +115,7 @@ class Linear:
     ) -> None:
         """See `Network`."""
         del parameters, inputs
-        np.matmul(hidden.transpose(0, 2, 1), residual, out=self._layer(gradients))
+        np.matmul(hidden.transpose(0, 2, 1), residual, out=self.layer(gradients))
 
 
 class Mlp:
@@ -184,3 +185,72 @@ class Mlp:
         back *= hidden[..., :-1] > 0
         back *= np.float32(1 / (1 - DROPOUT))
         np.matmul(inputs.transpose(0, 2, 1), back, out=first_gradients)
+
+
+class WeightedSum:
+    """A linear layer on a weighted sum of an encoder's layers; the weights are a softmax and start out equal.
+
+    Source: SUPERB's and s3prl's way to use frozen encoders (arXiv 2105.01051). Inputs hold all layers of a clip in one
+    row.
+
+    Args:
+        layers: number of layers.
+        dimensions: of each layer.
+        classes: number of outputs.
+    """
+
+    def __init__(self, layers: int, dimensions: int, classes: int) -> None:
+        self._layers, self._dimensions = layers, dimensions
+        self._linear = Linear(dimensions, classes)
+        self.size = layers + self._linear.size
+
+    def weights(self, parameters: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The weights of the layers, FP32 [problems, layers]; each row sums to 1."""
+        raised = np.exp(parameters[:, : self._layers] - parameters[:, : self._layers].max(axis=1, keepdims=True))
+        normalised: NDArray[np.float32] = raised / raised.sum(axis=1, keepdims=True)
+        return normalised
+
+    def _stacked(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        return inputs[..., :-1].reshape(*inputs.shape[:-1], self._layers, self._dimensions)
+
+    def _mix(self, parameters: NDArray[np.float32], inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        stacked = self._stacked(inputs)
+        mixed = np.ones((len(parameters), stacked.shape[-3], self._dimensions + 1), dtype=np.float32)
+        # [problems, 1, 1, layers] x [..., clips, layers, dimensions]
+        np.matmul(self.weights(parameters)[:, None, None, :], stacked, out=mixed[..., None, :-1])
+        return mixed
+
+    def initialise(self, random: np.random.Generator) -> NDArray[np.float32]:
+        """See `Network`."""
+        return np.concatenate([np.zeros(self._layers, dtype=np.float32), self._linear.initialise(random)])
+
+    def logits(self, parameters: NDArray[np.float32], inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Network`."""
+        return self._linear.logits(parameters[:, self._layers :], self._mix(parameters, inputs))
+
+    def forward(
+        self,
+        parameters: NDArray[np.float32],
+        inputs: NDArray[np.float32],
+        random: Sequence[np.random.Generator],
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See `Network`."""
+        del random
+        mixed = self._mix(parameters, inputs)
+        return self._linear.logits(parameters[:, self._layers :], mixed), mixed
+
+    def backward(
+        self,
+        parameters: NDArray[np.float32],
+        inputs: NDArray[np.float32],
+        hidden: NDArray[np.float32],
+        residual: NDArray[np.float32],
+        gradients: NDArray[np.float32],
+    ) -> None:
+        """See `Network`."""
+        linear = parameters[:, self._layers :]
+        self._linear.backward(linear, inputs, hidden, residual, gradients[:, self._layers :])
+        back = np.matmul(residual, self._linear.layer(linear)[:, :-1].transpose(0, 2, 1))
+        of_weights = np.einsum("pbd,pbld->pl", back, self._stacked(inputs))
+        weights = self.weights(parameters)
+        gradients[:, : self._layers] = weights * (of_weights - (weights * of_weights).sum(axis=1, keepdims=True))

@@ -13,7 +13,7 @@ from arch_harness.errors import ScoreError
 from arch_harness.probes import intervals, metrics
 from arch_harness.probes.intervals import Outcomes
 from arch_harness.probes.neighbours import logistic_regression, nearest_neighbours
-from arch_harness.probes.networks import Linear, Mlp
+from arch_harness.probes.networks import Linear, Mlp, Network
 from arch_harness.probes.training import Problem, train
 from arch_harness.results import ClassScore, FoldScore, Interval, ProbeScore
 
@@ -67,33 +67,70 @@ def probe_dataset(
     Raises:
         ScoreError: if a fold has no clips left to train or to test on.
     """
+    if probe in _NETWORKS:
+        network = _NETWORKS[probe](embeddings.shape[1], len(dataset.classes))
+        return probe_network(probe, network, dataset, embeddings, succeeded, settings, on_epoch)[0]
     clock = time.perf_counter()
+    targets = _as_matrix(dataset)
+    multi_label = dataset.targets.ndim == 2
+    tested = list(_without_seed(probe, _folds(dataset, succeeded), embeddings, targets, multi_label, on_epoch))
+    score = _multi_label if multi_label else _single_label
+    return score(probe, dataset, tested, settings, clock)
+
+
+def probe_network(
+    probe: ProbeName,
+    network: Network,
+    dataset: Dataset,
+    embeddings: NDArray[np.float32],
+    succeeded: NDArray[np.bool_],
+    settings: Settings,
+    on_epoch: Callable[[], None] = lambda: None,
+) -> tuple[Scored, NDArray[np.float32]]:
+    """Train a network on every fold with every seed, and score it.
+
+    Args:
+        probe: what the scores are filed under.
+        network: takes rows of `embeddings` with a 1 behind them.
+        dataset: see `probe_dataset`, and so are the others.
+        embeddings: FP32 [clips, whatever the network takes].
+        succeeded: see there.
+        settings: see there.
+        on_epoch: see there.
+
+    Returns:
+        The scores, and the trained parameters FP32 [folds * seeds, network.size].
+
+    Raises:
+        ScoreError: if a fold has no clips left to train or to test on.
+    """
+    clock = time.perf_counter()
+    folds = _folds(dataset, succeeded)
+    multi_label = dataset.targets.ndim == 2
+    inputs = np.ones((len(embeddings), embeddings.shape[1] + 1), dtype=np.float32)
+    inputs[:, :-1] = embeddings
+    # The fold's name joins the seed, so that a fold's score does not depend on which other folds exist.
+    problems = [
+        Problem(fold.train, (settings.seed + offset, *fold.name.encode()))
+        for fold in folds
+        for offset in range(settings.seeds)
+    ]
+    parameters = train(network, inputs, _as_matrix(dataset), multi_label, problems, settings.epochs, on_epoch)
+    of_fold = parameters.reshape(len(folds), settings.seeds, network.size)
+    tested = [
+        _Tested(fold, np.concatenate([network.logits(row[None], inputs[fold.test]) for row in rows]))
+        for fold, rows in zip(folds, of_fold, strict=True)
+    ]
+    score = _multi_label if multi_label else _single_label
+    return score(probe, dataset, tested, settings, clock), parameters
+
+
+def _folds(dataset: Dataset, succeeded: NDArray[np.bool_]) -> list[Fold]:
     folds = [without_failed(fold, succeeded) for fold in dataset.folds]
     for fold in folds:
         if not len(fold.train) or not len(fold.test):
             raise ScoreError(f"fold {fold.name} has {len(fold.train)} training and {len(fold.test)} test clips left")
-    targets = _as_matrix(dataset)
-    multi_label = dataset.targets.ndim == 2
-    if probe in _NETWORKS:
-        network = _NETWORKS[probe](embeddings.shape[1], targets.shape[1])
-        inputs = np.ones((len(embeddings), embeddings.shape[1] + 1), dtype=np.float32)
-        inputs[:, :-1] = embeddings
-        # The fold's name joins the seed, so that a fold's score does not depend on which other folds exist.
-        problems = [
-            Problem(fold.train, (settings.seed + offset, *fold.name.encode()))
-            for fold in folds
-            for offset in range(settings.seeds)
-        ]
-        parameters = train(network, inputs, targets, multi_label, problems, settings.epochs, on_epoch)
-        of_fold = parameters.reshape(len(folds), settings.seeds, network.size)
-        tested = [
-            _Tested(fold, np.concatenate([network.logits(row[None], inputs[fold.test]) for row in rows]))
-            for fold, rows in zip(folds, of_fold, strict=True)
-        ]
-    else:
-        tested = list(_without_seed(probe, folds, embeddings, targets, multi_label, on_epoch))
-    score = _multi_label if multi_label else _single_label
-    return score(probe, dataset, tested, settings, clock)
+    return folds
 
 
 def epochs_of(probe: ProbeName, folds: int, settings: Settings) -> int:

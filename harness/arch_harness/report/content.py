@@ -233,8 +233,10 @@ def notes(run: Run) -> list[str]:
 
 
 def _revision(text: str) -> str:
-    # A commit hash is told apart by its first digits; a tag or branch is shown as it is.
-    return text[:_DIGITS] if len(text) >= 32 and set(text) <= set("0123456789abcdef") else text
+    # A hash is told apart by its first digits; a tag or branch is shown as it is.
+    kind, _, digits = text.rpartition(":")
+    is_hash = len(digits) >= 32 and set(digits) <= set("0123456789abcdef")
+    return f"{kind}:{digits[:_DIGITS]}".lstrip(":") if is_hash else text
 
 
 _MODEL_COLUMNS: tuple[tuple[Column, Callable[[ModelFacts], str]], ...] = (

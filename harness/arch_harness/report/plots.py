@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from arch_harness.results import Result, Run
 
-KINDS = ("score", "latency", "batch-sizes")
+KINDS = ("score", "latency", "batch-sizes", "layers")
 """The first part of the plots' file names."""
 
 # Okabe and Ito's colours, which colour-blind readers tell apart, without the yellow that is lost on white. Colours and
@@ -128,18 +128,30 @@ def draw(run: Run) -> list[PlotGroup]:
             "share of executions by batch size",
             _batch_sizes,
         ),
+        (
+            "Layers",
+            "The linear probe on each layer of a model, with its 95 % interval; the ring marks the best layer, the "
+            "dotted line is the probe on a learned weighted sum of all layers.",
+            "score over layers",
+            _layers,
+        ),
     ]
     groups = []
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         # The reader's fonts draw the text; that a character is missing from ours does not matter.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         for kind, (title, text, label, make) in zip(KINDS, kinds, strict=True):
-            files = _file_names(kind, [name for name, _ in panels])
+            shown = panels
+            if make is _layers:
+                with_layers = [(name, [one for one in results if one.layers]) for name, results in panels]
+                shown = [(name, results) for name, results in with_layers if results]
+            files = _file_names(kind, [name for name, _ in shown])
             drawn = [
                 Plot(file, f"{name}: {label}", _svg(make(name, results, looks)))
-                for file, (name, results) in zip(files, panels, strict=True)
+                for file, (name, results) in zip(files, shown, strict=True)
             ]
-            groups.append(PlotGroup(title, text, drawn))
+            if drawn:
+                groups.append(PlotGroup(title, text, drawn))
     return groups
 
 
@@ -187,8 +199,7 @@ def _point(axes: Axes, x: float, y: float, look: _Look, **options: Any) -> None:
 
 def _score(title: str, results: Sequence[Result], looks: dict[str, _Look]) -> Figure:
     left = 0.55
-    halves = all(len(looks[result.model].name) <= _HALF for result in results)
-    lines = math.ceil(len(results) / 2) if halves else len(results)
+    lines = _legend_lines(results, looks)
     axes, legend = _panel(title, 2.5, lines, left)
     for result in results:
         look, score = looks[result.model], 100 * result.score
@@ -197,18 +208,25 @@ def _score(title: str, results: Sequence[Result], looks: dict[str, _Look]) -> Fi
             axes.plot([result.clips_per_s] * 2, ends, color=look.colour, linewidth=1.2)
         _point(axes, result.clips_per_s, score, look, zorder=3)
 
-    values = [100 * end for r in results if r.interval for end in (r.interval.low, r.interval.high)]
-    values += [100 * share for result in results for share in (result.score, result.chance)]
+    ends = [100 * end for r in results if r.interval for end in (r.interval.low, r.interval.high)]
+    _score_axis(axes, results, ends + [100 * result.score for result in results])
+    _speed_axis(axes, [result.clips_per_s for result in results])
+
+    _names(legend, results, looks, lines)
+    return axes.get_figure(root=True)  # type: ignore[return-value]
+
+
+def _score_axis(axes: Axes, results: Sequence[Result], values: Sequence[float]) -> None:
+    """A vertical axis in percent over the values and chance, with a dashed line at chance."""
+    shown = [*values, *(100 * result.chance for result in results)]
     ticks = [
         tick
-        for tick in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(min(values), max(values))
+        for tick in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(min(shown), max(shown))
         if -1e-9 < tick < 100 + 1e-9
     ]
     axes.set_yticks(ticks)
     axes.set_ylim(ticks[0], ticks[-1])
     axes.set_ylabel("score (%)")
-    _speed_axis(axes, [result.clips_per_s for result in results])
-
     for chance in sorted({round(100 * result.chance, 1) for result in results}):
         axes.axhline(chance, color=_FAINT, linestyle=(0, (5, 3)), linewidth=1, zorder=1)
     chance = max(100 * result.chance for result in results)
@@ -222,6 +240,10 @@ def _score(title: str, results: Sequence[Result], looks: dict[str, _Look]) -> Fi
         size=8,
         color=_FAINT,
     )
+
+
+def _names(legend: Axes, results: Sequence[Result], looks: dict[str, _Look], lines: int) -> None:
+    """Marker and name of each model, in as many columns as the lines ask for."""
     top = lines * _LINE
     for index, result in enumerate(results):
         look = looks[result.model]
@@ -229,6 +251,44 @@ def _score(title: str, results: Sequence[Result], looks: dict[str, _Look]) -> Fi
         y = top - (index % lines + 0.5) * _LINE + 0.04
         _point(legend, x, y, look)
         legend.text(x + 0.12, y, look.name, va="center_baseline", size=8)
+
+
+def _legend_lines(results: Sequence[Result], looks: dict[str, _Look]) -> int:
+    halves = all(len(looks[result.model].name) <= _HALF for result in results)
+    return math.ceil(len(results) / 2) if halves else len(results)
+
+
+def _layers(title: str, results: Sequence[Result], looks: dict[str, _Look]) -> Figure:
+    left, lines = 0.55, _legend_lines(results, looks)
+    axes, legend = _panel(title, 2.5, lines, left)
+    values: list[float] = []
+    for result in results:
+        if result.layers is None:
+            continue
+        look, layers, best = looks[result.model], result.layers.layers, result.layers.best
+        low, high = (
+            [100 * end for end in ends]
+            for ends in zip(*((o.interval.low, o.interval.high) for o in layers), strict=True)
+        )
+        places = [one.layer for one in layers]
+        axes.fill_between(places, low, high, color=look.colour, alpha=0.12, linewidth=0)
+        axes.plot(
+            places,
+            [100 * one.score for one in layers],
+            color=look.colour,
+            marker=look.marker,
+            markersize=3.5,
+            linewidth=1.2,
+        )
+        axes.plot(
+            [best.layer], [100 * best.score], "o", markersize=10, markerfacecolor="none", markeredgecolor=look.colour
+        )
+        axes.axhline(100 * result.layers.weighted_sum, color=look.colour, linestyle=":", linewidth=1.2)
+        values += [*low, *high, 100 * result.layers.weighted_sum]
+    _score_axis(axes, results, values)
+    axes.set_xlabel("layer (0 enters the first transformer layer)")
+    axes.xaxis.set_major_locator(MaxNLocator(9, integer=True))
+    _names(legend, results, looks, lines)
     return axes.get_figure(root=True)  # type: ignore[return-value]
 
 

@@ -28,7 +28,7 @@ class Section:
 
 def build(run: Run, results: Sequence[Result]) -> list[Section]:
     """The sections that have rows; `results` in the order in which they are shown."""
-    sections = [_comparisons(run), _probes(results), _folds(run, results), _hardest(results)]
+    sections = [_comparisons(run), _probes(results), _layers(results), _folds(run, results), _hardest(results)]
     return [section for section in sections if section.table.rows]
 
 
@@ -74,6 +74,41 @@ def notes(run: Run) -> list[str]:
                 "each counts as 0, as in scikit-learn; elsewhere they are left out."
             )
     return lines
+
+
+def _layers(results: Sequence[Result]) -> Section:
+    columns = (
+        Column("Dataset"),
+        Column("Model"),
+        Column("Best layer", "", True),
+        Column("Score", "%", True),
+        Column("95 % interval", "%", True),
+        Column("Last layer", "%", True),
+        Column("Weighted sum", "%", True),
+        Column("A cut leaves out"),
+    )
+    rows = []
+    for result in results:
+        if result.layers is None:
+            continue
+        best, last = result.layers.best, result.layers.layers[-1]
+        rows.append(
+            (
+                clean(result.dataset),
+                clean(result.model),
+                f"{best.layer}",
+                percent(best.score),
+                span(best.interval.low, best.interval.high),
+                percent(last.score),
+                percent(result.layers.weighted_sum),
+                f"{last.layer - best.layer} of {last.layer} transformer layers",
+            )
+        )
+    text = (
+        "The linear probe on every layer. The best layer is the one with the highest score on the test clips, so its "
+        "score flatters it a little. A cut after it would leave out the transformer layers that follow."
+    )
+    return Section("Layers", text, Table(columns, rows))
 
 
 def _comparisons(run: Run) -> Section:
