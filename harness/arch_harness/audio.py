@@ -39,8 +39,7 @@ def load_clip(path: Path, sample_rate: int, max_seconds: float) -> NDArray[np.fl
             frames = file.read(math.ceil((max_seconds + 1) * file.samplerate), dtype="float32", always_2d=True)
             source_rate = file.samplerate
     except (soundfile.LibsndfileError, OSError) as error:
-        reason = "no such file" if not path.exists() else _reason(error)
-        raise DecodeError(reason) from error
+        raise DecodeError(_reason(path, error)) from error
     clip = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1)
     if source_rate != sample_rate:
         clip = soxr.resample(clip, source_rate, sample_rate, quality="HQ")
@@ -53,10 +52,16 @@ def load_clip(path: Path, sample_rate: int, max_seconds: float) -> NDArray[np.fl
     return result
 
 
-def _reason(error: Exception) -> str:
+def _reason(path: Path, error: Exception) -> str:
+    if not path.exists():
+        return "no such file"
+    if path.is_file() and path.stat().st_size == 0:
+        return "is empty"
     # libsndfile's own words, without the path that soundfile puts before them.
-    text = getattr(error, "error_string", None) or str(error)
-    return f"cannot be decoded: {text.strip().rstrip('.')}"
+    text = (getattr(error, "error_string", None) or str(error)).strip().rstrip(".")
+    if text.startswith("File does not exist"):  # what it says of an mp3 file without a single frame
+        text = "no audio in it"
+    return f"cannot be decoded: {text}"
 
 
 def pad_clip(clip: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
