@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import os
 import shlex
 import signal
@@ -31,12 +32,31 @@ app = typer.Typer(
     add_completion=False,
 )
 
+
+class Splits(enum.StrEnum):
+    """Which split of a dataset is used."""
+
+    ARCH = "arch"
+    STRICT = "strict"
+
+
 INTERRUPTED = 130
 # What each part brings; a missing one of these means that the part is not installed.
 _PARTS = {
     "export": ("huggingface_hub", "onnx", "onnxruntime", "onnxscript", "torch", "transformers", "tritonclient"),
     "serve": ("onnxruntime",),
-    "bench": ("jinja2", "matplotlib", "psutil", "pydantic", "ray", "sklearn", "soundfile", "soxr", "tritonclient"),
+    "bench": (
+        "jinja2",
+        "matplotlib",
+        "psutil",
+        "pydantic",
+        "ray",
+        "sklearn",
+        "soundfile",
+        "soxr",
+        "tritonclient",
+        "yaml",
+    ),
 }
 
 _out = Console()
@@ -144,7 +164,9 @@ def serve(
 
 @app.command()
 def bench(
-    dataset: Annotated[list[str], typer.Option(help="ID or ID=PATH; may be repeated. IDs: audio_mnist, esc50, demo.")],
+    dataset: Annotated[
+        list[str], typer.Option(help="ID, ID=PATH, my.yaml or DIR; may be repeated. IDs: see arch data list.")
+    ],
     server: Annotated[str | None, typer.Option(help="HOST:PORT of Triton's gRPC; without it one is started.")] = None,
     model: Annotated[list[str] | None, typer.Option(help="A model on the server; by default all of arch's.")] = None,
     repository: Annotated[Path, typer.Option(help="What a server started here serves.")] = Path("model_repository"),
@@ -154,24 +176,25 @@ def bench(
     data_root: Annotated[Path, typer.Option(envvar="ARCH_DATA", help="Where ID without PATH is looked for.")] = Path(
         "data"
     ),
+    splits: Annotated[
+        Splits, typer.Option(help="arch: as the ARCH protocol; strict: speaker- or source-disjoint where it is not.")
+    ] = Splits.ARCH,
     seed: Annotated[int, typer.Option(min=0, help="Of the probe's initial weights and clip order.")] = 0,
     concurrency: Annotated[int, typer.Option(min=1, help="Single-clip requests in flight.")] = 16,
     workers: Annotated[int | None, typer.Option(min=1, help="Ray workers; by default half the cores.")] = None,
 ) -> None:
     """Stream datasets through a served encoder, probe the embeddings and write one report."""
     with _part("bench"):
-        from arch_harness.datasets import DECLARATIONS, load_dataset
+        from arch_harness.datasets.registry import open_dataset
 
         datasets: list[Dataset] = []
         for argument in dict.fromkeys(dataset):
-            identifier, _, path = argument.partition("=")
-            if identifier not in DECLARATIONS:
-                raise UsageError(f"unknown dataset {identifier!r}; known: {', '.join(sorted(DECLARATIONS))}")
-            if identifier in {one.id for one in datasets}:
-                raise UsageError(f"the dataset {identifier!r} is named twice")
-            datasets.append(
-                load_dataset(DECLARATIONS[identifier], Path(path).expanduser() if path else data_root / identifier)
-            )
+            one = open_dataset(argument, data_root, strict=splits is Splits.STRICT)
+            if one.id in {other.id for other in datasets}:
+                raise UsageError(f"the dataset {one.id!r} is named twice")
+            if splits is Splits.STRICT and not one.id.endswith("@strict"):
+                _err.print(f"{one.id}: no stricter split: {one.declaration.strict}", highlight=False, soft_wrap=True)
+            datasets.append(one)
     output = output or Path("reports") / datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
     workers = workers or max(1, len(os.sched_getaffinity(0)) // 2)
     _stop_on_sigterm()
