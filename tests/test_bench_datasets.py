@@ -67,26 +67,24 @@ def check(results: dict[str, Any], root: Path, fixtures: dict[str, Fixture], met
         }
 
 
-def test_single_label(server: LocalServer, fixtures: tuple[Path, dict[str, Fixture]], tmp_path: Path) -> None:
+def test_single_label_and_strict_splits_beside(
+    server: LocalServer, fixtures: tuple[Path, dict[str, Fixture]], tmp_path: Path
+) -> None:
     results = bench(server, fixtures[0], tmp_path, SINGLE_LABEL)
     assert list(results) == SINGLE_LABEL
     check(results, *fixtures, metric="accuracy")
     # The tone tells the class, so that a probe of shuffled clips and labels would be found out.
     assert results["medley_solos_db"]["score"] > results["medley_solos_db"]["chance"] + 0.2
 
+    # us8k brings a clip at fault; into the same report.
+    both = bench(server, fixtures[0], tmp_path, ["ravdess", "us8k"], "--splits", "strict")
+    assert set(both) == {*SINGLE_LABEL, "ravdess@strict", "us8k@strict"}
+    assert {name: both[name] for name in SINGLE_LABEL} == results
+    assert len(both["ravdess@strict"]["folds"]) == 4
+    assert [failure["clip"] for failure in both["us8k@strict"]["failures"]] == list(fixtures[1]["us8k"].faults)
+
 
 def test_multi_label(server: LocalServer, fixtures: tuple[Path, dict[str, Fixture]], tmp_path: Path) -> None:
     results = bench(server, fixtures[0], tmp_path, MULTI_LABEL)
     assert list(results) == MULTI_LABEL
     check(results, *fixtures, metric="map_macro")
-
-
-def test_strict_splits_stand_beside_those_of_arch(
-    server: LocalServer, fixtures: tuple[Path, dict[str, Fixture]], tmp_path: Path
-) -> None:
-    own = fixtures[0] / "us8k"  # brings the clip at fault
-    bench(server, fixtures[0], tmp_path, ["ravdess", f"us8k={own}"])
-    results = bench(server, fixtures[0], tmp_path, ["ravdess", f"us8k={own}"], "--splits", "strict")
-    assert sorted(results) == ["ravdess", "ravdess@strict", "us8k", "us8k@strict"]
-    assert [fold["fold"] for fold in results["ravdess"]["folds"]] == ["random"]
-    assert len(results["ravdess@strict"]["folds"]) == 4

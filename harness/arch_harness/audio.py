@@ -39,7 +39,7 @@ def load_clip(path: Path, sample_rate: int, max_seconds: float) -> NDArray[np.fl
             frames = file.read(math.ceil((max_seconds + 1) * file.samplerate), dtype="float32", always_2d=True)
             source_rate = file.samplerate
     except (soundfile.LibsndfileError, OSError) as error:
-        raise DecodeError(_reason(path, error)) from error
+        raise DecodeError(decode_reason(path, error)) from error
     clip = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1)
     if source_rate != sample_rate:
         clip = soxr.resample(clip, source_rate, sample_rate, quality="HQ")
@@ -52,7 +52,8 @@ def load_clip(path: Path, sample_rate: int, max_seconds: float) -> NDArray[np.fl
     return result
 
 
-def _reason(path: Path, error: Exception) -> str:
+def decode_reason(path: Path, error: Exception) -> str:
+    """Why libsndfile could not read a file, in words that fit behind its path."""
     if not path.exists():
         return "no such file"
     if path.is_file() and path.stat().st_size == 0:

@@ -59,4 +59,5 @@ DECLARATION = Declaration(
     official=Counts(
         30000, {str(fold): 6000 for fold in range(len(SPEAKER_FOLDS))}, {str(digit): 3000 for digit in range(10)}
     ),
+    classes_official=10,
 )

@@ -109,6 +109,7 @@ class Declaration:
         strict: the split of `--splits strict`, or why there is none.
         class_key: sorts the labels; label ids are positions in that order.
         official: clip counts of the official release.
+        classes_official: outputs of the probe in the official release.
         download_gb: of all remotes together, in 10^9 bytes; None where it is not published.
         notes: known limits of the protocol, told in every report.
     """
@@ -128,6 +129,7 @@ class Declaration:
     manual: str = ""
     class_key: Callable[[str], str | int] = str
     official: Counts = field(default_factory=Counts)
+    classes_official: int | None = None
     download_gb: float | None = None
     notes: tuple[str, ...] = ()
 

@@ -44,6 +44,7 @@ DECLARATION = Declaration(
         splits.rotate_groups,
     ),
     official=Counts(588, dict.fromkeys(SPEAKERS, 98), dict.fromkeys(EMOTIONS, 84)),
+    classes_official=7,
     notes=(
         "Validation clips are drawn at random from the training speakers, as in the ARCH reference. They do not "
         "influence the score.",

@@ -39,6 +39,7 @@ DECLARATION = Declaration(
     ),
     class_key=int,
     official=Counts(2000, {str(fold): 400 for fold in range(1, 6)}, {str(target): 40 for target in range(50)}),
+    classes_official=50,
     download_gb=0.6,
     notes=(
         "Validation clips are drawn at random from the training folds, as in the ARCH reference; they can share a "

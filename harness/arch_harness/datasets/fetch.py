@@ -209,7 +209,7 @@ def _copy(
 ) -> int:
     copied = 0
     while not stop.is_set():
-        block = response.read(_BLOCK_BYTES)
+        block = response.read1(_BLOCK_BYTES)  # what there is: a kill must lose little
         if not block:
             break
         file.write(block)

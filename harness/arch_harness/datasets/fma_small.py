@@ -88,6 +88,7 @@ DECLARATION = Declaration(
         lambda clips: splits.official(clips, "training", "validation", "test"),
     ),
     official=Counts(8000, {"training": 6400, "validation": 800, "test": 800}, dict.fromkeys(_GENRES, 1000)),
+    classes_official=16,
     download_gb=8.1,
     notes=(
         "The split is random over tracks, as in the ARCH reference: tracks of one artist are in training and test.",

@@ -61,5 +61,6 @@ DECLARATION = Declaration(
     split=lambda clips: splits.official(clips, "train", "val", "eval"),
     strict="the official split keeps the clips of an uploader together",
     official=Counts(51197, {"train": 36796, "val": 4170, "eval": 10231}),
+    classes_official=200,
     notes=("Clips run from 0.3 to 30 s; what comes after 10 s is not heard, though its labels count.",),
 )

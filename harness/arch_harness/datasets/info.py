@@ -82,9 +82,9 @@ def draw(dataset: Dataset, info: Info, path: Path) -> None:
     balance.invert_yaxis()
     rest = f" (the {len(shown)} largest of {len(labels)})" if len(labels) > len(shown) else ""
     balance.set(title=f"Clips per class{rest}", xlabel="clips", ylim=(len(shown) - 0.4, -0.6))
-    if len(info.seconds):
-        durations.hist(info.seconds, bins=min(60, max(10, len(info.seconds) // 20)), color="#4c72b0")
     limit = dataset.declaration.max_seconds
+    if len(info.seconds):
+        durations.hist(info.seconds, bins=40, range=(0, max(limit, info.seconds.max()) * 1.05), color="#4c72b0")
     durations.axvline(limit, color="#c44e52", linestyle="--", label=f"cut or padded to {limit:g} s")
     durations.set(title="Durations", xlabel="seconds", ylabel="clips")
     durations.legend()

@@ -112,6 +112,7 @@ DECLARATION = Declaration(
         split_by_recording,
     ),
     official=Counts(9579, {"train": 6705, "test": 2874}),
+    classes_official=11,
     notes=(
         "Validation clips are drawn at random from the training clips, as in the ARCH reference; up to three excerpts "
         "come from one recording. They do not influence the score.",

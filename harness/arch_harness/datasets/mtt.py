@@ -77,6 +77,7 @@ DECLARATION = Declaration(
     find_clips=find_clips,
     split=lambda clips: splits.official(clips, "train", "val", "test"),
     strict="MusiCNN's lists are used as they are",
+    classes_official=50,
     notes=(
         "Several incompatible splits of MagnaTagATune circulate; this is that of MusiCNN's lists. Excerpts of one song "
         "or artist can be on both sides of it.",

@@ -60,6 +60,7 @@ DECLARATION = Declaration(
     ),
     class_key=int,
     official=Counts(1440, {f"{actor:02d}": 60 for actor in range(1, 25)}, _EMOTIONS),
+    classes_official=8,
     download_gb=0.2,
     notes=(
         "The split is random over clips, as in the ARCH reference: every actor is in training and test, so the score "

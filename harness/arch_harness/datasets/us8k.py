@@ -50,6 +50,7 @@ DECLARATION = Declaration(
         {str(fold): count for fold, count in enumerate(_FOLDS, 1)},
         {str(class_id): count for class_id, count in enumerate(_CLASSES)},
     ),
+    classes_official=10,
     download_gb=6.0,
     notes=(
         "Validation clips are drawn at random from the training folds, as in the ARCH reference; many are slices of "

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import soundfile
 
+from arch_harness.audio import decode_reason
 from arch_harness.datasets.base import Dataset, count_clips
 from arch_harness.datasets.listing import find_files
 from arch_harness.datasets.own import AUDIO_SUFFIXES
@@ -102,8 +103,7 @@ def _check(task: tuple[str, str]) -> _Checked:
                 samples += len(block)
                 digest.update(block.tobytes())
     except (soundfile.LibsndfileError, OSError) as error:
-        text = getattr(error, "error_string", None) or str(error)
-        return _Checked(path, "undecodable", text.strip().rstrip("."))
+        return _Checked(path, "undecodable", decode_reason(file, error))
     if samples == 0:
         return _Checked(path, "zero length", "the file holds no samples")
     return _Checked(path, None, digest.hexdigest())

@@ -39,4 +39,5 @@ DECLARATION = Declaration(
     split=lambda clips: splits.rotate_groups(clips, sorted(splits.members(clips), key=int)),
     strict="ARCH's split is by speaker already",
     official=Counts(1085),
+    classes_official=6,
 )
