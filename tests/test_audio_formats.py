@@ -109,12 +109,15 @@ def test_reading_stops_soon_after_the_cut(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(soundfile.SoundFile, "read", counted)
     soundfile.write(tmp_path / "x.wav", tone(44100, 20), 44100)
     load_clip(tmp_path / "x.wav", RATE, 3)
-    assert frames == [4 * 44100]
+    assert len(frames) == 1
+    assert 3 * 44100 < frames[0] < 3.5 * 44100
 
 
-def test_the_cut_does_not_bend_the_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 44100, 96000])
+def test_the_cut_does_not_bend_the_end(tmp_path: Path, rate: int) -> None:
     """The last samples before the cut are what they would be without one."""
-    soundfile.write(tmp_path / "x.wav", tone(44100, 6), 44100, subtype="FLOAT")
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 6 * rate)
+    soundfile.write(tmp_path / "x.wav", noise, rate, subtype="FLOAT")
     cut, whole = load_clip(tmp_path / "x.wav", RATE, 2), load_clip(tmp_path / "x.wav", RATE, 6)
     np.testing.assert_allclose(cut, whole[: 2 * RATE], atol=1e-6)
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+# What is read beyond the cut: it keeps the resampler's filter from seeing an end that is not there.
+_MARGIN_S = 0.1
+
+
 class DecodeError(Exception):
     """A file that gives no audio; the message says why."""
 
@@ -35,12 +39,13 @@ def load_clip(path: Path, sample_rate: int, max_seconds: float) -> NDArray[np.fl
     """
     try:
         with soundfile.SoundFile(path) as file:
-            # A second beyond the cut keeps the resampler's filter from seeing an end that is not there.
-            frames = file.read(math.ceil((max_seconds + 1) * file.samplerate), dtype="float32", always_2d=True)
+            frames = file.read(math.ceil((max_seconds + _MARGIN_S) * file.samplerate), dtype="float32", always_2d=True)
             source_rate = file.samplerate
     except (soundfile.LibsndfileError, OSError) as error:
         raise DecodeError(decode_reason(path, error)) from error
-    clip = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1)
+    channels = frames.shape[1]
+    # A product, because NumPy's mean over so short an axis takes thirty times as long: more than decoding does.
+    clip = frames[:, 0] if channels == 1 else frames @ np.full(channels, 1 / channels, dtype=np.float32)
     if source_rate != sample_rate:
         clip = soxr.resample(clip, source_rate, sample_rate, quality="HQ")
     clip = clip[: round(max_seconds * sample_rate)]
