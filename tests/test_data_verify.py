@@ -15,7 +15,7 @@ from arch_harness.datasets import ARCH, DECLARATIONS, Declaration, load_dataset
 from arch_harness.datasets.fake import write_fixture
 from arch_harness.datasets.info import describe
 from arch_harness.datasets.verify import verify
-from arch_harness.errors import UsageError
+from arch_harness.errors import ArchError, UsageError
 from typer.testing import CliRunner
 
 
@@ -90,12 +90,22 @@ def test_the_official_counts_are_what_data_that_is_no_fixture_must_have(tmp_path
 
 
 def test_the_command_says_so_with_its_exit_code(root: Path) -> None:
-    command = [sys.executable, "-m", "arch_harness", "data", "verify", "--data-root", str(root)]
-    clean = subprocess.run([*command, "emovo"], capture_output=True, text=True, check=False)
-    assert (clean.returncode, "emovo: no faults in 40 clips" in clean.stdout) == (0, True), clean.stderr
-    faulty = subprocess.run([*command, "emovo", "mtt"], capture_output=True, text=True, check=False)
-    assert (faulty.returncode, "mtt: 2 faults" in faulty.stdout) == (1, True), faulty.stderr
-    assert "mpg123" not in faulty.stderr
+    command = [sys.executable, "-m", "arch_harness", "data", "verify", "emovo", "mtt", "--workers", "1"]
+    done = subprocess.run([*command, "--data-root", str(root)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "emovo: no faults in 40 clips" in done.stdout
+    assert "mtt: 2 faults" in done.stdout
+    assert "mpg123" not in done.stderr
+    assert "no faults" in run("data", "verify", "emovo", "--workers", "1", "--data-root", str(root))
+
+
+def test_what_cannot_be_written_is_one_line(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ArchError, match="cannot write the fixture"):
+        write_fixture(DECLARATIONS["esc50"], tmp_path / "file" / "esc50")
+    plot = str(tmp_path / "no folder" / "plot.svg")
+    with pytest.raises(ArchError, match=r"cannot write .*plot\.svg"):
+        app(["data", "info", "us8k", "--data-root", str(root), "--plot", plot], standalone_mode=False)
 
 
 def run(*arguments: str) -> str:
@@ -141,7 +151,7 @@ def test_fake_repeats_itself_and_overwrites_nothing(tmp_path: Path) -> None:
         for name in ("slurp", "again")
     )
     assert one == two
-    with pytest.raises(UsageError, match="is not empty"):
+    with pytest.raises(UsageError, match="is not an empty folder"):
         write_fixture(DECLARATIONS["slurp"], tmp_path / "slurp")
     with pytest.raises(UsageError, match="needs at least 40 clips"):
         write_fixture(DECLARATIONS["slurp"], tmp_path / "few", clips=39)

@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from arch_harness.errors import UsageError
+from arch_harness.errors import ArchError, UsageError
 
 if TYPE_CHECKING:
     from arch_harness.datasets import Dataset, Declaration
@@ -42,10 +42,20 @@ Name = Annotated[str, typer.Argument(metavar="ID", help="An id, ID=PATH, my.yaml
 Names = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, ID=PATH, my.yaml or DIR, as for arch bench.")]
 
 
+@contextmanager
+def _bench_part() -> Iterator[None]:
+    """Say which part of arch is missing when one of its packages is."""
+    from arch_harness.cli import _part  # not at the top: that module registers this one's commands
+
+    with _part("bench"):
+        yield
+
+
 @app.command("list")
 def list_datasets(data_root: DataRoot = Path("data")) -> None:
     """Show every dataset that arch knows, those of installed packages too."""
-    from arch_harness.datasets.registry import declarations
+    with _bench_part():
+        from arch_harness.datasets.registry import declarations
 
     table = Table(title=f"Datasets; those present are in {data_root}", title_justify="left")
     for column in ("id", "domain", "labels", "classes", "clips", "GB", "present", "licence"):
@@ -91,8 +101,9 @@ def fetch(
     ] = None,
 ) -> None:
     """Download datasets, check them against published checksums, and unpack them; go on where an earlier call ended."""
-    from arch_harness.datasets.fetch import fetch as fetch_one
-    from arch_harness.datasets.registry import find_declaration
+    with _bench_part():
+        from arch_harness.datasets.fetch import fetch as fetch_one
+        from arch_harness.datasets.registry import find_declaration
 
     problems = []
     for declaration in [find_declaration(identifier) for identifier in dict.fromkeys(identifiers)]:
@@ -145,8 +156,9 @@ def verify(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that decode; by default all cores.")] = None,
 ) -> None:
     """Decode every clip and report what is missing, extra, broken, miscounted, or leaks from one split into another."""
-    from arch_harness.datasets.registry import open_dataset
-    from arch_harness.datasets.verify import verify as verify_one
+    with _bench_part():
+        from arch_harness.datasets.registry import open_dataset
+        from arch_harness.datasets.verify import verify as verify_one
 
     faulty = False
     for dataset in [open_dataset(name, data_root) for name in dict.fromkeys(datasets)]:
@@ -206,8 +218,11 @@ def info(
     """Show splits, durations, formats and class balance of a dataset."""
     import numpy as np
 
-    from arch_harness.datasets.info import describe, draw
-    from arch_harness.datasets.registry import open_dataset
+    with _bench_part():
+        import matplotlib  # noqa: F401 - so that its absence is told before the files are read
+
+        from arch_harness.datasets.info import describe, draw
+        from arch_harness.datasets.registry import open_dataset
 
     if plot is not None and plot.suffix.lower() not in {".svg", ".png"}:
         raise UsageError(f"{plot} must end in .svg or .png")
@@ -244,7 +259,10 @@ def info(
         classes.add_row(label, f"{count:,}", "█" * round(20 * count / most))
     _out.print(facts, folds, classes)
     if plot is not None:
-        draw(opened, found, plot)
+        try:
+            draw(opened, found, plot)
+        except OSError as error:
+            raise ArchError(f"cannot write {plot}: {error.strerror or error}") from error
         _out.print(f"plot: {plot}", highlight=False, soft_wrap=True)
 
 
@@ -258,7 +276,8 @@ def fake(
     data_root: DataRoot = Path("data"),
 ) -> None:
     """Write a small imitation of a dataset: its official layout, with synthesised audio."""
-    from arch_harness.datasets.fake import write_fixture
+    with _bench_part():
+        from arch_harness.datasets.fake import write_fixture
     from arch_harness.datasets.registry import find_declaration
 
     folder = output or data_root / identifier

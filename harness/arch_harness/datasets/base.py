@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
@@ -217,7 +218,10 @@ def load_dataset(declaration: Declaration, folder: Path) -> Dataset:
     for pattern in declaration.files:
         if next(folder.glob(pattern), None) is None:
             raise UsageError(f"{declaration.id}: {folder} does not hold {pattern}, so it is not {declaration.title}")
-    listing = declaration.find_clips(folder)
+    try:
+        listing = declaration.find_clips(folder)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{declaration.id}: what lies in {folder} cannot be read: {error}") from error
     clips = listing.clips
     if not clips:
         raise UsageError(f"{declaration.id}: {folder} lists no clips")

@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 from arch_harness.datasets.base import FIXTURE_FILE, count_clips
-from arch_harness.errors import UsageError
+from arch_harness.errors import ArchError, UsageError
 from arch_harness.files import whole_file
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def write_fixture(
 
     Raises:
         UsageError: if the folder holds files, there is no fixture of this dataset, or `clips` is too small.
+        ArchError: if it cannot be written.
     """
     from arch_harness.datasets.fake_layouts import LAYOUTS
 
@@ -123,11 +124,14 @@ def write_fixture(
         raise UsageError(f"there is no fixture of {declaration.id!r}; there are: {', '.join(LAYOUTS)}")
     if clips < FEWEST_CLIPS:
         raise UsageError(f"a fixture needs at least {FEWEST_CLIPS} clips for every fold to hold every kind")
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"{folder} is not empty; choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is not an empty folder; choose another")
     writer = FixtureWriter(folder, clips, quirks, seed)
-    LAYOUTS[declaration.id](writer)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        LAYOUTS[declaration.id](writer)
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise ArchError(f"cannot write the fixture: {error}") from error
     counts = count_clips(declaration.find_clips(folder).clips)
     assert counts.clips is not None  # noqa: S101 - for the type checker
     fixture = Fixture(counts.clips, dict(counts.groups), dict(counts.classes), writer.faults)

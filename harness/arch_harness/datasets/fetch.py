@@ -141,12 +141,12 @@ def _download(source: _Source, work: Path, watch: Watch, stop: threading.Event) 
             if stop.is_set():
                 return
             _raise_if_final(source, error)
+            reason = getattr(error, "reason", None) or error
             grown = part.exists() and part.stat().st_size > before
             failures = 0 if grown else failures + 1
             if failures >= _ATTEMPTS:
-                reason = getattr(error, "reason", None) or error
                 raise ArchError(f"{source.url} cannot be downloaded: {reason}; the same command tries again") from error
-            watch.note(f"{source.file.name}: {error}; going on")
+            watch.note(f"{source.file.name}: {reason}; going on")
             time.sleep(_PAUSE_S * 2**failures)
     else:
         return
