@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import io
 import os
 import shutil
@@ -12,11 +11,10 @@ import struct
 import subprocess
 import sys
 import tarfile
-import threading
 import time
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,85 +24,17 @@ from arch_harness.datasets.base import Declaration
 from arch_harness.datasets.fetch import fetch
 from arch_harness.datasets.remotes import Remote, RemoteFile
 from arch_harness.errors import ArchError, UsageError
+from http_site import Site, serve
 from typer.testing import CliRunner
 
 DATASET = "vivae"
 
 
-@dataclass
-class Site:
-    """What the server has and how it behaves.
-
-    Attributes:
-        files: name -> content.
-        cut_after: name -> bytes after which the connection is closed, once for each number.
-        log: (name, Range header) of each request.
-    """
-
-    files: dict[str, bytes] = field(default_factory=dict)
-    cut_after: dict[str, list[int]] = field(default_factory=dict)
-    ranges: bool = True
-    etag: str = '"1"'
-    status: int = 0
-    slow: bool = False
-    log: list[tuple[str, str | None]] = field(default_factory=list)
-    url: str = ""
-
-
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setattr("arch_harness.datasets.fetch._PAUSE_S", 0.01)
-    served = Site()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            name = self.path.rsplit("/", 1)[1]
-            asked = self.headers.get("Range")
-            served.log.append((name, asked))
-            if served.status or name not in served.files:
-                self.send_error(served.status or 404)
-                return
-            content, start = served.files[name], 0
-            if asked and served.ranges and self.headers.get("If-Range", served.etag) == served.etag:
-                start = int(asked.removeprefix("bytes=").removesuffix("-"))
-                if start >= len(content):
-                    self.send_response(416)
-                    self.send_header("Content-Range", f"bytes */{len(content)}")
-                    self.send_header("Content-Length", "0")
-                    self.end_headers()
-                    return
-                self.send_response(206)
-                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-            else:
-                self.send_response(200)
-            body = content[start:]
-            self.send_header("Content-Length", str(len(body)))
-            if served.etag:
-                self.send_header("ETag", served.etag)
-            self.end_headers()
-            cuts = served.cut_after.get(name)
-            if cuts:
-                body = body[: cuts.pop(0)]
-                self.close_connection = True
-            if served.slow:
-                for place in range(0, len(body), 1000):
-                    self.wfile.write(body[place : place + 1000])
-                    time.sleep(0.01)
-            else:
-                self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    served.url = f"http://127.0.0.1:{server.server_port}"
-    yield served
-    server.shutdown()
-    server.server_close()
+    with serve() as running:
+        yield running
 
 
 class Quiet:
@@ -319,6 +249,15 @@ def test_no_member_lands_outside(site: Site, tmp_path: Path, name: str) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.suffix == ".wav"]
 
 
+def test_a_missing_part_of_a_split_zip_is_told(site: Site, tmp_path: Path) -> None:
+    first, _, *rest = split_zip(archive(*CLIPS), 30_000)
+    parts = ["audio.z01", "audio.z02", "audio.zip"]
+    site.files |= dict(zip(parts, [first, *rest], strict=True))
+    with pytest.raises(ArchError, match=r"audio\.zip is damaged: it has 4 parts, not 3"):
+        fetch(declare(*(RemoteFile(f"{site.url}/{name}", name) for name in parts)), tmp_path, Quiet())
+    assert not (tmp_path / DATASET).exists()
+
+
 def test_a_tar_archive_and_its_links(site: Site, tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as file:
@@ -371,12 +310,13 @@ def test_a_split_zip(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("zip") is None, reason="the zip command, which makes split archives, is not here")
-def test_a_split_zip_of_the_zip_command(site: Site, tmp_path: Path) -> None:
+@pytest.mark.parametrize("zip64", [(), ("-fz",)])
+def test_a_split_zip_of_the_zip_command(site: Site, tmp_path: Path, zip64: tuple[str, ...]) -> None:
     source = tmp_path / "source"
     for name in CLIPS:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes(content(name))
-    subprocess.run(["zip", "-q", "-r", "-s", "64k", "all.zip", "full_set"], cwd=source, check=True)
+    subprocess.run(["zip", "-q", *zip64, "-r", "-s", "64k", "all.zip", "full_set"], cwd=source, check=True)
     parts = sorted(source.glob("all.z*"))  # .z01 sorts before .zip
     assert len(parts) == 2
     site.files |= {part.name: part.read_bytes() for part in parts}

@@ -61,6 +61,8 @@ class _Joined(io.RawIOBase):
         self.starts = [0, *accumulate(sizes)][:-1]
         self.size = sum(sizes)
         self._position = 0
+        # (place, bytes): what is read there instead of what the files hold.
+        self.overlay: tuple[int, bytes] | None = None
 
     def close(self) -> None:
         for file in self._files:
@@ -87,17 +89,31 @@ class _Joined(io.RawIOBase):
             file.seek(self._position - self.starts[place])
             data = file.read(len(buffer))
             if data:
-                buffer[: len(data)] = data
+                buffer[: len(data)] = self._overlaid(data)
                 self._position += len(data)
                 return len(data)
             place += 1
         return 0
 
+    def _overlaid(self, data: bytes) -> bytes:
+        if self.overlay is None:
+            return data
+        place, other = self.overlay
+        start = max(self._position, place)
+        end = min(self._position + len(data), place + len(other))
+        if start >= end:
+            return data
+        here = self._position
+        return data[: start - here] + other[start - place : end - place] + data[end - here :]
+
 
 def _unpack_zip(joined: _Joined, destination: Path, strip_root: bool, name: str) -> None:
-    buffered = io.BufferedReader(joined, _COPY_BYTES)
-    with zipfile.ZipFile(buffered) as archive:
-        _find_members_of_split_zip(archive, buffered, joined.starts)
+    directory_offset = _read_end_of_split_zip(joined)
+    with zipfile.ZipFile(io.BufferedReader(joined, _COPY_BYTES)) as archive:
+        if directory_offset is not None:
+            shift = archive.start_dir - directory_offset  # zipfile added this, taking the offsets for those of one file
+            for member in archive.filelist:
+                member.header_offset += joined.starts[member.volume] - shift
         members = [member for member in archive.infolist() if not member.is_dir()]
         targets = _targets([member.filename for member in members], destination, strip_root, name)
         for member, target in zip(members, targets, strict=True):
@@ -106,19 +122,37 @@ def _unpack_zip(joined: _Joined, destination: Path, strip_root: bool, name: str)
                     _write(source, target)
 
 
-def _find_members_of_split_zip(archive: zipfile.ZipFile, file: BinaryIO, starts: Sequence[int]) -> None:
-    """In a split zip each member's offset counts from the start of its disk; make it count from the first disk's."""
-    tail = 22 + len(archive.comment)
-    file.seek(-tail, io.SEEK_END)
-    record = struct.unpack("<4s4H2LH", file.read(22))
-    last_disk, directory_offset = record[1], record[6]
+def _read_end_of_split_zip(joined: _Joined) -> int | None:
+    """The offset of the central directory on its disk; None if the archive is not split.
+
+    In a split zip (APPNOTE.TXT 4.3 and 8) every offset counts from the start of a disk, which zipfile does not know.
+    A zip64 locator, which zipfile refuses to read for several disks, is overlaid with one for a single file.
+    """
+    tail = min(joined.size, 22 + 0xFFFF)
+    joined.seek(-tail, io.SEEK_END)
+    data = io.BufferedReader(joined, _COPY_BYTES)
+    try:
+        end = data.read(tail)
+        place = end.rfind(b"PK\x05\x06")
+        if place < 0:
+            return None  # zipfile says what is wrong
+        last_disk, _, _, _, _, directory_offset = struct.unpack_from("<4H2L", end, place + 4)
+        locator = place - 20
+        if locator >= 0 and end[locator : locator + 4] == b"PK\x06\x07":
+            disk, offset, disks = struct.unpack_from("<LQL", end, locator + 4)
+            if disks > 1 and disk < len(joined.starts):
+                offset += joined.starts[disk]
+                data.seek(offset + 16)
+                last_disk, _, _, _, _, directory_offset = struct.unpack("<2L4Q", data.read(40))
+                single = struct.pack("<4sLQL", b"PK\x06\x07", 0, offset, 1)
+                joined.overlay = (joined.size - tail + locator, single)
+    finally:
+        data.detach()
     if last_disk == 0:
-        return
-    if last_disk != len(starts) - 1:
-        raise zipfile.BadZipFile(f"it has {last_disk + 1} parts, not {len(starts)}")
-    shift = archive.start_dir - directory_offset  # zipfile added this, taking the offsets for those of one file
-    for member in archive.filelist:
-        member.header_offset += starts[member.volume] - shift
+        return None
+    if last_disk != len(joined.starts) - 1:
+        raise zipfile.BadZipFile(f"it has {last_disk + 1} parts, not {len(joined.starts)}")
+    return int(directory_offset)
 
 
 def _unpack_tar(joined: _Joined, destination: Path, strip_root: bool, name: str) -> None:

@@ -246,6 +246,8 @@ def _install(remote: Remote, work: Path, tree: Path, watch: Watch) -> None:
         try:
             unpack(parts, destination, remote.strip_root)
         except DamagedArchiveError as error:
+            if all(file.checksum for file in remote.files):  # not the download is at fault, then
+                raise DamagedArchiveError(f"{error}, though its checksum is right; it is kept in {work}") from error
             for part in parts:
                 part.unlink(missing_ok=True)
             raise DamagedArchiveError(f"{error}; it was deleted, and the same command downloads it again") from error
