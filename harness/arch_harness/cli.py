@@ -68,7 +68,8 @@ Repository = Annotated[Path, typer.Option(help="The Triton model repository.")]
 
 
 @contextlib.contextmanager
-def _part(extra: str) -> Iterator[None]:
+def part(extra: str) -> Iterator[None]:
+    """Say which extra to install where a module of it is missing."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -92,7 +93,7 @@ def export(
 
 
 def _export(checkpoint: str, name: str | None, repository: Path) -> Exported:
-    with _err.status(f"exporting {checkpoint}") as status, _part("export"):
+    with _err.status(f"exporting {checkpoint}") as status, part("export"):
         from arch_export.pipeline import export as run_export
 
         return run_export(checkpoint, repository, name, lambda step: status.update(f"{checkpoint}: {step}"))
@@ -128,7 +129,7 @@ def serve(
     log_file: Annotated[Path | None, typer.Option(help="Keep Triton's log in this file.")] = None,
 ) -> None:
     """Run NVIDIA Triton over a model repository until Ctrl-C."""
-    with _part("serve"):
+    with part("serve"):
         from arch_serve.errors import ServeError
         from arch_serve.server import LocalServer
     _stop_on_sigterm()
@@ -186,7 +187,7 @@ def bench(
     workers: Annotated[int | None, typer.Option(min=1, help="Ray workers; by default half the cores.")] = None,
 ) -> None:
     """Stream datasets through a served encoder, probe the embeddings and write one report."""
-    with _part("bench"):
+    with part("bench"):
         from arch_harness.datasets.registry import open_dataset
 
         datasets: list[Dataset] = []
@@ -214,7 +215,7 @@ def _server(address: str | None, repository: Path, models: list[str] | None) -> 
     if address is not None:
         yield address
         return
-    with _part("serve"):
+    with part("serve"):
         from arch_serve.server import LocalServer
 
     server = LocalServer(repository, models, grpc_port=0, http_port=0, metrics_port=0)
@@ -239,7 +240,7 @@ def _bench(
     concurrency: int,
     workers: int,
 ) -> None:
-    with _part("bench"):
+    with part("bench"):
         from arch_harness import probe
         from arch_harness.bench import Bench
         from arch_harness.display import Display
@@ -272,13 +273,13 @@ def demo(
     ),
 ) -> None:
     """The whole job on synthesised sound with two small encoders; needs no download."""
-    with _part("export"), _err.status("making a small random HuBERT"):
+    with part("export"), _err.status("making a small random HuBERT"):
         from arch_export.random_checkpoint import write_random_hubert
 
         checkpoint = write_random_hubert(data_root / "checkpoints" / "hubert-small-random")
     exported = [_export("logmel", None, repository), _export(str(checkpoint), None, repository)]
     _out.print(_export_table(exported))
-    with _part("bench"), _err.status("synthesising the dataset"):
+    with part("bench"), _err.status("synthesising the dataset"):
         from arch_harness.datasets.demo import write_demo
 
         folder = write_demo(data_root / "demo")

@@ -45,9 +45,9 @@ Names = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, ID=PATH,
 @contextmanager
 def _bench_part() -> Iterator[None]:
     """Say which part of arch is missing when one of its packages is."""
-    from arch_harness.cli import _part  # not at the top: that module registers this one's commands
+    from arch_harness.cli import part  # not at the top: that module registers this one's commands
 
-    with _part("bench"):
+    with part("bench"):
         yield
 
 
