@@ -125,7 +125,7 @@ class Declaration:
     files: tuple[str, ...]
     find_clips: Callable[[Path], Listing]
     split: Callable[[Sequence[Clip]], list[Fold]]
-    strict: Strict | str
+    strict: Strict | str = "none is declared"
     remotes: tuple[Remote, ...] = ()
     manual: str = ""
     class_key: Callable[[str], str | int] = str
