@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from arch_harness.datasets import Clip, Dataset, Declaration, Fold
+from arch_harness.datasets import Clip, Dataset, Declaration, Fold, Listing
 from arch_harness.probes import EPOCHS, probe_dataset
 from arch_harness.results import Settings
 from numpy.typing import NDArray
@@ -47,8 +47,7 @@ def _dataset(targets: NDArray[np.int64] | NDArray[np.bool_], sizes: tuple[int, i
         citation="none",
         max_seconds=1,
         files=(),
-        clips_official=None,
-        find_clips=lambda _folder: [],
+        find_clips=lambda _folder: Listing([]),
         split=lambda _clips: [],
     )
     clips = [Clip(f"{index}.wav", ("x",), "all") for index in range(len(targets))]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from arch_harness.datasets import Clip, Dataset, Declaration, Fold
+from arch_harness.datasets import Clip, Dataset, Declaration, Fold, Listing
 from arch_harness.errors import ScoreError
 from arch_harness.probes import Scored, probe_dataset
 from arch_harness.results import Settings
@@ -30,8 +30,7 @@ def dataset_of(targets: NDArray[Any], folds: list[Fold], tmp_path: Path) -> Data
         citation="none",
         max_seconds=1,
         files=(),
-        clips_official=None,
-        find_clips=lambda _folder: [],
+        find_clips=lambda _folder: Listing([]),
         split=lambda _clips: [],
     )
     classes = int(targets.max()) + 1 if targets.ndim == 1 else targets.shape[1]

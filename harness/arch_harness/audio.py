@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+# What is read beyond the cut: it keeps the resampler's filter from seeing an end that is not there.
+_MARGIN_S = 0.1
+
+
 class DecodeError(Exception):
     """A file that gives no audio; the message says why."""
 
@@ -35,13 +39,13 @@ def load_clip(path: Path, sample_rate: int, max_seconds: float) -> NDArray[np.fl
     """
     try:
         with soundfile.SoundFile(path) as file:
-            # A second beyond the cut keeps the resampler's filter from seeing an end that is not there.
-            frames = file.read(math.ceil((max_seconds + 1) * file.samplerate), dtype="float32", always_2d=True)
+            frames = file.read(math.ceil((max_seconds + _MARGIN_S) * file.samplerate), dtype="float32", always_2d=True)
             source_rate = file.samplerate
     except (soundfile.LibsndfileError, OSError) as error:
-        reason = "no such file" if not path.exists() else _reason(error)
-        raise DecodeError(reason) from error
-    clip = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1)
+        raise DecodeError(decode_reason(path, error)) from error
+    channels = frames.shape[1]
+    # A product, because NumPy's mean over so short an axis takes thirty times as long: more than decoding does.
+    clip = frames[:, 0] if channels == 1 else frames @ np.full(channels, 1 / channels, dtype=np.float32)
     if source_rate != sample_rate:
         clip = soxr.resample(clip, source_rate, sample_rate, quality="HQ")
     clip = clip[: round(max_seconds * sample_rate)]
@@ -53,10 +57,17 @@ def load_clip(path: Path, sample_rate: int, max_seconds: float) -> NDArray[np.fl
     return result
 
 
-def _reason(error: Exception) -> str:
+def decode_reason(path: Path, error: Exception) -> str:
+    """Why libsndfile could not read a file, in words that fit behind its path."""
+    if not path.exists():
+        return "no such file"
+    if path.is_file() and path.stat().st_size == 0:
+        return "is empty"
     # libsndfile's own words, without the path that soundfile puts before them.
-    text = getattr(error, "error_string", None) or str(error)
-    return f"cannot be decoded: {text.strip().rstrip('.')}"
+    text = (getattr(error, "error_string", None) or str(error)).strip().rstrip(".")
+    if text.startswith("File does not exist"):  # what it says of an mp3 file without a single frame
+        text = "no audio in it"
+    return f"cannot be decoded: {text}"
 
 
 def pad_clip(clip: NDArray[np.float32], samples: int) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import os
 import shlex
 import signal
@@ -17,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from arch_harness import probe_cli
+from arch_harness.data_cli import app as data_app
 from arch_harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +33,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(data_app)
+
+
+class Splits(enum.StrEnum):
+    """Which split of a dataset is used."""
+
+    ARCH = "arch"
+    STRICT = "strict"
+
 
 INTERRUPTED = 130
 # What each part brings; a missing one of these means that the part is not installed.
@@ -39,7 +50,7 @@ _PARTS = {
     "serve": ("onnxruntime",),
     "bench": (
         *("jinja2", "matplotlib", "psutil", "pydantic", "ray", "scipy", "sklearn", "soundfile", "soxr"),
-        *("threadpoolctl", "tritonclient"),
+        *("threadpoolctl", "tritonclient", "yaml"),
     ),
 }
 
@@ -152,7 +163,9 @@ def serve(
 
 @app.command()
 def bench(
-    dataset: Annotated[list[str], typer.Option(help="ID or ID=PATH; may be repeated. IDs: audio_mnist, esc50, demo.")],
+    dataset: Annotated[
+        list[str], typer.Option(help="ID, ID=PATH, my.yaml or DIR; may be repeated. IDs: see arch data list.")
+    ],
     server: Annotated[str | None, typer.Option(help="HOST:PORT of Triton's gRPC; without it one is started.")] = None,
     model: Annotated[list[str] | None, typer.Option(help="A model on the server; by default all of arch's.")] = None,
     repository: Annotated[Path, typer.Option(help="What a server started here serves.")] = Path("model_repository"),
@@ -162,6 +175,9 @@ def bench(
     data_root: Annotated[Path, typer.Option(envvar="ARCH_DATA", help="Where ID without PATH is looked for.")] = Path(
         "data"
     ),
+    splits: Annotated[
+        Splits, typer.Option(help="arch: as the ARCH protocol; strict: speaker- or source-disjoint where it is not.")
+    ] = Splits.ARCH,
     probe: probe_cli.Probes = None,
     seeds: probe_cli.Seeds = probe_cli.DEFAULT_SEEDS,
     seed: probe_cli.Seed = 0,
@@ -173,18 +189,16 @@ def bench(
 ) -> None:
     """Stream datasets through a served encoder, probe the embeddings and write one report."""
     with part("bench"):
-        from arch_harness.datasets import DECLARATIONS, load_dataset
+        from arch_harness.datasets.registry import open_dataset
 
         datasets: list[Dataset] = []
         for argument in dict.fromkeys(dataset):
-            identifier, _, path = argument.partition("=")
-            if identifier not in DECLARATIONS:
-                raise UsageError(f"unknown dataset {identifier!r}; known: {', '.join(sorted(DECLARATIONS))}")
-            if identifier in {one.id for one in datasets}:
-                raise UsageError(f"the dataset {identifier!r} is named twice")
-            datasets.append(
-                load_dataset(DECLARATIONS[identifier], Path(path).expanduser() if path else data_root / identifier)
-            )
+            one = open_dataset(argument, data_root, strict=splits is Splits.STRICT)
+            if one.id in {other.id for other in datasets}:
+                raise UsageError(f"the dataset {one.id!r} is named twice")
+            if splits is Splits.STRICT and not one.id.endswith("@strict"):
+                _err.print(f"{one.id}: no stricter split: {one.declaration.strict}", highlight=False, soft_wrap=True)
+            datasets.append(one)
     output = output or Path("reports") / datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
     workers = workers or max(1, len(os.sched_getaffinity(0)) // 2)
     _stop_on_sigterm()

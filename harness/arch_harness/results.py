@@ -235,7 +235,7 @@ class DatasetFacts(_Strict):
 
     id: str
     title: str
-    domain: Literal["events", "music", "speech", "synthetic"]
+    domain: Literal["events", "music", "speech", "synthetic", "other"]
     licence: str
     citation: str
     path: str

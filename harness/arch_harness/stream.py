@@ -80,7 +80,7 @@ class WorkerPool:
                 # Chunks of embeddings pass through it, never audio.
                 object_store_memory=256 * 1024**2,
             )
-        except (RuntimeError, OSError, ConnectionError) as error:
+        except Exception as error:  # Ray raises plain Exception too
             ray.shutdown()
             raise ArchError(f"Ray could not start: {str(error).strip().splitlines()[0]}") from error
         try:

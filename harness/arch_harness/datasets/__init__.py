@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
-from arch_harness.datasets import audio_mnist, demo, esc50
-from arch_harness.datasets.base import Clip, Dataset, Declaration, Fold, load_dataset
+from arch_harness.datasets import (
+    audio_mnist,
+    demo,
+    emovo,
+    esc50,
+    fma_small,
+    fsd50k,
+    irmas,
+    medley_solos_db,
+    mtt,
+    ravdess,
+    slurp,
+    us8k,
+    vivae,
+)
+from arch_harness.datasets.base import Clip, Dataset, Declaration, Fold, Listing, load_dataset
 
-DECLARATIONS: dict[str, Declaration] = {
-    declaration.id: declaration for declaration in (audio_mnist.DECLARATION, esc50.DECLARATION, demo.DECLARATION)
-}
+# The twelve of ARCH, in its order.
+ARCH = (
+    esc50.DECLARATION,
+    us8k.DECLARATION,
+    fsd50k.DECLARATION,
+    vivae.DECLARATION,
+    fma_small.DECLARATION,
+    mtt.DECLARATION,
+    irmas.DECLARATION,
+    medley_solos_db.DECLARATION,
+    ravdess.DECLARATION,
+    audio_mnist.DECLARATION,
+    slurp.DECLARATION,
+    emovo.DECLARATION,
+)
+DECLARATIONS: dict[str, Declaration] = {one.id: one for one in (*ARCH, demo.DECLARATION)}
 
-__all__ = ["DECLARATIONS", "Clip", "Dataset", "Declaration", "Fold", "load_dataset"]
+__all__ = ["ARCH", "DECLARATIONS", "Clip", "Dataset", "Declaration", "Fold", "Listing", "load_dataset"]

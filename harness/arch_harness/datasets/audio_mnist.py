@@ -7,12 +7,12 @@ the test fold, wrapping.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from arch_harness.datasets.base import Clip, Declaration, Fold
+from arch_harness.datasets import splits
+from arch_harness.datasets.base import Clip, Counts, Declaration, Listing
+from arch_harness.datasets.listing import find_files, parse_names
+from arch_harness.datasets.remotes import github_archive
 from arch_harness.errors import UsageError
 
 # Speaker ids of each fold, from the AudioMNIST authors' digit-classification splits as the ARCH reference uses them.
@@ -23,52 +23,41 @@ SPEAKER_FOLDS: tuple[tuple[int, ...], ...] = (
     (36, 57, 9, 24, 37, 2, 8, 17, 29, 39, 48, 54),
     (43, 58, 14, 25, 38, 3, 10, 20, 30, 40, 49, 55),
 )
-_FOLD_OF_SPEAKER = {speaker: fold for fold, speakers in enumerate(SPEAKER_FOLDS) for speaker in speakers}
+_FOLD_OF_SPEAKER = {speaker: str(fold) for fold, speakers in enumerate(SPEAKER_FOLDS) for speaker in speakers}
 _NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>\d+)_(?P<take>\d+)\.wav")
 
 
-def find_clips(folder: Path) -> list[Clip]:
+def find_clips(folder: Path) -> Listing:
     """All recordings by sorted relative path; `group` is the fold of the speaker.
 
     Raises:
         UsageError: for a speaker who is in none of the official folds.
     """
     clips = []
-    for path in sorted(path.relative_to(folder).as_posix() for path in folder.glob("data/*/*.wav")):
-        parts = _NAME.fullmatch(path.rsplit("/", 1)[1])
-        if parts is None:
-            raise UsageError(f"audio_mnist: {path} is not named <digit>_<speaker>_<take>.wav")
+    for path, parts in parse_names(find_files(folder, "data"), _NAME, "<digit>_<speaker>_<take>.wav"):
         fold = _FOLD_OF_SPEAKER.get(int(parts["speaker"]))
         if fold is None:
             raise UsageError(f"audio_mnist: {path} is of speaker {parts['speaker']}, who is in none of the 5 folds")
-        clips.append(Clip(path, (parts["digit"],), str(fold)))
-    return clips
-
-
-def split(clips: Sequence[Clip]) -> list[Fold]:
-    """Test on each fold in turn, hold out the next one, train on the other three. Folds without clips are left out."""
-    group = np.array([int(clip.group) for clip in clips])
-    folds = []
-    for test in range(len(SPEAKER_FOLDS)):
-        validation = (test + 1) % len(SPEAKER_FOLDS)
-        train = np.flatnonzero((group != test) & (group != validation))
-        fold = Fold(str(test), train, np.flatnonzero(group == validation), np.flatnonzero(group == test))
-        if len(fold.train) and len(fold.test):
-            folds.append(fold)
-    return folds
+        clips.append(Clip(path, (parts["digit"],), fold))
+    return Listing(clips)
 
 
 DECLARATION = Declaration(
     id="audio_mnist",
     title="AudioMNIST",
-    domain="speech",
-    task="single_label",
-    licence="MIT",
     citation="Becker et al., AudioMNIST: Exploring Explainable Artificial Intelligence for Audio Analysis on a Simple "
     "Benchmark, 2024 (arXiv 1807.03418)",
+    licence="MIT",
+    remotes=(github_archive("soerenab/AudioMNIST"),),
+    domain="speech",
+    task="single_label",
     max_seconds=5,
     files=("data/*/*.wav",),
-    clips_official=30000,
     find_clips=find_clips,
-    split=split,
+    split=lambda clips: splits.rotate_groups(clips, [str(fold) for fold in range(len(SPEAKER_FOLDS))]),
+    strict="ARCH's folds are by speaker already",
+    official=Counts(
+        30000, {str(fold): 6000 for fold in range(len(SPEAKER_FOLDS))}, {str(digit): 3000 for digit in range(10)}
+    ),
+    classes_official=10,
 )

@@ -1,0 +1,260 @@
+"""`arch data fetch`: download, check and unpack a dataset; its folder appears only when all of it is there."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import http.client
+import shutil
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from arch_harness.datasets.archives import DamagedArchiveError, unpack
+from arch_harness.datasets.base import Declaration
+from arch_harness.datasets.remotes import Remote, RemoteFile
+from arch_harness.errors import ArchError, UsageError
+
+CONNECTIONS = 4
+_BLOCK_BYTES = 1 << 18
+_TIMEOUT_S = 60
+# In a row without a byte of progress; what was downloaded is kept and the next attempt goes on from there.
+_ATTEMPTS = 4
+_PAUSE_S = 0.5
+
+
+class Watch(Protocol):
+    """Told of progress; the methods are called from several threads."""
+
+    def start(self, name: str, total: int | None, done: int) -> None:
+        """A download of `total` bytes (None: not told) begins or goes on after `done` bytes."""
+
+    def advance(self, name: str, count: int) -> None:
+        """So many more bytes were downloaded."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+
+
+class _CutError(Exception):
+    """The connection ended before the file did."""
+
+
+def fetch(declaration: Declaration, data_root: Path, watch: Watch, mirror: str | None = None) -> Path:
+    """Download a dataset into `data_root/<id>`.
+
+    Everything is prepared in `data_root/.fetch/<id>` and moved into place at the very end; what an interrupted call
+    leaves there the next one uses.
+
+    Args:
+        declaration: of the dataset.
+        data_root: where the folder of the dataset goes.
+        watch: told of progress.
+        mirror: base URL; files are taken from `<mirror>/<id>/<name>` instead of their own places.
+
+    Returns:
+        The dataset's folder.
+
+    Raises:
+        UsageError: if there is nothing to fetch it from, or its folder is there already.
+        ArchError: if a download fails, a checksum differs, an archive is damaged or the disk is full.
+    """
+    target = data_root / declaration.id
+    if target.exists():
+        raise UsageError(f"{target} is there already; arch data verify {declaration.id} checks it")
+    if not declaration.remotes:
+        raise UsageError(f"{declaration.id} cannot be fetched. {declaration.manual} Put it into {target}")
+    work = data_root / ".fetch" / declaration.id
+    tree = work / "tree"
+    stop = threading.Event()
+    try:
+        tree.mkdir(parents=True, exist_ok=True)
+        pending = [remote for remote in declaration.remotes if not _marker(work, remote).exists()]
+        files = [file for remote in pending for file in remote.files]
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            downloads = [
+                pool.submit(_download, _Source.of(file, declaration, mirror), work, watch, stop) for file in files
+            ]
+            try:
+                done, _ = wait(downloads, return_when=FIRST_EXCEPTION)
+            finally:
+                stop.set()
+        for download in (*done, *downloads):
+            if not download.cancelled():
+                download.result()
+        for remote in pending:
+            _install(remote, work, tree, watch)
+        for pattern in declaration.files:
+            if next(tree.glob(pattern), None) is None:
+                raise ArchError(f"{declaration.id}: what was fetched does not hold {pattern}; it lies in {tree}")
+        tree.rename(target)
+        shutil.rmtree(work)
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            free = shutil.disk_usage(data_root).free / 1e9
+            raise ArchError(
+                f"{declaration.id}: the disk of {data_root} is full ({free:.1f} GB free); make room, and the same "
+                "command goes on from here"
+            ) from error
+        raise ArchError(f"{declaration.id}: cannot write below {data_root}: {error.strerror or error}") from error
+    return target
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A file, and where it is really taken from."""
+
+    file: RemoteFile
+    url: str
+
+    @staticmethod
+    def of(file: RemoteFile, declaration: Declaration, mirror: str | None) -> _Source:
+        url = file.url if mirror is None else f"{mirror.rstrip('/')}/{declaration.id}/{file.name}"
+        if not url.startswith(("https://", "http://")):
+            raise UsageError(f"{url} is no http address")
+        return _Source(file, url)
+
+
+def _marker(work: Path, remote: Remote) -> Path:
+    return work / f"{remote.name}.installed"
+
+
+def _download(source: _Source, work: Path, watch: Watch, stop: threading.Event) -> None:
+    """Download a file to `work/<name>`; until it is whole and its checksum fits it is `<name>.part`."""
+    whole, part = work / source.file.name, work / f"{source.file.name}.part"
+    if whole.exists():
+        return
+    failures = 0
+    while not stop.is_set():
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            _transfer(source, part, watch, stop)
+            break
+        except (_CutError, TimeoutError, ConnectionError, http.client.HTTPException, urllib.error.URLError) as error:
+            if stop.is_set():
+                return
+            _raise_if_final(source, error)
+            reason = getattr(error, "reason", None) or error
+            grown = part.exists() and part.stat().st_size > before
+            failures = 0 if grown else failures + 1
+            if failures >= _ATTEMPTS:
+                raise ArchError(f"{source.url} cannot be downloaded: {reason}; the same command tries again") from error
+            watch.note(f"{source.file.name}: {reason}; going on")
+            time.sleep(_PAUSE_S * 2**failures)
+    else:
+        return
+    _check(source, part)
+    part.rename(whole)
+    _version_file(part).unlink(missing_ok=True)
+
+
+def _raise_if_final(source: _Source, error: Exception) -> None:
+    """What trying again cannot mend: the server's refusals, but not its own troubles."""
+    if isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code not in {408, 416, 429}:
+        raise ArchError(f"{source.url} cannot be downloaded: the server answers {error.code} {error.reason}") from error
+
+
+def _version_file(part: Path) -> Path:
+    return part.with_suffix(".version")
+
+
+def _transfer(source: _Source, part: Path, watch: Watch, stop: threading.Event) -> None:
+    """One attempt: append what is missing to `part`, or begin again where the server cannot go on."""
+    version_file = _version_file(part)
+    have = part.stat().st_size if part.exists() else 0
+    version = version_file.read_text() if version_file.exists() else ""
+    if not version and source.file.checksum is None:
+        have = 0  # nothing would tell the end of one version from the end of another
+    request = urllib.request.Request(source.url, headers={"User-Agent": "arch-bench", "Accept-Encoding": "identity"})  # noqa: S310
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+        if version:  # a file that changed since comes whole
+            request.add_header("If-Range", version)
+    try:
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310 - http(s) only, see _Source
+    except urllib.error.HTTPError as error:
+        if error.code != 416:
+            raise
+        if error.headers.get("Content-Range") == f"bytes */{have}":
+            return  # it was whole already
+        part.unlink()
+        raise _CutError("the file is not the one that was begun") from error
+    with response:
+        resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        if response.status == 206 and not resumed:
+            part.unlink(missing_ok=True)
+            raise _CutError("the server answered another range than it was asked for")
+        done = have if resumed else 0
+        length = response.headers.get("Content-Length")
+        total = done + int(length) if length is not None else None
+        watch.start(source.file.name, total, done)
+        version_file.write_text(response.headers.get("ETag") or response.headers.get("Last-Modified") or "")
+        with part.open("ab" if resumed else "wb") as file:
+            done += _copy(response, file, lambda count: watch.advance(source.file.name, count), stop)
+    if stop.is_set():
+        raise _CutError("stopped")
+    if total is not None and done < total:
+        raise _CutError(f"the connection was cut after {done:,} of {total:,} bytes")
+
+
+def _copy(
+    response: http.client.HTTPResponse, file: BinaryIO, on_bytes: Callable[[int], None], stop: threading.Event
+) -> int:
+    copied = 0
+    while not stop.is_set():
+        block = response.read1(_BLOCK_BYTES)  # what there is: a kill must lose little
+        if not block:
+            break
+        file.write(block)
+        copied += len(block)
+        on_bytes(len(block))
+    return copied
+
+
+def _check(source: _Source, part: Path) -> None:
+    """Compare with the published checksum; a file that differs is deleted.
+
+    Raises:
+        ArchError: if it differs.
+    """
+    if source.file.checksum is None:
+        return
+    algorithm, _, wanted = source.file.checksum.partition(":")
+    with part.open("rb") as file:
+        found = hashlib.file_digest(file, algorithm).hexdigest()
+    if found != wanted:
+        part.unlink()
+        raise ArchError(
+            f"{source.url}: its {algorithm} is {found}, not the published {wanted}; it was deleted, and the same "
+            "command downloads it again"
+        )
+
+
+def _install(remote: Remote, work: Path, tree: Path, watch: Watch) -> None:
+    """Unpack or move a whole download into the tree, then mark it as installed and delete it."""
+    parts = [work / file.name for file in remote.files]
+    destination = tree / remote.destination
+    if remote.is_archive:
+        watch.note(f"unpacking {remote.name}")
+        try:
+            unpack(parts, destination, remote.strip_root)
+        except DamagedArchiveError as error:
+            if all(file.checksum for file in remote.files):  # not the download is at fault, then
+                raise DamagedArchiveError(f"{error}, though its checksum is right; it is kept in {work}") from error
+            for part in parts:
+                part.unlink(missing_ok=True)
+            raise DamagedArchiveError(f"{error}; it was deleted, and the same command downloads it again") from error
+    else:
+        destination.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(parts[0], destination / parts[0].name)
+    _marker(work, remote).touch()
+    for part in parts:
+        with contextlib.suppress(OSError):
+            part.unlink()

@@ -1,0 +1,74 @@
+"""From what is asked for on the command line to a dataset: an id, ID=PATH, a description, or a folder."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from arch_harness.datasets import DECLARATIONS, load_dataset
+from arch_harness.datasets.base import Dataset, Declaration, with_strict_split
+from arch_harness.datasets.own import declare_own
+from arch_harness.errors import ArchError, UsageError
+
+# A package adds a dataset with an entry point of this group that names a Declaration.
+ENTRY_POINTS = "arch_bench.datasets"
+
+
+def declarations() -> dict[str, Declaration]:
+    """All known declarations by id: the twelve, the demo's, and those of installed packages.
+
+    Raises:
+        ArchError: if an installed package's entry point cannot be used.
+    """
+    known = dict(DECLARATIONS)
+    for point in entry_points(group=ENTRY_POINTS):
+        whose = f"the dataset {point.name!r} of the package {(point.dist.name if point.dist else point.value)!r}"
+        try:
+            declaration = point.load()
+        except Exception as error:
+            raise ArchError(f"{whose} cannot be loaded ({error}); mend or uninstall the package") from error
+        if not isinstance(declaration, Declaration):
+            raise ArchError(f"{whose} is no arch_harness.datasets.Declaration; mend or uninstall the package")
+        if declaration.id in known:
+            raise ArchError(f"{whose} has the id {declaration.id!r}, which is taken; mend or uninstall the package")
+        known[declaration.id] = declaration
+    return known
+
+
+def find_declaration(identifier: str) -> Declaration:
+    """The declaration with this id.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    # What comes with arch does not wait for, or suffer from, what other packages bring.
+    known = DECLARATIONS if identifier in DECLARATIONS else declarations()
+    if identifier not in known:
+        raise UsageError(f"unknown dataset {identifier!r}; known: {', '.join(sorted(known))}")
+    return known[identifier]
+
+
+def open_dataset(argument: str, data_root: Path, *, strict: bool = False) -> Dataset:
+    """Index the dataset that `argument` names.
+
+    Args:
+        argument: an id, looked for in `data_root`; `ID=PATH`; or the path of one's own data.
+        data_root: holds a folder for each id.
+        strict: take the strict split where the dataset has one.
+
+    Raises:
+        UsageError: if there is no such dataset, or it is not as it must be.
+    """
+    identifier, given, path = argument.partition("=")
+    is_path = "/" in argument or argument.endswith((".yaml", ".yml")) or Path(argument).is_dir()
+    if not given and argument not in DECLARATIONS and is_path:
+        declaration, folder = declare_own(Path(argument).expanduser())
+        if declaration.id in DECLARATIONS:
+            raise UsageError(
+                f"{argument} would have the id {declaration.id!r} of a dataset that arch knows; give it another with "
+                f"`id:` in a .yaml file, or mean that one with --dataset {declaration.id}={argument}"
+            )
+    else:
+        declaration = find_declaration(identifier)
+        folder = Path(path).expanduser() if path else data_root / identifier
+    return load_dataset(with_strict_split(declaration) if strict else declaration, folder)

@@ -1,0 +1,357 @@
+"""Fetching from a real HTTP server that misbehaves in the ways servers, disks and networks do."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from arch_harness.datasets import DECLARATIONS
+from arch_harness.datasets.base import Declaration
+from arch_harness.datasets.fetch import fetch
+from arch_harness.datasets.remotes import Remote, RemoteFile
+from arch_harness.errors import ArchError, UsageError
+from http_site import Site, serve
+from typer.testing import CliRunner
+
+DATASET = "vivae"
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr("arch_harness.datasets.fetch._PAUSE_S", 0.01)
+    with serve() as running:
+        yield running
+
+
+class Quiet:
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def start(self, name: str, total: int | None, done: int) -> None: ...
+
+    def advance(self, name: str, count: int) -> None: ...
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def archive(*names: str, root: str = "") -> bytes:
+    """A zip of incompressible members, each named after its content's seed."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for name in names:
+            file.writestr(root + name, content(name))
+    return buffer.getvalue()
+
+
+def content(name: str) -> bytes:
+    return b"".join(hashlib.sha256(f"{name} {block}".encode()).digest() for block in range(1500))
+
+
+CLIPS = ("full_set/S01_fear_low_01.wav", "full_set/S02_fear_low_01.wav")
+
+
+def declare(*files: RemoteFile, **options: Any) -> Declaration:
+    return replace(DECLARATIONS[DATASET], remotes=(Remote(files, **options),))
+
+
+def one_zip(site: Site, checksum: str | None = "right") -> Declaration:
+    site.files["all.zip"] = archive(*CLIPS)
+    if checksum == "right":
+        checksum = f"md5:{hashlib.md5(site.files['all.zip']).hexdigest()}"  # noqa: S324
+    return declare(RemoteFile(f"{site.url}/all.zip", "all.zip", checksum))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+EXPECTED = {name: content(name) for name in CLIPS}
+
+
+def test_all_is_there_and_nothing_else(site: Site, tmp_path: Path) -> None:
+    assert fetch(one_zip(site), tmp_path, Quiet()) == tmp_path / DATASET
+    assert tree(tmp_path) == {f"{DATASET}/{name}": data for name, data in EXPECTED.items()}
+    with pytest.raises(UsageError, match="is there already"):
+        fetch(one_zip(site), tmp_path, Quiet())
+
+
+@pytest.mark.parametrize("checksum", ["right", None])
+def test_a_cut_connection_is_resumed(site: Site, tmp_path: Path, checksum: str | None) -> None:
+    declaration = one_zip(site, checksum)
+    site.cut_after = {"all.zip": [10_000, 5_000]}
+    watch = Quiet()
+    fetch(declaration, tmp_path, watch)
+    assert site.log == [("all.zip", None), ("all.zip", "bytes=10000-"), ("all.zip", "bytes=15000-")]
+    assert tree(tmp_path / DATASET) == EXPECTED
+    assert sum("the connection was cut after" in note for note in watch.notes) == 2
+
+
+def test_a_file_that_changed_in_between_is_begun_again(site: Site, tmp_path: Path) -> None:
+    declaration = one_zip(site, None)
+    work = tmp_path / ".fetch" / DATASET
+    work.mkdir(parents=True)
+    (work / "all.zip.part").write_bytes(b"older" * 1000)
+    (work / "all.zip.version").write_text('"0"')
+    fetch(declaration, tmp_path, Quiet())
+    assert tree(tmp_path / DATASET) == EXPECTED
+
+
+@pytest.mark.parametrize(("ranges", "etag"), [(False, '"1"'), (True, "")])
+def test_a_server_that_cannot_go_on_is_asked_for_all(site: Site, tmp_path: Path, ranges: bool, etag: str) -> None:
+    declaration = one_zip(site, None)
+    site.ranges, site.etag, site.cut_after = ranges, etag, {"all.zip": [10_000]}
+    fetch(declaration, tmp_path, Quiet())
+    assert tree(tmp_path / DATASET) == EXPECTED
+
+
+def test_a_server_that_always_cuts_is_given_up_and_taken_up_again(site: Site, tmp_path: Path) -> None:
+    declaration = one_zip(site)
+    site.cut_after = {"all.zip": [7_000, 0, 0, 0, 0]}
+    with pytest.raises(ArchError, match=r"cut after 7,000 of .* bytes; the same command tries again"):
+        fetch(declaration, tmp_path, Quiet())
+    assert not (tmp_path / DATASET).exists()
+    site.log.clear()
+    fetch(declaration, tmp_path, Quiet())
+    assert site.log == [("all.zip", "bytes=7000-")]
+    assert tree(tmp_path / DATASET) == EXPECTED
+
+
+def test_a_wrong_checksum_is_refused_and_the_file_deleted(site: Site, tmp_path: Path) -> None:
+    declaration = one_zip(site, f"md5:{'0' * 32}")
+    with pytest.raises(ArchError, match=r"its md5 is [0-9a-f]{32}, not the published 0{32}; it was deleted"):
+        fetch(declaration, tmp_path, Quiet())
+    assert tree(tmp_path) in ({}, {f".fetch/{DATASET}/all.zip.version": b'"1"'})
+    assert not (tmp_path / DATASET).exists()
+
+
+@pytest.mark.parametrize("status", [404, 403])
+def test_a_refusal_is_final(site: Site, tmp_path: Path, status: int) -> None:
+    declaration = one_zip(site)
+    site.status = status
+    with pytest.raises(ArchError, match=rf"all\.zip cannot be downloaded: the server answers {status}"):
+        fetch(declaration, tmp_path, Quiet())
+    assert len(site.log) == 1
+    assert not (tmp_path / DATASET).exists()
+
+
+def test_one_missing_file_of_several_leaves_no_dataset(site: Site, tmp_path: Path) -> None:
+    first = one_zip(site).remotes[0]
+    second = Remote((RemoteFile(f"{site.url}/table.csv", "table.csv"),))
+    declaration = replace(DECLARATIONS[DATASET], remotes=(first, second))
+    with pytest.raises(ArchError, match=r"table\.csv cannot be downloaded"):
+        fetch(declaration, tmp_path, Quiet())
+    assert not (tmp_path / DATASET).exists()
+    site.files["table.csv"] = b"a,b\n"
+    fetch(declaration, tmp_path, Quiet())
+    assert tree(tmp_path / DATASET) == EXPECTED | {"table.csv": b"a,b\n"}
+    assert (tmp_path / ".fetch").exists()
+    assert not list((tmp_path / ".fetch").iterdir())
+
+
+def test_a_full_disk_is_said_and_what_is_there_is_kept(site: Site, tmp_path: Path) -> None:
+    declaration = one_zip(site)
+    work = tmp_path / ".fetch" / DATASET
+    work.mkdir(parents=True)
+    # Every write to this device fails as on a disk without space.
+    (work / "all.zip.part").symlink_to("/dev/full")
+    with pytest.raises(ArchError, match=r"the disk of .* is full .*make room, and the same command goes on"):
+        fetch(declaration, tmp_path, Quiet())
+    assert not (tmp_path / DATASET).exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="only root can mount a small disk")
+def test_a_small_disk(site: Site, tmp_path: Path) -> None:
+    """The archive fits, what is in it does not; with more room the same call goes on."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=150k", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not let a disk be mounted")
+    try:
+        declaration = one_zip(site)
+        with pytest.raises(ArchError, match="is full"):
+            fetch(declaration, small, Quiet())
+        assert not (small / DATASET).exists()
+        subprocess.run(["mount", "-o", "remount,size=2m", str(small)], check=True)
+        fetch(declaration, small, Quiet())
+        assert tree(small / DATASET) == EXPECTED
+        assert len(site.log) == 1
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+def test_an_interrupted_unpacking_is_done_again(site: Site, tmp_path: Path) -> None:
+    declaration = one_zip(site)
+    work = tmp_path / ".fetch" / DATASET
+    half = work / "tree" / CLIPS[0]
+    half.parent.mkdir(parents=True)
+    half.write_bytes(content(CLIPS[0])[:100])
+    (work / "all.zip").write_bytes(site.files["all.zip"])
+    fetch(declaration, tmp_path, Quiet())
+    assert site.log == []  # the download was whole
+    assert tree(tmp_path / DATASET) == EXPECTED
+
+
+def test_a_killed_fetch_goes_on(site: Site, tmp_path: Path) -> None:
+    """The real command, killed without notice in the middle of a download."""
+    site.files["VIVAE.zip"] = archive(*CLIPS, root="VIVAE/")
+    site.slow = True
+    command = [sys.executable, "-m", "arch_harness", "data", "fetch", DATASET, "--mirror", site.url, "--data-root"]
+    process = subprocess.Popen([*command, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    part = tmp_path / ".fetch" / DATASET / "VIVAE.zip.part"
+    while process.poll() is None and not (part.exists() and part.stat().st_size > 0):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / DATASET).exists()
+    assert part.exists()
+    site.slow = False
+    again = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert site.log[-1][1] is not None
+    assert tree(tmp_path / DATASET) == EXPECTED
+
+
+def test_a_damaged_archive_is_deleted(site: Site, tmp_path: Path) -> None:
+    declaration = one_zip(site, None)
+    broken = bytearray(site.files["all.zip"])
+    broken[5_000] ^= 0xFF
+    site.files["all.zip"] = bytes(broken)
+    with pytest.raises(ArchError, match=r"all\.zip is damaged: .*it was deleted"):
+        fetch(declaration, tmp_path, Quiet())
+    assert not (tmp_path / DATASET).exists()
+    one_zip(site, None)
+    fetch(declaration, tmp_path, Quiet())
+    assert tree(tmp_path / DATASET) == EXPECTED
+
+
+@pytest.mark.parametrize("name", ["../evil.wav", "/tmp/evil.wav", "a/../../evil.wav", "..\\evil.wav", "C:\\evil.wav"])  # noqa: S108
+def test_no_member_lands_outside(site: Site, tmp_path: Path, name: str) -> None:
+    declaration = one_zip(site, None)
+    site.files["all.zip"] = archive(*CLIPS, name)
+    with pytest.raises(ArchError, match="would land outside the folder"):
+        fetch(declaration, tmp_path, Quiet())
+    assert not [path for path in tmp_path.rglob("*") if path.suffix == ".wav"]
+
+
+def test_a_missing_part_of_a_split_zip_is_told(site: Site, tmp_path: Path) -> None:
+    first, _, *rest = split_zip(archive(*CLIPS), 30_000)
+    parts = ["audio.z01", "audio.z02", "audio.zip"]
+    site.files |= dict(zip(parts, [first, *rest], strict=True))
+    with pytest.raises(ArchError, match=r"audio\.zip is damaged: it has 4 parts, not 3"):
+        fetch(declare(*(RemoteFile(f"{site.url}/{name}", name) for name in parts)), tmp_path, Quiet())
+    assert not (tmp_path / DATASET).exists()
+
+
+def test_a_tar_archive_and_its_links(site: Site, tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as file:
+        link = tarfile.TarInfo("release/full_set/S01_fear_low_01.wav")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        file.addfile(link)
+        for name in CLIPS:
+            member = tarfile.TarInfo(f"release/{name}")
+            member.size = len(content(name))
+            file.addfile(member, io.BytesIO(content(name)))
+    site.files["all.tar.gz"] = buffer.getvalue()
+    fetch(declare(RemoteFile(f"{site.url}/all.tar.gz", "all.tar.gz"), strip_root=True), tmp_path, Quiet())
+    assert tree(tmp_path / DATASET) == EXPECTED
+    assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
+
+
+def test_an_archive_cut_up_into_parts(site: Site, tmp_path: Path) -> None:
+    whole = archive(*CLIPS)
+    names = [f"mp3.zip.00{part}" for part in (1, 2, 3)]
+    for part, name in enumerate(names):
+        site.files[name] = whole[part * 30_000 : (part + 1) * 30_000] if part < 2 else whole[60_000:]
+    fetch(declare(*(RemoteFile(f"{site.url}/{name}", name) for name in names)), tmp_path, Quiet())
+    assert tree(tmp_path / DATASET) == EXPECTED
+
+
+def split_zip(whole: bytes, size: int) -> list[bytes]:
+    """Cut a zip into disks as `zip -s` does: offsets count from the start of the disk that a member begins on."""
+    disks = -(-len(whole) // size)
+    split = bytearray(whole)
+    end = whole.rindex(b"PK\x05\x06")
+    place = struct.unpack_from("<L", whole, end + 16)[0]
+    struct.pack_into("<2H", split, end + 4, disks - 1, place // size)
+    struct.pack_into("<L", split, end + 16, place % size)
+    while whole[place : place + 4] == b"PK\x01\x02":
+        offset = struct.unpack_from("<L", whole, place + 42)[0]
+        struct.pack_into("<H", split, place + 34, offset // size)
+        struct.pack_into("<L", split, place + 42, offset % size)
+        place += 46 + sum(struct.unpack_from("<3H", whole, place + 28))
+    return [bytes(split[disk * size : (disk + 1) * size]) for disk in range(disks)]
+
+
+def test_a_split_zip(site: Site, tmp_path: Path) -> None:
+    names = [f"full_set/S{speaker:02d}_fear_low_01.wav" for speaker in range(1, 6)]
+    disks = split_zip(archive(*names), 70_000)
+    assert len(disks) == 4
+    parts = [*(f"audio.z0{disk}" for disk in range(1, len(disks))), "audio.zip"]
+    site.files |= dict(zip(parts, disks, strict=True))
+    fetch(declare(*(RemoteFile(f"{site.url}/{name}", name) for name in parts)), tmp_path, Quiet())
+    assert tree(tmp_path / DATASET) == {name: content(name) for name in names}
+
+
+@pytest.mark.skipif(shutil.which("zip") is None, reason="the zip command, which makes split archives, is not here")
+@pytest.mark.parametrize("zip64", [(), ("-fz",)])
+def test_a_split_zip_of_the_zip_command(site: Site, tmp_path: Path, zip64: tuple[str, ...]) -> None:
+    source = tmp_path / "source"
+    for name in CLIPS:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(content(name))
+    subprocess.run(["zip", "-q", *zip64, "-r", "-s", "64k", "all.zip", "full_set"], cwd=source, check=True)
+    parts = sorted(source.glob("all.z*"))  # .z01 sorts before .zip
+    assert len(parts) == 2
+    site.files |= {part.name: part.read_bytes() for part in parts}
+    root = tmp_path / "root"
+    fetch(declare(*(RemoteFile(f"{site.url}/{part.name}", part.name) for part in parts)), root, Quiet())
+    assert tree(root / DATASET) == EXPECTED
+
+
+def test_a_release_that_is_not_what_it_should_be(site: Site, tmp_path: Path) -> None:
+    declaration = one_zip(site, None)
+    site.files["all.zip"] = archive("other/x.wav")
+    with pytest.raises(ArchError, match=r"does not hold full_set/\*\.wav"):
+        fetch(declaration, tmp_path, Quiet())
+    assert not (tmp_path / DATASET).exists()
+
+
+def test_what_may_not_be_fetched_says_what_to_do(tmp_path: Path) -> None:
+    from arch_harness.cli import app
+
+    done = CliRunner().invoke(app, ["data", "fetch", "emovo", "--data-root", str(tmp_path)])
+    assert done.exit_code == 1
+    said = " ".join(done.output.split())
+    assert "EMOVO is given by its authors only" in said
+    assert "EMOVO/<speaker>/<emotion>-<speaker>-<sentence>.wav" in said
+
+
+@pytest.mark.parametrize("declaration", [one for one in DECLARATIONS.values() if one.id != "demo"], ids=lambda d: d.id)
+def test_remotes_are_well_formed(declaration: Declaration) -> None:
+    assert bool(declaration.remotes) != bool(declaration.manual)
+    names = [file.name for remote in declaration.remotes for file in remote.files]
+    assert len(names) == len(set(names))
+    for remote in declaration.remotes:
+        for file in remote.files:
+            assert file.url.startswith("https://")
+            if file.checksum is not None:
+                algorithm, _, digest = file.checksum.partition(":")
+                assert len(digest) == 2 * hashlib.new(algorithm).digest_size
+                assert set(digest) <= set("0123456789abcdef")
