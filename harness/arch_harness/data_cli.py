@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -57,11 +58,12 @@ def list_datasets(data_root: DataRoot = Path("data")) -> None:
     with _bench_part():
         from arch_harness.datasets.registry import declarations
 
-    table = Table(title=f"Datasets; those present are in {data_root}", title_justify="left")
-    for column in ("id", "domain", "labels", "classes", "clips", "GB", "present", "licence"):
-        table.add_column(
-            column, justify="right" if column in {"classes", "clips", "GB"} else "left", no_wrap=column != "licence"
-        )
+    table = Table(
+        title=f"Datasets; those present are in {data_root}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
+    )
+    for column in ("id", "domain", "labels", "classes", "clips", "GB", "present"):
+        table.add_column(column, justify="right" if column in {"classes", "clips", "GB"} else "left", no_wrap=True)
+    table.add_column("licence", min_width=9, overflow="fold")
     for one in declarations().values():
         table.add_row(
             one.id,
@@ -85,7 +87,7 @@ def _presence(declaration: Declaration, folder: Path) -> str:
 
     if not folder.is_dir():
         begun = (folder.parent / ".fetch" / declaration.id).is_dir()
-        return "fetch begun" if begun else "no" if declaration.remotes else "no, by hand"
+        return "fetch begun" if begun else "no" if declaration.remotes else "by hand"
     if (folder / FIXTURE_FILE).is_file():
         return "fixture"
     whole = all(next(folder.glob(pattern), None) is not None for pattern in declaration.files)
