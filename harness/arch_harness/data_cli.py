@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -59,11 +58,12 @@ def list_datasets(data_root: DataRoot = Path("data")) -> None:
         from arch_harness.datasets.registry import declarations
 
     table = Table(
-        title=f"Datasets; those present are in {data_root}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
+        title=f"Datasets; those present are in {data_root}", title_justify="left", box=None, padding=(0, 2, 0, 0)
     )
     for column in ("id", "domain", "labels", "classes", "clips", "GB", "present"):
         table.add_column(column, justify="right" if column in {"classes", "clips", "GB"} else "left", no_wrap=True)
-    table.add_column("licence", min_width=9, overflow="fold")
+    # Long terms are cut in a narrow terminal, before anything else is; `arch data info` shows them whole.
+    table.add_column("licence", no_wrap=True, max_width=max(12, _out.width - 68))
     for one in declarations().values():
         table.add_row(
             one.id,
