@@ -18,12 +18,19 @@ class Site:
     Attributes:
         files: name -> content.
         cut_after: name -> bytes after which the connection is closed, once for each number.
+        ranges: whether parts of a file are given.
+        most: bytes of a range that are given at once.
+        if_range: whether a range is refused where the file is another version.
+        length: whether the length is told.
         log: (name, Range header) of each request.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
     cut_after: dict[str, list[int]] = field(default_factory=dict)
     ranges: bool = True
+    most: int = 1 << 30
+    if_range: bool = True
+    length: bool = True
     etag: str = '"1"'
     status: int = 0
     slow: bool = False
@@ -46,8 +53,9 @@ def serve() -> Iterator[Site]:
             if served.status or name not in served.files:
                 self.send_error(served.status or 404)
                 return
-            content, start = served.files[name], 0
-            if asked and served.ranges and self.headers.get("If-Range", served.etag) == served.etag:
+            content, start, end = served.files[name], 0, len(served.files[name])
+            same = not served.if_range or self.headers.get("If-Range", served.etag) == served.etag
+            if asked and served.ranges and same:
                 start = int(asked.removeprefix("bytes=").removesuffix("-"))
                 if start >= len(content):
                     self.send_response(416)
@@ -55,12 +63,16 @@ def serve() -> Iterator[Site]:
                     self.send_header("Content-Length", "0")
                     self.end_headers()
                     return
+                end = min(start + served.most, len(content))
                 self.send_response(206)
-                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+                self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(content)}")
             else:
                 self.send_response(200)
-            body = content[start:]
-            self.send_header("Content-Length", str(len(body)))
+            body = content[start:end]
+            if served.length:
+                self.send_header("Content-Length", str(len(body)))
+            else:
+                self.close_connection = True
             if served.etag:
                 self.send_header("ETag", served.etag)
             self.end_headers()

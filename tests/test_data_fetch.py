@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import http.client
 import io
 import os
 import shutil
 import signal
+import ssl
 import struct
 import subprocess
 import sys
@@ -76,6 +79,11 @@ def one_zip(site: Site, checksum: str | None = "right") -> Declaration:
     return declare(RemoteFile(f"{site.url}/all.zip", "all.zip", checksum))
 
 
+def one_table(site: Site, checksum: str | None = None) -> Declaration:
+    declaration = declare(RemoteFile(f"{site.url}/table.tsv", "table.tsv", checksum))
+    return replace(declaration, files=("table.tsv",))
+
+
 def tree(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -117,6 +125,81 @@ def test_a_server_that_cannot_go_on_is_asked_for_all(site: Site, tmp_path: Path,
     site.ranges, site.etag, site.cut_after = ranges, etag, {"all.zip": [10_000]}
     fetch(declaration, tmp_path, Quiet())
     assert tree(tmp_path / DATASET) == EXPECTED
+
+
+def test_a_range_shorter_than_asked_for_is_not_the_end(site: Site, tmp_path: Path) -> None:
+    site.files["table.tsv"] = content("table")
+    site.cut_after, site.most = {"table.tsv": [10_000]}, 15_000
+    fetch(one_table(site), tmp_path, Quiet())
+    assert (tmp_path / DATASET / "table.tsv").read_bytes() == content("table")
+    assert [asked for _, asked in site.log] == [None, "bytes=10000-", "bytes=25000-", "bytes=40000-"]
+
+
+def test_a_range_of_another_version_is_not_appended(site: Site, tmp_path: Path) -> None:
+    site.files["table.tsv"], site.if_range = content("new"), False
+    work = tmp_path / ".fetch" / DATASET
+    work.mkdir(parents=True)
+    (work / "table.tsv.part").write_bytes(content("old")[:9_000])
+    (work / "table.tsv.version").write_text('"0"')
+    fetch(one_table(site), tmp_path, Quiet())
+    assert (tmp_path / DATASET / "table.tsv").read_bytes() == content("new")
+
+
+def test_a_length_that_nobody_tells_is_an_error_unless_a_checksum_stands_in(site: Site, tmp_path: Path) -> None:
+    site.files["table.tsv"], site.length = content("table"), False
+    with pytest.raises(ArchError, match=r"table\.tsv cannot be downloaded: the server does not say how long it is"):
+        fetch(one_table(site), tmp_path, Quiet())
+    digest = hashlib.md5(content("table")).hexdigest()  # noqa: S324
+    fetch(one_table(site, f"md5:{digest}"), tmp_path, Quiet())
+    assert (tmp_path / DATASET / "table.tsv").read_bytes() == content("table")
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EHOSTUNREACH, "No route to host"), ssl.SSLError(1, "bad record mac")], ids=["route", "ssl"]
+)
+def test_any_trouble_of_the_network_is_tried_again(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    declaration = one_zip(site)
+    read1, troubles = http.client.HTTPResponse.read1, [error]
+
+    def failing(response: http.client.HTTPResponse, count: int = -1) -> bytes:
+        if troubles:
+            raise troubles.pop()
+        return read1(response, count)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read1", failing)
+    watch = Quiet()
+    fetch(declaration, tmp_path, watch)
+    assert tree(tmp_path / DATASET) == EXPECTED
+    assert watch.notes[0] == f"all.zip: {error.strerror}; going on"
+    troubles += [error] * 10
+    with pytest.raises(ArchError, match="cannot be downloaded: .*; the same command tries again"):
+        fetch(declaration, tmp_path / "other", watch)
+
+
+def test_a_kill_leaves_no_old_bytes_under_a_new_version(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.files["table.tsv"] = content("new")
+    work = tmp_path / ".fetch" / DATASET
+    work.mkdir(parents=True)
+    (work / "table.tsv.part").write_bytes(content("old")[:9_000])
+    (work / "table.tsv.version").write_text('"0"')
+
+    class KilledError(Exception):
+        pass
+
+    def kill(*_: object) -> int:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("arch_harness.datasets.fetch.Path.write_text", kill)
+        with pytest.raises(KilledError):
+            fetch(one_table(site), tmp_path, Quiet())
+    assert (work / "table.tsv.part").stat().st_size == 0
+    fetch(one_table(site), tmp_path, Quiet())
+    assert (tmp_path / DATASET / "table.tsv").read_bytes() == content("new")
 
 
 def test_a_server_that_always_cuts_is_given_up_and_taken_up_again(site: Site, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import http.client
+import re
 import shutil
 import threading
 import time
@@ -14,6 +15,7 @@ import urllib.request
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -132,17 +134,18 @@ def _download(source: _Source, work: Path, watch: Watch, stop: threading.Event) 
     if whole.exists():
         return
     failures = 0
+    most = _size(part)  # not what the last attempt left: one that begins again and again must come to an end
     while not stop.is_set():
-        before = part.stat().st_size if part.exists() else 0
         try:
             _transfer(source, part, watch, stop)
             break
-        except (_CutError, TimeoutError, ConnectionError, http.client.HTTPException, urllib.error.URLError) as error:
+        except (_CutError, http.client.HTTPException, urllib.error.HTTPError) as error:
             if stop.is_set():
                 return
             _raise_if_final(source, error)
             reason = getattr(error, "reason", None) or error
-            grown = part.exists() and part.stat().st_size > before
+            grown = _size(part) > most
+            most = max(most, _size(part))
             failures = 0 if grown else failures + 1
             if failures >= _ATTEMPTS:
                 raise ArchError(f"{source.url} cannot be downloaded: {reason}; the same command tries again") from error
@@ -161,6 +164,10 @@ def _raise_if_final(source: _Source, error: Exception) -> None:
         raise ArchError(f"{source.url} cannot be downloaded: the server answers {error.code} {error.reason}") from error
 
 
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
 def _version_file(part: Path) -> Path:
     return part.with_suffix(".version")
 
@@ -168,7 +175,7 @@ def _version_file(part: Path) -> Path:
 def _transfer(source: _Source, part: Path, watch: Watch, stop: threading.Event) -> None:
     """One attempt: append what is missing to `part`, or begin again where the server cannot go on."""
     version_file = _version_file(part)
-    have = part.stat().st_size if part.exists() else 0
+    have = _size(part)
     version = version_file.read_text() if version_file.exists() else ""
     if not version and source.file.checksum is None:
         have = 0  # nothing would tell the end of one version from the end of another
@@ -178,30 +185,55 @@ def _transfer(source: _Source, part: Path, watch: Watch, stop: threading.Event) 
         if version:  # a file that changed since comes whole
             request.add_header("If-Range", version)
     try:
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310 - http(s) only, see _Source
+        response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310 - http(s) only, see _Source
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
-        if error.headers.get("Content-Range") == f"bytes */{have}":
+        if error.headers.get("Content-Range") == f"bytes */{have}" and _is_version(error.headers, version):
             return  # it was whole already
         part.unlink()
         raise _CutError("the file is not the one that was begun") from error
+    except OSError as error:
+        raise _CutError(str(getattr(error, "reason", error))) from error
     with response:
-        resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-        if response.status == 206 and not resumed:
-            part.unlink(missing_ok=True)
-            raise _CutError("the server answered another range than it was asked for")
+        total = response.length
+        resumed = response.status == 206
+        if resumed:
+            start, total = _content_range(response.headers)
+            # Some servers answer If-Range with a range of whatever the file is by now.
+            same = start == have and _is_version(response.headers, version)
+            if not same or (total is None and source.file.checksum is None):
+                part.unlink(missing_ok=True)
+                raise _CutError("the server cannot go on with the file that was begun")
+        elif total is None and not response.chunked and source.file.checksum is None:
+            raise ArchError(
+                f"{source.url} cannot be downloaded: the server does not say how long it is, and there is no checksum, "
+                "so a part of it could not be told from the whole"
+            )
         done = have if resumed else 0
-        length = response.headers.get("Content-Length")
-        total = done + int(length) if length is not None else None
         watch.start(source.file.name, total, done)
-        version_file.write_text(response.headers.get("ETag") or response.headers.get("Last-Modified") or "")
         with part.open("ab" if resumed else "wb") as file:
+            if not resumed:  # only now that nothing of another version is left in the part
+                version_file.write_text(response.headers.get("ETag") or response.headers.get("Last-Modified") or "")
             done += _copy(response, file, lambda count: watch.advance(source.file.name, count), stop)
     if stop.is_set():
         raise _CutError("stopped")
-    if total is not None and done < total:
+    if total is not None and done < total:  # cut, or the server gives less at once than it is asked for
         raise _CutError(f"the connection was cut after {done:,} of {total:,} bytes")
+
+
+def _content_range(headers: Message) -> tuple[int | None, int | None]:
+    """First byte and length of the whole file from `Content-Range: bytes <first>-<last>/<length or *>` (RFC 9110)."""
+    given = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", "").strip())
+    if given is None:
+        return None, None
+    return int(given[1]), None if given[2] == "*" else int(given[2])
+
+
+def _is_version(headers: Message, version: str) -> bool:
+    """Whether nothing in an answer contradicts that it is of this version of the file."""
+    answered = {headers.get("ETag"), headers.get("Last-Modified")} - {None}
+    return not version or not answered or version in answered
 
 
 def _copy(
@@ -209,7 +241,10 @@ def _copy(
 ) -> int:
     copied = 0
     while not stop.is_set():
-        block = response.read1(_BLOCK_BYTES)  # what there is: a kill must lose little
+        try:
+            block = response.read1(_BLOCK_BYTES)  # what there is: a kill must lose little
+        except OSError as error:  # the network's; those of the disk are raised below
+            raise _CutError(error.strerror or str(error)) from error
         if not block:
             break
         file.write(block)
