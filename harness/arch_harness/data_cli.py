@@ -107,20 +107,37 @@ def fetch(
         from arch_harness.datasets.fetch import fetch as fetch_one
         from arch_harness.datasets.registry import find_declaration
 
-    problems = []
-    for declaration in [find_declaration(identifier) for identifier in dict.fromkeys(identifiers)]:
-        if not declaration.remotes:
-            problems.append(
-                f"{declaration.id} cannot be fetched: {declaration.manual} Its place is {data_root / declaration.id}"
-            )
-            continue
-        with _downloads() as watch:
-            folder = fetch_one(declaration, data_root, watch, mirror)
-        _out.print(f"{declaration.id} is in {folder}; licence: {declaration.licence}", soft_wrap=True, highlight=False)
-    for problem in problems:
-        _err.print(f"arch: {problem}", highlight=False, soft_wrap=True)
-    if problems:
-        raise typer.Exit(1)
+    wanted = [find_declaration(identifier) for identifier in dict.fromkeys(identifiers)]
+    problems = [
+        f"{one.id} cannot be fetched: {one.manual} Its place is {data_root / one.id}"
+        for one in wanted
+        if not one.remotes and not (data_root / one.id).exists()
+    ]
+    exit_code = 1 if problems else 0
+    try:
+        for declaration in wanted:
+            folder = data_root / declaration.id
+            if folder.exists():
+                state = {"yes": "", "fixture": ", a fixture of arch data fake"}.get(
+                    _presence(declaration, folder), ", but not whole"
+                )
+                note = f"{folder} is there already{state}; arch data verify {declaration.id} checks it"
+                _out.print(note, soft_wrap=True, highlight=False)
+            elif declaration.remotes:
+                try:
+                    with _downloads() as watch:
+                        fetch_one(declaration, data_root, watch, mirror)
+                except ArchError as error:  # the others can be fetched all the same
+                    problems.append(str(error))
+                    exit_code = max(exit_code, error.exit_code)
+                else:
+                    note = f"{declaration.id} is in {folder}; licence: {declaration.licence}"
+                    _out.print(note, soft_wrap=True, highlight=False)
+    finally:  # after an interruption too
+        for problem in problems:
+            _err.print(f"arch: {problem}", highlight=False, markup=False, soft_wrap=True)
+    if exit_code:
+        raise typer.Exit(exit_code)
 
 
 class _Downloads:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import http.client
 import re
@@ -12,7 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from email.message import Message
@@ -69,35 +70,19 @@ def fetch(declaration: Declaration, data_root: Path, watch: Watch, mirror: str |
         ArchError: if a download fails, a checksum differs, an archive is damaged or the disk is full.
     """
     target = data_root / declaration.id
+    already = f"{target} is there already; arch data verify {declaration.id} checks it"
     if target.exists():
-        raise UsageError(f"{target} is there already; arch data verify {declaration.id} checks it")
+        raise UsageError(already)
     if not declaration.remotes:
         raise UsageError(f"{declaration.id} cannot be fetched. {declaration.manual} Put it into {target}")
     work = data_root / ".fetch" / declaration.id
-    tree = work / "tree"
-    stop = threading.Event()
     try:
-        tree.mkdir(parents=True, exist_ok=True)
-        pending = [remote for remote in declaration.remotes if not _marker(work, remote).exists()]
-        files = [file for remote in pending for file in remote.files]
-        with ThreadPoolExecutor(CONNECTIONS) as pool:
-            downloads = [
-                pool.submit(_download, _Source.of(file, declaration, mirror), work, watch, stop) for file in files
-            ]
-            try:
-                done, _ = wait(downloads, return_when=FIRST_EXCEPTION)
-            finally:
-                stop.set()
-        for download in (*done, *downloads):
-            if not download.cancelled():
-                download.result()
-        for remote in pending:
-            _install(remote, work, tree, watch)
-        for pattern in declaration.files:
-            if next(tree.glob(pattern), None) is None:
-                raise ArchError(f"{declaration.id}: what was fetched does not hold {pattern}; it lies in {tree}")
-        tree.rename(target)
-        shutil.rmtree(work)
+        work.mkdir(parents=True, exist_ok=True)
+        with _locked(work / "lock", declaration.id):
+            if target.exists():  # another call has just ended
+                raise UsageError(already)
+            _prepare(declaration, work, watch, mirror).rename(target)
+            shutil.rmtree(work, ignore_errors=True)  # the dataset is in place, whatever may be left here
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             free = shutil.disk_usage(data_root).free / 1e9
@@ -107,6 +92,52 @@ def fetch(declaration: Declaration, data_root: Path, watch: Watch, mirror: str |
             ) from error
         raise ArchError(f"{declaration.id}: cannot write below {data_root}: {error.strerror or error}") from error
     return target
+
+
+@contextlib.contextmanager
+def _locked(path: Path, identifier: str) -> Iterator[None]:
+    """Keep other calls out of the folder that `path` is in; the lock ends with the process, however that ends."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ArchError(f"{identifier} is being fetched into {path.parent} by another call; wait for it") from error
+        yield
+
+
+def _prepare(declaration: Declaration, work: Path, watch: Watch, mirror: str | None) -> Path:
+    """Download and unpack everything; the folder that holds it."""
+    tree = work / "tree"
+    if not tree.exists():  # what was installed there went away with it
+        _forget_installed(work)
+        tree.mkdir()
+    pending = [remote for remote in declaration.remotes if not _marker(work, remote).exists()]
+    files = [file for remote in pending for file in remote.files]
+    stop = threading.Event()
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        downloads = [pool.submit(_download, _Source.of(file, declaration, mirror), work, watch, stop) for file in files]
+        try:
+            done, _ = wait(downloads, return_when=FIRST_EXCEPTION)
+        finally:
+            stop.set()
+    for download in (*done, *downloads):
+        if not download.cancelled():
+            download.result()
+    for remote in pending:
+        _install(remote, work, tree, watch)
+    for pattern in declaration.files:
+        if next(tree.glob(pattern), None) is None:
+            _forget_installed(work)
+            raise ArchError(
+                f"{declaration.id}: what was fetched does not hold {pattern}; it lies in {tree}, and the same command "
+                "fetches it again"
+            )
+    return tree
+
+
+def _forget_installed(work: Path) -> None:
+    for marker in work.glob("*.installed"):
+        marker.unlink()
 
 
 @dataclass(frozen=True)
