@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import http.client
 import io
@@ -339,6 +340,45 @@ def test_a_missing_part_of_a_split_zip_is_told(site: Site, tmp_path: Path) -> No
     with pytest.raises(ArchError, match=r"audio\.zip is damaged: it has 4 parts, not 3"):
         fetch(declare(*(RemoteFile(f"{site.url}/{name}", name) for name in parts)), tmp_path, Quiet())
     assert not (tmp_path / DATASET).exists()
+
+
+def tar_of_clips() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as file:
+        for name in CLIPS:
+            member = tarfile.TarInfo(name)
+            member.size = len(content(name))
+            file.addfile(member, io.BytesIO(content(name)))
+    return buffer.getvalue()
+
+
+_PACKED = gzip.compress(tar_of_clips())
+_MEMBER = 512 + -(-len(content(CLIPS[0])) // 512) * 512
+
+
+@pytest.mark.parametrize(
+    ("name", "damaged"),
+    [
+        ("all.tar", tar_of_clips()[:_MEMBER]),
+        ("all.tar", tar_of_clips()[: _MEMBER + 100]),
+        ("all.tar", tar_of_clips()[: 2 * _MEMBER - 600]),
+        ("all.tar.gz", gzip.compress(tar_of_clips()[:_MEMBER])),
+        ("all.tar.gz", _PACKED[:-4]),
+        ("all.tar.gz", _PACKED[: len(_PACKED) // 2]),
+        ("all.tar.gz", _PACKED[:-5] + bytes([_PACKED[-5] ^ 1]) + _PACKED[-4:]),
+        ("all.tar.gz", _PACKED[:50_000] + bytes([_PACKED[50_000] ^ 1]) + _PACKED[50_001:]),
+    ],
+    ids=["boundary", "header", "data", "gz boundary", "gz trailer", "gz half", "gz checksum", "gz data"],
+)
+def test_a_damaged_tar_archive_is_fetched_again(site: Site, tmp_path: Path, name: str, damaged: bytes) -> None:
+    declaration = declare(RemoteFile(f"{site.url}/{name}", name))
+    site.files[name] = damaged
+    with pytest.raises(ArchError, match=r"is damaged: .*it was deleted, and the same command downloads it again"):
+        fetch(declaration, tmp_path, Quiet())
+    assert not (tmp_path / DATASET).exists()
+    site.files[name] = _PACKED if name.endswith("gz") else tar_of_clips()
+    fetch(declaration, tmp_path, Quiet())
+    assert tree(tmp_path / DATASET) == EXPECTED
 
 
 def test_a_tar_archive_and_its_links(site: Site, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import shutil
 import struct
@@ -19,6 +20,13 @@ from arch_harness.errors import ArchError
 _COPY_BYTES = 1 << 20
 # Members that macOS puts beside each file; they hold no data.
 _MAC = "__MACOSX"
+
+
+# BadGzipFile is an OSError, yet nothing that ails the disk.
+_DAMAGES = (
+    *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError),
+    *(NotImplementedError, struct.error),
+)
 
 
 class DamagedArchiveError(ArchError):
@@ -46,7 +54,7 @@ def unpack(parts: Sequence[Path], destination: Path, strip_root: bool) -> None:
                 _unpack_zip(joined, destination, strip_root, name)
             else:
                 _unpack_tar(joined, destination, strip_root, name)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError, struct.error) as error:
+    except _DAMAGES as error:
         raise DamagedArchiveError(f"{name} is damaged: {error}") from error
 
 
@@ -164,6 +172,23 @@ def _unpack_tar(joined: _Joined, destination: Path, strip_root: bool, name: str)
             if target is not None and source is not None:
                 with source:
                     _write(source, target)
+        _read_end_of_tar(archive)
+
+
+def _read_end_of_tar(archive: tarfile.TarFile) -> None:
+    """Read on where tarfile stops, so that an archive that lost its end is told from a whole one.
+
+    Raises:
+        tarfile.ReadError: if no block of zeros follows the last member; tarfile takes any end of the file for the end.
+        OSError, EOFError: if the checksum at the end of a compressed archive differs or is cut off.
+    """
+    rest = archive.fileobj
+    assert rest is not None  # noqa: S101 - for the type checker
+    rest.seek(archive.offset)
+    if rest.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("it is cut off after a member")
+    while rest.read(_COPY_BYTES):
+        pass
 
 
 def _targets(names: Sequence[str], destination: Path, strip_root: bool, archive: str) -> list[Path | None]:
