@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import http.client
 import io
+import json
 import os
 import shutil
 import signal
@@ -231,6 +232,52 @@ def test_a_refusal_is_final(site: Site, tmp_path: Path, status: int) -> None:
         fetch(declaration, tmp_path, Quiet())
     assert len(site.log) == 1
     assert not (tmp_path / DATASET).exists()
+
+
+def of_zenodo(site: Site, monkeypatch: pytest.MonkeyPatch, record: bytes | None) -> Declaration:
+    """A dataset of two files of record 12, whose own address answers with `record`."""
+    monkeypatch.setattr("arch_harness.datasets.zenodo.SITE", site.url)
+    site.files |= {"all.zip": archive(*CLIPS), "table.csv": b"a,b\n"} | ({"12": record} if record else {})
+    files = [RemoteFile(f"{site.url}/records/12/files/{name}", name) for name in ("all.zip", "table.csv")]
+    return replace(DECLARATIONS[DATASET], remotes=tuple(Remote((file,)) for file in files))
+
+
+def record_of(site: Site) -> bytes:
+    files = [
+        {"key": name, "checksum": f"md5:{hashlib.md5(site.files[name]).hexdigest()}"}  # noqa: S324
+        for name in ("all.zip", "table.csv")
+    ]
+    return json.dumps({"id": 12, "files": files}).encode()
+
+
+def test_zenodo_tells_the_checksums(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    declaration = of_zenodo(site, monkeypatch, None)
+    site.files["12"] = record_of(site)
+    site.files["table.csv"] = b"a,c\n"  # a change of no consequence to any other check
+    watch = Quiet()
+    with pytest.raises(ArchError, match=r"table\.csv: its md5 is .*, not the published"):
+        fetch(declaration, tmp_path, watch)
+    assert [name for name, _ in site.log].count("12") == 1
+    site.files["table.csv"] = b"a,b\n"
+    fetch(declaration, tmp_path, watch)
+    assert tree(tmp_path / DATASET) == EXPECTED | {"table.csv": b"a,b\n"}
+    assert not any("Zenodo" in note for note in watch.notes)
+
+
+@pytest.mark.parametrize("record", [None, b"<html>", b'{"files": 3}', b'{"files": [{}]}', b"[]"])
+def test_zenodo_is_not_needed(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: bytes | None
+) -> None:
+    watch = Quiet()
+    fetch(of_zenodo(site, monkeypatch, record), tmp_path, watch)
+    assert tree(tmp_path / DATASET) == EXPECTED | {"table.csv": b"a,b\n"}
+    notes = [note for note in watch.notes if "the checksums of Zenodo record 12 cannot be read" in note]
+    assert len(notes) == 1
+
+
+def test_a_mirror_is_fetched_from_without_zenodo(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch(of_zenodo(site, monkeypatch, b"{}"), tmp_path, Quiet(), site.url)
+    assert {name for name, _ in site.log} == {"all.zip", "table.csv"}
 
 
 def test_one_missing_file_of_several_leaves_no_dataset(site: Site, tmp_path: Path) -> None:

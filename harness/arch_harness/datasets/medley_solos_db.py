@@ -34,7 +34,7 @@ DECLARATION = Declaration(
     licence="CC BY 4.0",
     remotes=(
         zenodo(3464194, "Medley-solos-DB.tar.gz", "f5facf398793ef5c1f80c013afdf3e5f", destination="audio"),
-        # The audio and this table are in two records; no checksum is known that fits this one.
+        # The audio and this table are in two records.
         zenodo(2582103, _TABLE),
     ),
     domain="music",
