@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,26 @@ def test_every_planted_fault_is_found_and_no_other(tmp_path: Path) -> None:
     assert sorted((fault.kind, fault.where.removeprefix("audio/")) for fault in faults) == sorted(planted)
     leak = next(fault for fault in faults if fault.kind == "leak")
     assert leak.detail == f"the same audio as audio/{files[5].name}: train and test of fold 1"
+
+
+def test_a_clip_that_is_listed_in_two_parts_leaks(tmp_path: Path) -> None:
+    """The path is the same, so nothing but its two rows tells; it need not even be there."""
+    folder = tmp_path / "medley"
+    write_fixture(DECLARATIONS["medley_solos_db"], folder, quirks=False)
+    (folder / "arch-fixture.json").unlink()
+    dataset = load_dataset(DECLARATIONS["medley_solos_db"], folder)
+    fold = dataset.folds[0]
+    train, test = (dataset.clips[part[0]].path for part in (fold.train, fold.test))
+    (folder / test).unlink()
+    doubled = [
+        replace(clip, path={fold.validation[0]: train, fold.test[1]: test, fold.train[1]: test}.get(index, clip.path))
+        for index, clip in enumerate(dataset.clips)
+    ]
+    leaks = [fault for fault in verify(replace(dataset, clips=doubled), 1) if fault.kind == "leak"]
+    assert {(leak.where, leak.detail) for leak in leaks} == {
+        (train, f"listed more than once: train and validation of fold {fold.name}"),
+        (test, f"listed more than once: train and test of fold {fold.name}"),
+    }
 
 
 def test_the_official_counts_are_what_data_that_is_no_fixture_must_have(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -48,8 +48,8 @@ def verify(dataset: Dataset, workers: int, on_clip: Callable[[], None] = lambda:
     """Decode every clip in full and compare the dataset with what it should be.
 
     Finds clips that are missing, undecodable or without samples; audio files that nothing lists; counts of clips,
-    groups and classes that differ from the expected ones; and clips of the same audio in different parts of a fold,
-    which is leakage.
+    groups and classes that differ from the expected ones; and clips of the same audio, or one clip listed twice, in
+    different parts of a fold, which is leakage.
 
     Args:
         dataset: as indexed.
@@ -64,10 +64,11 @@ def verify(dataset: Dataset, workers: int, on_clip: Callable[[], None] = lambda:
             sounds.setdefault(checked.detail, []).append(checked.path)
         else:
             faults.append(Fault(checked.kind, checked.path, checked.detail))
+    same_audio = [*sounds.values(), *([fault.where] for fault in faults)]  # those at fault are at least like themselves
     known = {*paths, *dataset.unused}
     there = find_files(dataset.folder, suffix=AUDIO_SUFFIXES)
     faults += [Fault("extra", path, "the dataset does not list it") for path in there if path not in known]
-    return [*faults, *_counts(dataset), *_leaks(dataset, sounds)]
+    return [*faults, *_counts(dataset), *_leaks(dataset, same_audio)]
 
 
 def _check_all(folder: Path, paths: list[str], workers: int) -> Iterator[_Checked]:
@@ -128,19 +129,30 @@ def _differences(what: str, wanted: Mapping[str, int], here: Mapping[str, int]) 
                 yield Fault("count", f"{what} {name}", detail)
 
 
-def _leaks(dataset: Dataset, sounds: Mapping[str, list[str]]) -> Iterable[Fault]:
-    """A fault for each pair of neighbours among clips of the same audio that some fold puts into different parts."""
-    repeated = {path for same in sounds.values() if len(same) > 1 for path in same}
-    places = {clip.path: index for index, clip in enumerate(dataset.clips) if clip.path in repeated}
+def _leaks(dataset: Dataset, same_audio: Iterable[Sequence[str]]) -> Iterator[Fault]:
+    """A fault for each pair of neighbours among entries of the same audio that some fold puts into different parts.
+
+    Args:
+        dataset: as indexed; a path that it lists twice has two entries.
+        same_audio: paths, those of the same audio together.
+    """
+    entries: dict[str, list[int]] = {}
+    for index, clip in enumerate(dataset.clips):
+        entries.setdefault(clip.path, []).append(index)
     parts = np.full((len(dataset.folds), len(dataset.clips)), -1, dtype=np.int8)
     for row, fold in enumerate(dataset.folds):
         for part, indices in enumerate((fold.train, fold.validation, fold.test)):
             parts[row, indices] = part
-    for same in sounds.values():
-        for one, other in pairwise(same):
-            here, there = parts[:, places[one]], parts[:, places[other]]
-            apart = np.flatnonzero((here != there) & (here >= 0) & (there >= 0))
-            if len(apart):
-                names = sorted((_PARTS[here[apart[0]]], _PARTS[there[apart[0]]]), key=_PARTS.index)
-                fold = dataset.folds[apart[0]].name
-                yield Fault("leak", other, f"the same audio as {one}: {' and '.join(names)} of fold {fold}")
+    for paths in same_audio:
+        same = [index for path in paths for index in entries[path]]
+        if len(same) < 2:
+            continue
+        told = set[tuple[str, str]]()
+        for fold, row in zip(dataset.folds, parts, strict=True):
+            for one, other in pairwise(index for index in same if row[index] >= 0):
+                pair = (dataset.clips[one].path, dataset.clips[other].path)
+                if row[one] != row[other] and pair not in told:
+                    told.add(pair)
+                    what = f"the same audio as {pair[0]}" if pair[0] != pair[1] else "listed more than once"
+                    here = " and ".join(_PARTS[part] for part in sorted((row[one], row[other])))
+                    yield Fault("leak", pair[1], f"{what}: {here} of fold {fold.name}")
