@@ -120,10 +120,10 @@ def test_embeddings_are_those_of_torch(finished: tuple[Path, Run], demo_dataset:
 
 
 def test_a_finished_run_is_kept_and_another_one_refused(
-    finished: tuple[Path, Run], server: LocalServer, demo_dataset: Path
+    finished: tuple[Path, Run], repository: Path, server: LocalServer, demo_dataset: Path, tmp_path: Path
 ) -> None:
     output, run = finished
-    common = ["bench", "--server", server.grpc_url, "--dataset", f"demo={demo_dataset}", "--output", str(output)]
+    common = ["bench", "--repository", str(repository), "--dataset", f"demo={demo_dataset}", "--output", str(output)]
     again = arch(*common)
     assert again.returncode == 0, again.stderr
     assert again.stderr.count("done by an earlier run, kept") == 2
@@ -132,6 +132,13 @@ def test_a_finished_run_is_kept_and_another_one_refused(
     other = arch(*common, "--seed", "1")
     assert other.returncode == 2
     assert one_line(other) == f"arch: {output} holds results of another settings; choose another --output"
+    elsewhere = arch(*common, "--server", server.grpc_url)
+    assert one_line(elsewhere) == f"arch: {output} holds results of another server; choose another --output"
+    shutil.copytree(demo_dataset, tmp_path / "data")
+    (tmp_path / "data" / "audio" / "1-000-A-0.wav").unlink()
+    common[4] = f"demo={tmp_path / 'data'}"
+    changed = arch(*common, "--model", "logmel")
+    assert one_line(changed).startswith(f"arch: {output} holds results of other data named 'demo'")
     assert read_run(output / "results.json").results == run.results
 
 
@@ -194,6 +201,41 @@ def test_ctrl_c_loses_no_finished_dataset_and_leaves_no_process(
     results = read_run(output / "results.json").results
     assert [result.model for result in results] == ["logmel", "tiny-hubert"]
     assert results[0] == kept[0]
+    assert still_running(mark) == []
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "https_proxy"])
+def test_a_proxy_does_not_come_between(
+    tmp_path: Path, server: LocalServer, demo_dataset: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    done = arch(
+        "bench", "--server", server.grpc_url, "--model", "nope", "--dataset", f"demo={demo_dataset}",
+        "--output", str(tmp_path),
+    )  # fmt: skip
+    assert one_line(done).startswith("arch: the server has no model 'nope'")
+
+
+def test_sigterm_cleans_up_as_ctrl_c_does(tmp_path: Path, repository: Path, demo_dataset: Path) -> None:
+    mark = str(tmp_path)
+    command = ["bench", "--repository", str(repository), "--dataset", f"demo={demo_dataset}", "--output", mark]
+    environment = os.environ | {"ARCH_TEST_MARK": mark}
+    running = subprocess.Popen([*ARCH, *command], stderr=subprocess.PIPE, text=True, env=environment)
+    deadline = time.monotonic() + 120
+    while "raylet" not in still_running(mark):
+        assert running.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    while not list((tmp_path / "embeddings").glob("*.npz")):  # Ray is up and has put its own handlers there
+        assert running.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    running.terminate()
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130, errors[-500:]
+    assert "goes on from here" in " ".join(errors.split())
     assert still_running(mark) == []
 
 

@@ -191,6 +191,14 @@ def test_nan_fails_the_check(tmp_path: Path, repository: Path) -> None:
     assert not measured.max_relative_error <= parity.MAX_RELATIVE_ERROR
 
 
+def test_the_same_checkpoint_gives_the_same_file(tmp_path: Path, checkpoint: Path, repository: Path) -> None:
+    again = export(str(checkpoint), tmp_path)
+    model = again.folder / "1" / "model.onnx"
+    assert model.read_bytes() == (repository / "tiny-hubert" / "1" / "model.onnx").read_bytes()
+    # An address in memory would differ in the next process only.
+    assert b" at 0x" not in model.read_bytes()
+
+
 def _no_preprocessor(folder: Path) -> None:
     (folder / "preprocessor_config.json").unlink()
 
@@ -222,9 +230,30 @@ def _other_size(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
 
 
+def _preprocessor_list(folder: Path) -> None:
+    (folder / "preprocessor_config.json").write_text("[]")
+
+
+def _preprocessor_rate(folder: Path) -> None:
+    (folder / "preprocessor_config.json").write_text('{"sampling_rate": "fast"}')
+
+
+def _preprocessor_unknown(folder: Path) -> None:
+    (folder / "preprocessor_config.json").write_text('{"feature_extractor_type": "NoSuchExtractor"}')
+
+
+def _index_without_map(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    (folder / "model.safetensors.index.json").write_text("{}")
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
+        (_preprocessor_list, "wants an object with a sampling_rate"),
+        (_preprocessor_rate, "wants an object with a sampling_rate"),
+        (_preprocessor_unknown, "cannot be loaded"),
+        (_index_without_map, "has no weight_map"),
         (_no_preprocessor, "no preprocessor_config.json"),
         (_no_weights, "holds no weights"),
         (_no_config, "no config.json"),

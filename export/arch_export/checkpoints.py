@@ -121,7 +121,11 @@ def _weight_files(folder: Path) -> list[Path]:
         if (folder / single).is_file():
             return [folder / single]
         if (folder / index).is_file():
-            shards = sorted(set(json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values()))
+            try:
+                weight_map = json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"]
+                shards = sorted(set(weight_map.values()))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise ExportUsageError(f"{folder / index} is no index of weights: it has no weight_map") from error
             missing = [shard for shard in shards if not (folder / shard).is_file()]
             if missing:
                 raise ExportUsageError(f"{folder} is incomplete: {index} lists {missing[0]}, which is not there")

@@ -110,6 +110,8 @@ def read_feature_extractor(folder: Path) -> FeatureExtractor:
         settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ExportUsageError(f"{path} is no JSON: {error}") from error
+    if not isinstance(settings, dict) or type(settings.get("sampling_rate", 16000)) is not int:
+        raise ExportUsageError(f"{path} is no feature extractor's: wants an object with a sampling_rate in Hz")
     if settings.get("padding_value", 0.0) != 0.0 or settings.get("padding_side", "right") != "right":
         raise ExportUsageError(f"{path} pads otherwise than with zeros at the end, which is not supported")
     if settings.get("feature_size", 1) != 1:
@@ -162,6 +164,17 @@ def fold_weight_norm(module: torch.nn.Module) -> None:
                 parametrize.remove_parametrizations(part, name)
 
 
+def _drop_metadata(model: Any) -> None:
+    """Remove the exporter's notes: they hold memory addresses, and the same model must give the same file."""
+    for graph in [model.graph, *(function.graph for function in model.functions.values())]:
+        for noted in [graph, *graph.all_nodes(), *graph.inputs]:
+            noted.metadata_props.clear()
+        for node in graph.all_nodes():
+            for value in node.outputs:
+                value.metadata_props.clear()
+    model.metadata_props.clear()
+
+
 def write_onnx(module: torch.nn.Module, path: Path, outputs: list[str], sample_rate: int, opset: int) -> None:
     """Export `module` (waveform, num_samples -> the named outputs) with free batch size and length.
 
@@ -195,5 +208,6 @@ def write_onnx(module: torch.nn.Module, path: Path, outputs: list[str], sample_r
         logger.setLevel(level)
     if program is None:
         raise ExportError("torch gave no ONNX program")
+    _drop_metadata(program.model)
     size = sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
     program.save(path, external_data=size > 1_900_000_000)

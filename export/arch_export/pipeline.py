@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import tempfile
@@ -72,7 +73,7 @@ def export(
 ) -> Exported:
     """Export a checkpoint as a Triton model: `<repository>/<name>/config.pbtxt` and `<name>/1/model.onnx`.
 
-    The model is built and checked in a hidden folder of the repository and then moved into place; an earlier model
+    The model is built and checked in a hidden folder beside the repository and then moved into place; an earlier model
     of that name is replaced in the same moment. On failure the repository stays as it was.
 
     Args:
@@ -95,7 +96,7 @@ def export(
     _check_name(name)
     try:
         repository.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=repository))
+        building = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=_workplace(repository)))
     except OSError as error:
         raise ExportError(f"cannot write to the repository {repository}: {error.strerror}") from error
     try:
@@ -107,6 +108,16 @@ def export(
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return Exported(name, repository / name, exported[0], exported[1])
+
+
+def _workplace(repository: Path) -> Path:
+    """Where to build: beside the repository, because Triton takes hidden folders in it for models.
+
+    Inside it if that is another file system or not writable: only within one can a folder be moved in one step.
+    """
+    beside = repository.resolve().parent
+    same = beside.stat().st_dev == repository.stat().st_dev
+    return beside if same and os.access(beside, os.W_OK | os.X_OK) else repository
 
 
 def _check_name(name: str) -> None:
@@ -138,7 +149,11 @@ def _torch_reference(
     """Embed as the ARCH reference does: transformers' own feature extractor, no attention mask, mean over frames."""
     from transformers import AutoFeatureExtractor
 
-    features = AutoFeatureExtractor.from_pretrained(checkpoint.folder, local_files_only=True)
+    try:
+        features = AutoFeatureExtractor.from_pretrained(checkpoint.folder, local_files_only=True)
+    except Exception as error:  # transformers raises whatever the file at fault provokes
+        reason = str(error).strip().splitlines()[0]
+        raise ExportUsageError(f"the feature extractor of {checkpoint.source} cannot be loaded: {reason}") from error
 
     def embed(clip: NDArray[np.float32], length: int) -> NDArray[np.floating[Any]]:
         inputs = features(
@@ -256,7 +271,7 @@ def _move_into_place(building: Path, target: Path) -> None:
     if not target.exists():
         building.rename(target)
         return
-    retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=building.parent))
     target.rename(retired / target.name)
     try:
         building.rename(target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -25,10 +26,12 @@ from arch_harness.report import write_report
 from arch_harness.results import (
     RESULTS,
     DatasetFacts,
+    Failure,
     ModelFacts,
     Percentiles,
     Result,
     Run,
+    ServerFacts,
     ServerTimes,
     Settings,
     read_run,
@@ -97,7 +100,7 @@ class Bench:
             ("settings", earlier.settings, now.settings),
             ("machine or package versions", earlier.machine, now.machine),
             ("version of arch", earlier.arch_version, now.arch_version),
-            ("server", (earlier.server.name, earlier.server.version), (now.server.name, now.server.version)),
+            ("server", _identity(earlier.server), _identity(now.server)),
         ):
             if before != after:
                 raise UsageError(f"{self._output} holds results of another {what}; choose another --output")
@@ -108,6 +111,14 @@ class Bench:
                     f"{self._output} holds results of another model named {model.name!r}; choose another --output"
                 )
         now.models = list(known.values())
+        for result in earlier.results:
+            for dataset in self._datasets:
+                measured = embedding_fingerprint(known[result.model], dataset, now.settings)
+                if result.dataset == dataset.id and result.fingerprint != result_fingerprint(measured, now.settings):
+                    raise UsageError(
+                        f"{self._output} holds results of other data named {dataset.id!r}, or its files have changed; "
+                        "choose another --output"
+                    )
         datasets = {dataset.id: dataset for dataset in earlier.datasets} | {d.id: d for d in now.datasets}
         now.datasets = list(datasets.values())
         now.results = earlier.results
@@ -128,7 +139,10 @@ class Bench:
             for model, dataset in pairs:
                 measured = embedding_fingerprint(model, dataset, self.run.settings)
                 fingerprint = result_fingerprint(measured, self.run.settings)
-                if any(is_done(self._output, result, fingerprint) for result in self.run.results):
+                if any(
+                    is_done(self._output, result, fingerprint) and not _refused(result.failures)
+                    for result in self.run.results
+                ):
                     display.note(f"{model.name} on {dataset.id}: done by an earlier run, kept")
                     continue
                 started = datetime.now(UTC)
@@ -149,7 +163,7 @@ class Bench:
     ) -> tuple[Embedded, ServerTimes]:
         path = embeddings_path(self._output, model.name, dataset.id)
         stored = store.load(path, fingerprint)
-        if stored is not None:
+        if stored is not None and not _refused(stored[0].failures):
             display.note(f"{model.name} on {dataset.id}: embeddings of an earlier run, kept")
             return stored
         job = Job(
@@ -164,9 +178,9 @@ class Bench:
         before = self._server.statistics(model.name)
         with display.embedding(model.name, dataset.id, len(dataset.clips)) as on_progress:
             embedded = pool.embed(dataset, job, on_progress)
-        server = self._server.statistics(model.name).since(before, len(embedded.latencies_ms))
-        if len(embedded.latencies_ms):  # a server at fault may be mended: ask again next time
-            store.save(path, embedded, server, fingerprint)
+        asked = len(embedded.latencies_ms) + sum(failure.stage == "infer" for failure in embedded.failures)
+        server = self._server.statistics(model.name).since(before, asked)
+        store.save(path, embedded, server, fingerprint)
         return embedded, server
 
     def _save(self, result: Result) -> None:
@@ -177,6 +191,16 @@ class Bench:
         self.run.results.sort(key=lambda one: (datasets.index(one.dataset), models.index(one.model)))
         self.run.comparisons = []  # made anew when all results are there
         write_run(self.run, self._output / RESULTS)
+
+
+def _identity(server: ServerFacts) -> tuple[str, ...]:
+    """What makes figures of two servers comparable; one started for the run has another port each time."""
+    return (server.name, server.version, "" if server.started_by_arch else server.address)
+
+
+def _refused(failures: Iterable[Failure]) -> bool:
+    """Whether the server failed a clip: it may be mended, so it is asked again next time."""
+    return any(failure.stage == "infer" for failure in failures)
 
 
 def _result(

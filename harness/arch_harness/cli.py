@@ -69,7 +69,8 @@ def part(extra: str) -> Iterator[None]:
         if (error.name or "").split(".")[0] not in _PARTS[extra]:
             raise
         raise UsageError(
-            f"this needs the package {error.name!r}, which is not installed: pip install 'arch-bench[{extra}]'"
+            f"this needs the package {error.name!r}, which is not installed: pip install 'arch-bench[{extra}]' "
+            f"(in a clone: pip install '.[{extra}]')"
         ) from error
 
 
@@ -85,6 +86,7 @@ def export(
     ] = "none",
 ) -> None:
     """Turn a checkpoint into a verified ONNX encoder in a Triton model repository."""
+    _stop_on_sigterm()
     _out.print(_export_table([_export(checkpoint, name, repository, layers == "all")]))
 
 
@@ -295,6 +297,9 @@ def demo(
         from arch_harness.datasets.demo import write_demo
 
         folder = write_demo(data_root / "demo")
+    # A demonstration shows what happens, and so begins anew.
+    for old in (output / "results.json", *(output / "embeddings").glob("*--demo.npz")):
+        old.unlink(missing_ok=True)
     bench([f"demo={folder}"], model=[one.name for one in exported], repository=repository, output=output)
 
 

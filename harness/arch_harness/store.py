@@ -54,7 +54,7 @@ def load(path: Path, fingerprint: str) -> tuple[Embedded, ServerTimes] | None:
                 seconds=facts["seconds"],
             )
             return embedded, ServerTimes.model_validate(facts["server"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, TypeError, ValueError, KeyError, zipfile.BadZipFile):
         return None
 
 
@@ -74,5 +74,5 @@ def load_outcomes(path: Path, fingerprint: str) -> Outcomes | None:
                 return None
             metric: Metric = "map_macro" if str(file["metric"]) == "map_macro" else "accuracy"
             return Outcomes(metric, *(file[name] for name in _OUTCOMES))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, TypeError, ValueError, KeyError, zipfile.BadZipFile):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,8 +72,10 @@ class WorkerPool:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
 
+        handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(
+                address="local",  # a cluster that happens to run here is not ours to use
                 num_cpus=self.workers,
                 include_dashboard=False,
                 log_to_driver=False,
@@ -83,6 +86,8 @@ class WorkerPool:
         except Exception as error:  # Ray raises plain Exception too
             ray.shutdown()
             raise ArchError(f"Ray could not start: {str(error).strip().splitlines()[0]}") from error
+        # Ray puts a handler of its own there, which dumps the stack and aborts.
+        signal.signal(signal.SIGTERM, handler)
         try:
             actor = ray.remote(num_cpus=1, max_concurrency=2)(Worker)
             self._actors = [actor.remote(in_flight) for in_flight in self._in_flight]

@@ -43,6 +43,15 @@ class Statistics:
         )
 
 
+def connect(address: str) -> grpcclient.InferenceServerClient:
+    """A client for `host:port`; one on this machine is never asked for through a proxy of the environment."""
+    if not _is_loopback(address):
+        return grpcclient.InferenceServerClient(address)
+    # Given any of them, tritonclient leaves out its own: the message sizes would fall back to 4 MiB.
+    sizes = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    return grpcclient.InferenceServerClient(address, channel_args=[*sizes, ("grpc.enable_http_proxy", 0)])
+
+
 class Server:
     """A Triton server at `host:port` (gRPC); a context manager.
 
@@ -56,7 +65,7 @@ class Server:
             raise UsageError(f"{address!r} is no server address: wants HOST:PORT of Triton's gRPC endpoint")
         self.address = address
         self._started_by_arch = started_by_arch
-        self._client = grpcclient.InferenceServerClient(address)
+        self._client = connect(address)
         try:
             # Live, not ready: a server counts as not ready while one model has failed to load; the others serve.
             if not self._client.is_server_live(client_timeout=TIMEOUT_S):

@@ -15,6 +15,7 @@ import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
 from arch_harness.audio import DecodeError, load_clip, pad_clip
+from arch_harness.triton import connect
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # Far beyond any clip's time in a queue; a server that hangs must not hang the benchmark.
 REQUEST_TIMEOUT_S = 600
 # These say that the server is gone, not that it refuses the clip.
+_QUEUE_FULL = "Exceeds maximum queue size"
 _SERVER_LOST = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED")
 
 
@@ -86,9 +88,15 @@ class Worker:
             latency_ms = (time.perf_counter() - started) * 1e3
             self._slots.release()
             with answered:
-                _record(chunk, job, index, clip_seconds, latency_ms, result, error)
-                pending -= 1
-                answered.notify()
+                try:
+                    _record(chunk, job, index, clip_seconds, latency_ms, result, error)
+                except (
+                    Exception
+                ) as malformed:  # a tensor shorter than its shape, say: what the server sent is its fault
+                    chunk.failures.append((index, "infer", f"the server's answer cannot be read: {malformed}"))
+                finally:
+                    pending -= 1
+                    answered.notify()
 
         for index, path in clips:
             if chunk.lost:
@@ -118,7 +126,7 @@ class Worker:
     def _client(self, address: str) -> grpcclient.InferenceServerClient:
         with self._lock:
             if address not in self._clients:
-                self._clients[address] = grpcclient.InferenceServerClient(address)
+                self._clients[address] = connect(address)
             return self._clients[address]
 
 
@@ -141,7 +149,7 @@ def _record(
 ) -> None:
     if error is not None:
         reason = str(error.message() or error).strip().splitlines()[0]
-        if error.status() in _SERVER_LOST:
+        if error.status() in _SERVER_LOST and _QUEUE_FULL not in reason:
             chunk.lost = reason
         else:
             chunk.failures.append((index, "infer", reason))
