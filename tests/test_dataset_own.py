@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from arch_harness.datasets import Dataset, registry
 from arch_harness.datasets.registry import open_dataset
+from arch_harness.datasets.verify import verify
 from arch_harness.errors import ArchError, UsageError
 
 CSV = ["path,label,split", "a.wav,cat,train", "b.wav,dog,train", "sub/c.wav,cat,val", "d.wav,dog,test"]
@@ -55,6 +56,36 @@ def test_a_json_lines_manifest_with_labels_and_folds(tmp_path: Path) -> None:
     assert {name: test for name, (_, _, test) in folds(dataset).items()} == {"1": [0, 1], "2": [2], "10": [3]}
 
 
+def test_a_fold_that_is_null_is_missing(tmp_path: Path) -> None:
+    rows = [{"path": path, "label": "x", "fold": fold} for path, fold in (("a.wav", 1), ("b.wav", None))]
+    with pytest.raises(UsageError, match="line 2: the fold is missing"):
+        open_dataset(str(manifest(tmp_path / "m", [json.dumps(row) for row in rows], "manifest.jsonl")), tmp_path)
+
+
+def test_paths_are_written_in_one_way(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    lines = ["path,label", "./a.wav,cat", "sub/../b.wav,dog", "sub//c.wav,cat", f"{folder.resolve()}/d.wav,dog"]
+    dataset = open_dataset(str(manifest(folder, lines)), tmp_path)
+    assert [clip.path for clip in dataset.clips] == ["a.wav", "b.wav", "sub/c.wav", "d.wav"]
+    assert not [fault for fault in verify(dataset, 1) if fault.kind == "extra"]
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    touch(tmp_path / "d", "cat/1.wav", "dog/2.wav")
+    touch(tmp_path / "elsewhere", "3.wav", "deep/4.wav")
+    (tmp_path / "d" / "cat" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "d" / "cat" / "up").symlink_to("..")
+    (tmp_path / "d" / "dog" / "top").symlink_to(tmp_path.parent)
+    (tmp_path / "elsewhere" / "deep" / "back").symlink_to(tmp_path / "d")
+    dataset = open_dataset(str(tmp_path / "d"), tmp_path)
+    assert [clip.path for clip in dataset.clips] == [
+        "cat/1.wav",
+        "cat/more/3.wav",
+        "cat/more/deep/4.wav",
+        "dog/2.wav",
+    ]
+
+
 def test_a_description(tmp_path: Path) -> None:
     manifest(tmp_path / "audio", ["path,labels", "a.wav,x;y", "b.wav,x", "sub/c.wav,y", "d.wav,x"], "list.csv")
     described = tmp_path / "birds.yaml"
@@ -79,6 +110,12 @@ def test_class_folders(tmp_path: Path) -> None:
         "dog/deep/2.mp3",
     ]
     assert dataset.targets.tolist() == [0, 0, 1, 1]
+
+
+def test_a_path_may_hold_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "x=1", *(f"{label}/{clip}.wav" for label in ("cat", "dog") for clip in (1, 2)))
+    monkeypatch.chdir(tmp_path)
+    assert [open_dataset(name, tmp_path).id for name in ("./x=1", str(tmp_path / "x=1"))] == ["x_1", "x_1"]
 
 
 def test_class_folders_below_a_split(tmp_path: Path) -> None:
@@ -121,6 +158,7 @@ def test_faults_of_a_csv_manifest(tmp_path: Path, lines: list[str], message: str
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        ('{"path": "./a.wav", "labels": ["x"]}', "line 2: a.wav stands in line 1 already"),
         ("{", "line 2: this is no JSON"),
         ("[1]", "line 2: wants an object"),
         ('{"path": "b.wav", "labels": "x"}', "line 2: labels must be a list of texts"),
@@ -186,6 +224,12 @@ def test_a_package_brings_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
     dataset = open_dataset("barks", tmp_path)
     assert (dataset.id, len(dataset.folds)) == ("barks", 3)
+    # Its id is its own: a folder of that name does not shadow it, and one's own data cannot take it.
+    touch(tmp_path / "here" / "barks", "loud/1.wav", "soft/2.wav")
+    monkeypatch.chdir(tmp_path / "here")
+    assert open_dataset("barks", tmp_path).declaration.title == "Barks"
+    with pytest.raises(UsageError, match="would have the id 'barks' of a dataset that arch knows"):
+        open_dataset("./barks", tmp_path)
     # A package that is broken is named, and does not keep arch's own datasets from being used.
     (facts / "entry_points.txt").write_text("[arch_bench.datasets]\nbarks = barks_for_arch:MEOWS\n")
     sys.modules.pop("barks_for_arch")

@@ -18,14 +18,27 @@ NUMBER = r"\d+"
 
 
 def find_files(folder: Path, top: str = "", suffix: str | tuple[str, ...] = ".wav") -> list[str]:
-    """Files below `folder/top` whose names end in `suffix`, sorted, as POSIX paths relative to `folder`."""
+    """Files below `folder/top` whose names end in `suffix`, sorted, as POSIX paths relative to `folder`.
+
+    Links to folders are followed, but not those that lead back to where they are reached from.
+    """
     found = []
     root = str(folder)
-    for parent, _, names in os.walk(folder / top, followlinks=True):
+    for parent, folders, names in os.walk(folder / top, followlinks=True):
+        folders[:] = [name for name in folders if not _leads_back(Path(parent, name), folder)]
         below = parent[len(root) :].strip("/")
         prefix = f"{below}/" if below else ""
         found += [prefix + name for name in names if name.lower().endswith(suffix)]
     return sorted(found)
+
+
+def _leads_back(path: Path, folder: Path) -> bool:
+    """Whether `path`, below `folder`, is a link to a folder that it is itself reached through."""
+    if not path.is_symlink():
+        return False
+    target = path.resolve()
+    way = (parent for parent in path.parents if parent.is_relative_to(folder))
+    return any(parent.resolve().is_relative_to(target) for parent in way)
 
 
 def read_rows(path: Path, columns: Mapping[str, str], delimiter: str = ",") -> Iterator[tuple[str, ...]]:

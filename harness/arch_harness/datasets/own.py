@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -208,7 +209,7 @@ def _checked(manifest: Path, folder: Path, entries: Iterator[tuple[int, dict[str
     grouped_by = multi = None
     for number, entry in entries:
         where = f"{manifest}, line {number}"
-        path = str(entry.get("path") or "").strip()
+        path = _relative(str(entry.get("path") or "").strip(), folder)
         if not path:
             raise UsageError(f"{where}: the path is missing")
         if path in lines:
@@ -233,6 +234,16 @@ def _checked(manifest: Path, folder: Path, entries: Iterator[tuple[int, dict[str
     return _Rows(rows, "multi_label" if several else "single_label", grouped_by or "")
 
 
+def _relative(path: str, folder: Path) -> str:
+    """The one way to write a path, so that `./a.wav` is `a.wav`; relative to the folder where it is inside."""
+    if not path:
+        return ""
+    plain = Path(os.path.normpath(path))  # leaves links as they are, which resolve() would not
+    top = os.path.normpath(folder)
+    inside = plain.is_absolute() and plain.is_relative_to(top)
+    return (plain.relative_to(top) if inside else plain).as_posix()
+
+
 def _labels(where: str, entry: dict[str, Any]) -> tuple[str, ...]:
     labels = entry["labels"] if "labels" in entry else [entry["label"]]
     if not isinstance(labels, list) or not all(isinstance(label, str | int) for label in labels):
@@ -246,7 +257,8 @@ def _labels(where: str, entry: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _group(where: str, entry: dict[str, Any], column: str) -> str:
-    value = str(entry.get(column, "")).strip() if column else ""
+    given = entry.get(column)
+    value = "" if given is None else str(given).strip()
     if column == "split" and value not in _PARTS:
         raise UsageError(f"{where}: split is {value!r}; it must be train, validation or test")
     if column == "fold" and not value:

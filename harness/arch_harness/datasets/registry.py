@@ -41,11 +41,14 @@ def find_declaration(identifier: str) -> Declaration:
     Raises:
         UsageError: if there is none.
     """
+    if not _is_known(identifier):
+        raise UsageError(f"unknown dataset {identifier!r}; known: {', '.join(sorted(declarations()))}")
+    return DECLARATIONS.get(identifier) or declarations()[identifier]
+
+
+def _is_known(identifier: str) -> bool:
     # What comes with arch does not wait for, or suffer from, what other packages bring.
-    known = DECLARATIONS if identifier in DECLARATIONS else declarations()
-    if identifier not in known:
-        raise UsageError(f"unknown dataset {identifier!r}; known: {', '.join(sorted(known))}")
-    return known[identifier]
+    return identifier in DECLARATIONS or identifier in declarations()
 
 
 def open_dataset(argument: str, data_root: Path, *, strict: bool = False) -> Dataset:
@@ -60,10 +63,12 @@ def open_dataset(argument: str, data_root: Path, *, strict: bool = False) -> Dat
         UsageError: if there is no such dataset, or it is not as it must be.
     """
     identifier, given, path = argument.partition("=")
+    if "/" in identifier:  # a folder may have such a name, an id has not
+        given = ""
     is_path = "/" in argument or argument.endswith((".yaml", ".yml")) or Path(argument).is_dir()
-    if not given and argument not in DECLARATIONS and is_path:
+    if not given and is_path and not _is_known(argument):
         declaration, folder = declare_own(Path(argument).expanduser())
-        if declaration.id in DECLARATIONS:
+        if _is_known(declaration.id):
             raise UsageError(
                 f"{argument} would have the id {declaration.id!r} of a dataset that arch knows; give it another with "
                 f"`id:` in a .yaml file, or mean that one with --dataset {declaration.id}={argument}"
