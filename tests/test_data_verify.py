@@ -13,6 +13,7 @@ import pytest
 import soundfile
 from arch_harness.cli import app
 from arch_harness.datasets import ARCH, DECLARATIONS, Declaration, load_dataset
+from arch_harness.datasets.base import Listing, count_clips
 from arch_harness.datasets.fake import write_fixture
 from arch_harness.datasets.info import describe
 from arch_harness.datasets.verify import verify
@@ -38,6 +39,20 @@ def test_a_fixture_has_the_faults_that_its_release_has(declaration: Declaration,
     assert len(faults) == len(fixture.faults)
     assert len(checked) == len(dataset.clips)
     assert any("synthesised" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize("quirks", [True, False])
+@pytest.mark.parametrize("declaration", ARCH, ids=lambda one: one.id)
+def test_a_fixture_counts_what_it_lists_by_itself(declaration: Declaration, tmp_path: Path, quirks: bool) -> None:
+    """So that code which loses a clip is told, though it is the code that reads the fixture."""
+
+    def losing(folder: Path) -> Listing:
+        found = declaration.find_clips(folder)
+        return replace(found, clips=found.clips[1:])
+
+    fixture = write_fixture(replace(declaration, find_clips=losing), tmp_path / "f", 43, quirks)
+    counts = count_clips(declaration.find_clips(tmp_path / "f").clips)
+    assert (fixture.clips, fixture.groups, fixture.classes) == (counts.clips, counts.groups, counts.classes)
 
 
 def test_every_planted_fault_is_found_and_no_other(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import soundfile
 
-from arch_harness.datasets.base import FIXTURE_FILE, count_clips
+from arch_harness.datasets.base import FIXTURE_FILE
 from arch_harness.errors import ArchError, UsageError
 from arch_harness.files import whole_file
 
@@ -42,13 +43,24 @@ class Fixture:
 
 
 class FixtureWriter:
-    """Writes clips and tables below a folder, and remembers the faults it planted."""
+    """Writes clips and tables below a folder, and remembers what it listed and the faults it planted.
+
+    What it listed is counted here and not by the dataset's own code, which is checked against these counts.
+
+    Attributes:
+        listed: clips.
+        groups: clips of each group.
+        classes: clips of each label.
+    """
 
     def __init__(self, folder: Path, clips: int, quirks: bool, seed: int) -> None:
         self.folder = folder
         self.clips = clips
         self.quirks = quirks
         self.faults: dict[str, FaultKind] = {}
+        self.listed = 0
+        self.groups = Counter[str]()
+        self.classes = Counter[str]()
         self._random = np.random.default_rng(seed)
 
     def sound(self, kind: int, seconds: float, rate: int, channels: int) -> NDArray[np.float32]:
@@ -59,6 +71,12 @@ class FixtureWriter:
         noise = 0.02 * self._random.standard_normal((len(time), channels))
         mixed: NDArray[np.float32] = (tone[:, None] + noise).astype(np.float32)
         return mixed
+
+    def lists(self, group: object, *labels: object) -> None:
+        """Count a clip that the dataset lists."""
+        self.listed += 1
+        self.groups[str(group)] += 1
+        self.classes.update(str(label) for label in labels)
 
     def write(
         self,
@@ -132,9 +150,7 @@ def write_fixture(
         LAYOUTS[declaration.id](writer)
     except (OSError, soundfile.LibsndfileError) as error:
         raise ArchError(f"cannot write the fixture: {error}") from error
-    counts = count_clips(declaration.find_clips(folder).clips)
-    assert counts.clips is not None  # noqa: S101 - for the type checker
-    fixture = Fixture(counts.clips, dict(counts.groups), dict(counts.classes), writer.faults)
+    fixture = Fixture(writer.listed, dict(writer.groups), dict(writer.classes), writer.faults)
     with whole_file(folder / FIXTURE_FILE) as file:
         file.write(json.dumps({"dataset": declaration.id, **asdict(fixture)}, indent=2).encode() + b"\n")
     return fixture

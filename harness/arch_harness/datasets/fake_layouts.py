@@ -24,6 +24,7 @@ def _esc50(writer: FixtureWriter) -> None:
         fold, target = group + 1, _NUMBERED[kind]
         name = f"{fold}-{100000 + clip}-A-{target}.wav"
         writer.write(f"audio/{name}", kind, fault="missing" if clip == writer.clips - 1 else None)
+        writer.lists(fold, target)
         rows.append((name, fold, target, f"category_{target}", target in (0, 1), 100000 + clip, "A"))
     writer.table("meta/esc50.csv", rows)
 
@@ -45,6 +46,7 @@ def _us8k(writer: FixtureWriter) -> None:
         name = f"{200000 + clip // 2}-{kind}-0-{clip}.wav"
         fault: FaultKind | None = "undecodable" if clip == writer.clips - 1 else None
         writer.write(f"audio/fold{group + 1}/{name}", kind, rate=rate, channels=channels, subtype=subtype, fault=fault)
+        writer.lists(group + 1, kind)
         rows.append((name, 200000 + clip // 2, 0.0, 0.5, 1, group + 1, kind, f"class_{kind}"))
     writer.table("metadata/UrbanSound8K.csv", rows)
 
@@ -57,6 +59,7 @@ def _fsd50k(writer: FixtureWriter) -> None:
         fname, mids = 64760 + clip, ",".join(f"/m/0{kind}{place}" for place in range(kinds[kind].count(",") + 1))
         folder = "FSD50K.eval_audio" if group >= 7 else "FSD50K.dev_audio"
         writer.write(f"{folder}/{fname}.wav", kind, seconds=11 if clip == 0 else 0.5)
+        writer.lists("eval" if group >= 7 else "val" if group == 6 else "train", *kinds[kind].split(","))
         if group >= 7:
             evaluation.append((fname, kinds[kind], mids))
         else:
@@ -71,6 +74,7 @@ def _vivae(writer: FixtureWriter) -> None:
     for clip, group, kind in writer.places(11, len(emotions)):
         name = f"S{group + 1:02d}_{emotions[kind]}_{intensities[clip % 4]}_{clip // 11 + 1:02d}.wav"
         writer.write(f"full_set/{name}", kind, rate=48000)
+        writer.lists(f"{group + 1:02d}", emotions[kind])
         if clip % 5 == 0:
             (writer.folder / "core_set").mkdir(exist_ok=True)
             shutil.copyfile(writer.folder / "full_set" / name, writer.folder / "core_set" / name)
@@ -93,9 +97,11 @@ def _fma_small(writer: FixtureWriter) -> None:
         fault: FaultKind | None = "undecodable" if clip == 5 else "missing" if clip == writer.clips - 1 else None
         path = f"fma_small/{f'{track:06d}'[:3]}/{track:06d}.mp3"
         writer.write(path, kind, channels=2, fault=fault)
-        if fault == "missing":  # such a track is not listed, as in ARCH, so it cannot be found at fault
-            writer.faults.pop(path, None)
         split = "training" if group < 8 else "validation" if group == 8 else "test"
+        if fault == "missing" and writer.quirks:  # such a track is not listed, as in ARCH, so it cannot be at fault
+            del writer.faults[path]
+        else:
+            writer.lists(split, present[kind])
         rows.append((track, "An album, with a comma", clip, split, "small", 30, present[kind], "[1, 2]", "A\nname"))
         if clip < len(absent):  # of the large subset: no file here
             rows.append((track + 1, "", clip, "training", "medium", 30, absent[clip], "[]", ""))
@@ -115,7 +121,9 @@ def _mtt(writer: FixtureWriter) -> None:
         fault: FaultKind | None = "zero length" if clip == 3 else "undecodable" if clip == 17 else None
         writer.write(path, kind, rate=16000, fault=fault)
         rows.append((clip + 2, *(int(tag in kinds[kind]) for tag in tags), path))
-        lists["train" if group < 6 else "val" if group == 6 else "test"].append((clip + 2, int(kind == 0), "..."))
+        split = "train" if group < 6 else "val" if group == 6 else "test"
+        lists[split].append((clip + 2, int(kind == 0), "..."))
+        writer.lists(split, *kinds[kind])
     rows.append((9001, *(int(tag == "rare tag 7") for tag in tags), "a/none-of-the-50-0-29.mp3"))
     writer.write("a/none-of-the-50-0-29.mp3", 0, rate=16000)
     lists["train"].append((9001, 0, "..."))
@@ -133,11 +141,14 @@ def _irmas(writer: FixtureWriter) -> None:
             excerpts[instrument] += 1
             name = f"[{instrument}][cla]{100 * kind + recording:04d}__{excerpt + 1}.wav"
             writer.write(f"IRMAS-TrainingData/{instrument}/{name}", kind, channels=2)
+            writer.lists("train", instrument)
         else:
             stem = f"IRMAS-TestingData-Part{clip % 3 + 1}/Part{clip % 3 + 1}/{clip:02d} - A Title-{clip}"
             writer.write(f"{stem}.wav", kind, channels=2)
             second = INSTRUMENTS[(kind + 1) % len(INSTRUMENTS)]
-            writer.text(f"{stem}.txt", f"{instrument}\t\n{second}\t\n" if clip % 2 else f"{instrument}\t\n")
+            heard = (instrument, second) if clip % 2 else (instrument,)
+            writer.text(f"{stem}.txt", "".join(f"{one}\t\n" for one in heard))
+            writer.lists("test", *heard)
 
 
 def _medley_solos_db(writer: FixtureWriter) -> None:
@@ -146,6 +157,7 @@ def _medley_solos_db(writer: FixtureWriter) -> None:
         subset = "training" if group < 5 else "validation" if group < 7 else "test"
         uuid = f"{clip:08x}-0000-4000-8000-{clip:012x}"
         writer.write(f"audio/Medley-solos-DB_{subset}-{kind}_{uuid}.wav", kind, subtype="FLOAT")
+        writer.lists(subset, kind)
         rows.append((subset, f"instrument {kind}", kind, clip, uuid))
     writer.table("Medley-solos-DB_metadata.csv", rows)
 
@@ -155,6 +167,7 @@ def _ravdess(writer: FixtureWriter) -> None:
         take = clip // 24
         name = f"03-01-{kind + 1:02d}-01-{take % 2 + 1:02d}-{take // 2 + 1:02d}-{group + 1:02d}.wav"
         writer.write(f"Actor_{group + 1:02d}/{name}", kind, rate=48000, channels=2 if clip == 4 else 1)
+        writer.lists(f"{group + 1:02d}", f"{kind + 1:02d}")
 
 
 def _audio_mnist(writer: FixtureWriter) -> None:
@@ -162,6 +175,7 @@ def _audio_mnist(writer: FixtureWriter) -> None:
     for clip, group, kind in writer.places(len(speakers), 10):
         speaker = speakers[group]
         writer.write(f"data/{speaker:02d}/{kind}_{speaker:02d}_{clip // 10}.wav", kind, rate=48000)
+        writer.lists(group % len(SPEAKER_FOLDS), kind)
     meta = {f"{speaker:02d}": {"accent": "none", "age": 30, "gender": "male"} for speaker in speakers}
     writer.text("data/audioMNIST_meta.txt", json.dumps(meta, indent=4))
 
@@ -173,12 +187,14 @@ def _slurp(writer: FixtureWriter) -> None:
     for clip, group, kind in writer.places(10, len(intents)):
         if clip % 2:
             continue
+        split = "train" if group < 6 else "devel" if group == 6 else "test"
         recordings = []
         for take in (clip, clip + 1):
             if take < writer.clips:
                 name = f"audio-{1434542201 + take}{'-headset' if take % 2 else ''}.flac"
                 fault: FaultKind | None = "missing" if take == 21 else None
                 writer.write(f"slurp_real/{name}", kind, rate=16000, fault=fault)
+                writer.lists(split, intents[kind])
                 recordings.append({"file": name, "wer": 0.0, "ent_wer": 0.0, "status": "correct"})
         scenario, _, action = intents[kind].rpartition("_")
         row = {
@@ -189,7 +205,7 @@ def _slurp(writer: FixtureWriter) -> None:
             "scenario": scenario or "general",
             "recordings": recordings,
         }
-        rows["train" if group < 6 else "devel" if group == 6 else "test"].append(json.dumps(row))
+        rows[split].append(json.dumps(row))
     for name, lines in rows.items():
         writer.text(f"{name}.jsonl", "\n".join(lines) + "\n")
 
@@ -199,6 +215,7 @@ def _emovo(writer: FixtureWriter) -> None:
         speaker = EMOVO_SPEAKERS[group]
         name = f"{EMOVO_EMOTIONS[kind]}-{speaker}-{'bln'[clip // 6 % 3]}{clip // 18 + 1}.wav"
         writer.write(f"EMOVO/{speaker}/{name}", kind, rate=48000, channels=2)
+        writer.lists(speaker, EMOVO_EMOTIONS[kind])
 
 
 LAYOUTS: dict[str, Callable[[FixtureWriter], None]] = {
