@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from arch_export.pipeline import export
 from arch_harness.datasets.demo import write_demo
 from checkpoints import write_checkpoint
+from http_site import Site, serve
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +30,10 @@ def repository(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Pa
 def demo_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo dataset with 100 clips."""
     return write_demo(tmp_path_factory.mktemp("demo"), clips_per_class=10)
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr("arch_harness.datasets.fetch._PAUSE_S", 0.01)
+    with serve() as running:
+        yield running
