@@ -6,35 +6,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from arch_harness.errors import ArchError
 from arch_harness.files import whole_file
+from arch_harness.measurement import Measurement
+from arch_harness.schema import Count, NonNegative, Share, Strict
 
 RESULTS = "results.json"
 """The file's name in a run's folder."""
 
-Share = Annotated[float, Field(ge=0, le=1)]
-NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=0)]
 ProbeName = Literal["linear", "logreg", "mlp", "knn"]
 Metric = Literal["accuracy", "map_macro"]
 
 
-class _Strict(BaseModel):
-    # Unknown fields are refused: a misspelt field must not vanish. NaN and infinity are no results.
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-class Percentiles(_Strict):
-    """Latency of single-clip requests as the client saw it, in milliseconds."""
-
-    p50: NonNegative
-    p95: NonNegative
-    p99: NonNegative
-
-
-class Failure(_Strict):
+class Failure(Strict):
     """A clip that gave no embedding; it takes part in no score."""
 
     clip: str = Field(description="path relative to the dataset's folder")
@@ -42,7 +28,7 @@ class Failure(_Strict):
     reason: str
 
 
-class FoldScore(_Strict):
+class FoldScore(Strict):
     """A probe's score on one fold, the mean over seeds; `train`, `validation` and `test` count clips.
 
     Single-label datasets have accuracy, macro F1 and balanced accuracy, multi-label ones mean average precision.
@@ -73,7 +59,7 @@ class FoldScore(_Strict):
         return self
 
 
-class Interval(_Strict):
+class Interval(Strict):
     """A 95 % bootstrap percentile interval of a score."""
 
     low: float
@@ -83,7 +69,7 @@ class Interval(_Strict):
     resamples: Count
 
 
-class ClassScore(_Strict):
+class ClassScore(Strict):
     """One class over all test clips, the mean over seeds."""
 
     name: str
@@ -94,7 +80,7 @@ class ClassScore(_Strict):
     average_precision: Share | None = None
 
 
-class ProbeScore(_Strict):
+class ProbeScore(Strict):
     """One probe on the embeddings of one model and dataset."""
 
     probe: ProbeName
@@ -117,7 +103,7 @@ class ProbeScore(_Strict):
     seconds: NonNegative
 
 
-class LayerScore(_Strict):
+class LayerScore(Strict):
     """The linear probe on one layer's mean hidden state."""
 
     layer: Count = Field(description="0 is what enters the first transformer layer")
@@ -126,7 +112,7 @@ class LayerScore(_Strict):
     interval: Interval
 
 
-class LayerScores(_Strict):
+class LayerScores(Strict):
     """The linear probe on every layer, and on a learned weighted sum of them, by the result's metric."""
 
     layers: Annotated[list[LayerScore], Field(min_length=1)]
@@ -141,7 +127,7 @@ class LayerScores(_Strict):
         return max(self.layers, key=lambda one: (one.score, -one.layer))
 
 
-class Comparison(_Strict):
+class Comparison(Strict):
     """Two models on the same test clips of a dataset, by the same probe."""
 
     dataset: str
@@ -156,18 +142,7 @@ class Comparison(_Strict):
     more_than_noise: bool = Field(description="the interval leaves out 0")
 
 
-class ServerTimes(_Strict):
-    """What Triton's statistics say of the run: means over requests, in milliseconds, and executions by batch size."""
-
-    requests: Count
-    queue_ms: NonNegative
-    compute_ms: NonNegative = Field(description="input, inference and output together")
-    batch_sizes: dict[int, Count] = Field(description="batch size -> number of executions")
-    mean_batch_size: NonNegative
-    foreign_requests: Count = Field(description="requests that others sent to the model during the run")
-
-
-class Result(_Strict):
+class Result(Strict):
     """One model on one dataset."""
 
     model: str
@@ -189,12 +164,8 @@ class Result(_Strict):
     clips: Count = Field(description="clips of the dataset; failed ones included")
     failed: Count
     failures: list[Failure]
-    clips_per_s: NonNegative = Field(description="clips embedded, failed ones not counted, per second of embed_seconds")
-    rtfx: NonNegative = Field(description="seconds of audio, padding not counted, embedded per second")
-    latency_ms: Percentiles
-    server: ServerTimes
-    audio_seconds: NonNegative
-    embed_seconds: NonNegative = Field(description="wall time from the first clip read to the last embedding received")
+    stored: Count = Field(description="clips whose embedding was read from the store instead of computed")
+    measurement: Measurement | None = Field(description="null where every embedding was read from the store")
     probe_seconds: NonNegative
     started: datetime
     fingerprint: str = Field(description="of model, data, protocol and settings; a resumed run keeps what matches")
@@ -210,7 +181,7 @@ class Result(_Strict):
         return self
 
 
-class ModelFacts(_Strict):
+class ModelFacts(Strict):
     """What the export wrote into the model's configuration and the server repeats."""
 
     name: str
@@ -230,7 +201,7 @@ class ModelFacts(_Strict):
     max_queue_delay_us: Count
 
 
-class DatasetFacts(_Strict):
+class DatasetFacts(Strict):
     """The data on disk that was used."""
 
     id: str
@@ -247,7 +218,7 @@ class DatasetFacts(_Strict):
     notes: list[str] = Field(description="known limits of the protocol or of the data found, for the reader")
 
 
-class Machine(_Strict):
+class Machine(Strict):
     """Hardware and versions of the machine that ran the client."""
 
     cpu: str
@@ -259,7 +230,7 @@ class Machine(_Strict):
     packages: dict[str, str]
 
 
-class ServerFacts(_Strict):
+class ServerFacts(Strict):
     """The server that was measured."""
 
     address: str
@@ -269,27 +240,29 @@ class ServerFacts(_Strict):
     same_machine: bool = Field(description="the address is a loopback one, so client and server share `machine`")
 
 
-class Settings(_Strict):
+class Settings(Strict):
     """What was asked for."""
 
     seed: int = Field(description="the first; the others follow it")
     seeds: Annotated[int, Field(ge=1)] = 1
     probes: Annotated[list[ProbeName], Field(min_length=1)] = ["linear"]
     epochs: Count
-    concurrency: Count = Field(description="most single-clip requests in flight, over all workers")
+    concurrency: Count | None = Field(
+        description="most single-clip requests in flight, over all workers; null to find it"
+    )
     workers: Count = Field(description="Ray processes that read, decode and send")
     layers: bool = Field(default=False, description="whether every layer is probed")
 
 
-class Run(_Strict):
+class Run(Strict):
     """The whole of `results.json`."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     arch_version: str
     command: str
     created: datetime
     machine: Machine
-    server: ServerFacts
+    servers: Annotated[list[ServerFacts], Field(min_length=1)]
     settings: Settings
     models: list[ModelFacts]
     datasets: list[DatasetFacts]
@@ -332,7 +305,7 @@ def read_run(path: Path) -> Run:
     """Read and validate a `results.json`.
 
     Raises:
-        ArchError: if it is missing, is no JSON, or does not follow schema version 1.
+        ArchError: if it is missing, is no JSON, or does not follow schema version 2.
     """
     try:
         return Run.model_validate_json(path.read_text(encoding="utf-8"))
@@ -343,4 +316,4 @@ def read_run(path: Path) -> Run:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ArchError(f"{path} is no results file of schema version 1: {where}: {first['msg']}") from error
+        raise ArchError(f"{path} is no results file of schema version 2: {where}: {first['msg']}") from error

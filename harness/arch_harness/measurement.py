@@ -1,0 +1,123 @@
+"""How the clips of one model and dataset went through the servers: speed, latency, faults, and where the time went."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from arch_harness.schema import Count, NonNegative, Strict
+
+Bottleneck = Literal["server compute", "server queue", "decoding", "network", "client"]
+"""What limited the throughput."""
+
+
+class Percentiles(Strict):
+    """Latency of single-clip requests, in milliseconds, from the first schedule of the clip to its embedding.
+
+    A clip is scheduled when it is decoded and a place in flight is free for it. Time in back-off and in tries that
+    failed counts.
+    """
+
+    p50: NonNegative
+    p95: NonNegative
+    p99: NonNegative
+
+
+class ServerTimes(Strict):
+    """What Triton's statistics say of the run: means over requests, in milliseconds, and executions by batch size."""
+
+    requests: Count
+    queue_ms: NonNegative
+    compute_ms: NonNegative = Field(description="input, inference and output together")
+    batch_sizes: dict[int, Count] = Field(description="batch size -> number of executions")
+    mean_batch_size: NonNegative
+    busy_seconds: NonNegative = Field(
+        description="time in executions, each counted once however many requests it held; the sum over instances"
+    )
+    foreign_requests: Count = Field(description="requests that others sent to the model during the run")
+
+
+class ServerShare(Strict):
+    """One of the servers that shared the load."""
+
+    address: str
+    clips: Count = Field(description="embeddings that came from it")
+    times: ServerTimes | None = Field(description="null where it was restarted during the run: its counters are lost")
+    dropped: Count = Field(description="times that it was taken for dead and its clips went elsewhere")
+
+
+class Faults(Strict):
+    """What went wrong on the way and was mended or given up; counts of tries unless said otherwise."""
+
+    retries: Count = Field(default=0, description="tries beyond a clip's first")
+    queue_full: Count = Field(default=0, description="refused because the server's queue was full")
+    unreachable: Count = Field(default=0, description="connection refused or broken, server starting or stopping")
+    timed_out: Count = Field(default=0, description="no answer within the time limit of a try")
+    late: Count = Field(default=0, description="answers that came after their try had been given up")
+    refused: Count = Field(default=0, description="any other error of the server: not tried again")
+    malformed: Count = Field(default=0, description="answers without a finite embedding of the right shape")
+    workers_lost: Count = Field(default=0, description="worker processes that died and were replaced")
+
+
+class Stages(Strict):
+    """Where a clip's time went: means over the clips that were answered, in milliseconds."""
+
+    decode_ms: NonNegative = Field(description="reading and decoding the file")
+    resample_ms: NonNegative
+    wait_ms: NonNegative = Field(description="the decoded clip waited for a free place in flight")
+    network_ms: NonNegative = Field(
+        description="latency less queue and compute: both transports, both ends' message handling, and back-off"
+    )
+    queue_ms: NonNegative = Field(description="in the server's queue")
+    compute_ms: NonNegative = Field(description="in the server's execution, the batch mates' included")
+
+
+class Usage(Strict):
+    """What was busy while the clips went through: samples over time, each the mean since the one before."""
+
+    seconds: list[NonNegative] = Field(description="since the first clip was read")
+    client_cores: list[NonNegative] = Field(description="cores that the driver and the workers kept busy")
+    machine_cores: list[NonNegative] = Field(description="cores of this machine that anything kept busy")
+    gpu: list[NonNegative] | None = Field(
+        description="share of the time that the servers' GPUs computed, the mean over GPUs, from Triton's metrics or "
+        "the driver's own; null where there is none or it cannot be read"
+    )
+    clips_per_s: list[NonNegative]
+
+    @model_validator(mode="after")
+    def _aligned(self) -> Usage:
+        lengths = {len(series) for series in (self.seconds, self.client_cores, self.machine_cores, self.clips_per_s)}
+        if len(lengths | ({len(self.gpu)} if self.gpu is not None else set())) > 1:
+            raise ValueError("the series of a usage differ in length")
+        return self
+
+
+class Measurement(Strict):
+    """One pass of clips through the servers."""
+
+    clips: Count = Field(description="answered with an embedding; neither failed clips nor stored ones count")
+    failed: Count
+    seconds: NonNegative = Field(description="wall time from the first clip read to the last embedding received")
+    audio_seconds: NonNegative = Field(description="of the clips answered, padding not counted")
+    latency_ms: Percentiles | None = Field(description="null where no clip was answered")
+    concurrency: Count = Field(description="single-clip requests in flight, over all workers and servers")
+    concurrency_found: bool = Field(description="raised until the throughput stopped growing, not asked for")
+    workers: Count
+    server: ServerTimes | None = Field(description="over all servers; null if the counters of one are lost")
+    servers: list[ServerShare]
+    transport: Literal["grpc", "shared memory"]
+    faults: Faults
+    stages: Stages | None = Field(description="null where no clip was answered")
+    usage: Usage
+    bottleneck: Bottleneck | None = Field(description="null where no clip was answered")
+
+    @property
+    def clips_per_s(self) -> float:
+        """Clips embedded per second of wall time."""
+        return self.clips / self.seconds if self.seconds else 0.0
+
+    @property
+    def rtfx(self) -> float:
+        """Seconds of audio, padding not counted, embedded per second of wall time."""
+        return self.audio_seconds / self.seconds if self.seconds else 0.0
