@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from arch_harness.schema import Count, NonNegative, Strict
+from arch_harness.schema import Count, NonNegative, Share, Strict
 
 Bottleneck = Literal["server compute", "server queue", "decoding", "network", "client"]
 """What limited the throughput."""
@@ -34,6 +34,9 @@ class ServerTimes(Strict):
     mean_batch_size: NonNegative
     busy_seconds: NonNegative = Field(
         description="time in executions, each counted once however many requests it held; the sum over instances"
+    )
+    instances: Annotated[int, Field(ge=1)] = Field(
+        description="of the model, which execute side by side: so many seconds of execution fit into one"
     )
     foreign_requests: Count = Field(description="requests that others sent to the model during the run")
 
@@ -79,7 +82,7 @@ class Usage(Strict):
     seconds: list[NonNegative] = Field(description="since the first clip was read")
     client_cores: list[NonNegative] = Field(description="cores that the driver and the workers kept busy")
     machine_cores: list[NonNegative] = Field(description="cores of this machine that anything kept busy")
-    gpu: list[NonNegative] | None = Field(
+    gpu: list[Share | None] | None = Field(
         description="share of the time that the servers' GPUs computed, the mean over GPUs, from Triton's metrics or "
         "the driver's own; null where there is none or it cannot be read"
     )
