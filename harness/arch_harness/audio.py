@@ -37,15 +37,34 @@ def load_clip(path: Path, sample_rate: int, max_seconds: float) -> NDArray[np.fl
     Raises:
         DecodeError: if the file is missing, cannot be decoded or holds no audio.
     """
+    return resample_clip(*decode_clip(path, max_seconds), sample_rate, max_seconds)
+
+
+def decode_clip(path: Path, max_seconds: float) -> tuple[NDArray[np.float32], int]:
+    """Decode what `load_clip` needs of a file and average its channels: FP32 [samples] and their rate in Hz.
+
+    Raises:
+        DecodeError: if the file is missing or cannot be decoded.
+    """
     try:
         with soundfile.SoundFile(path) as file:
             frames = file.read(math.ceil((max_seconds + _MARGIN_S) * file.samplerate), dtype="float32", always_2d=True)
-            source_rate = file.samplerate
+            source_rate = int(file.samplerate)
     except (soundfile.LibsndfileError, OSError) as error:
         raise DecodeError(decode_reason(path, error)) from error
     channels = frames.shape[1]
     # A product, because NumPy's mean over so short an axis takes thirty times as long: more than decoding does.
-    clip = frames[:, 0] if channels == 1 else frames @ np.full(channels, 1 / channels, dtype=np.float32)
+    return frames[:, 0] if channels == 1 else frames @ np.full(channels, 1 / channels, dtype=np.float32), source_rate
+
+
+def resample_clip(
+    clip: NDArray[np.float32], source_rate: int, sample_rate: int, max_seconds: float
+) -> NDArray[np.float32]:
+    """The rest of `load_clip`: resample and truncate what `decode_clip` gave.
+
+    Raises:
+        DecodeError: if nothing is left, or not all of it is finite.
+    """
     if source_rate != sample_rate:
         clip = soxr.resample(clip, source_rate, sample_rate, quality="HQ")
     clip = clip[: round(max_seconds * sample_rate)]

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import enum
-import os
-import shlex
 import signal
 import sys
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -17,14 +13,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from arch_harness import probe_cli
+from arch_harness import bench_cli, probe_cli
 from arch_harness.data_cli import app as data_app
 from arch_harness.errors import UsageError
 
 if TYPE_CHECKING:
     from arch_export.pipeline import Exported
-
-    from arch_harness.datasets import Dataset
 
 app = typer.Typer(
     name="arch",
@@ -34,13 +28,6 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(data_app)
-
-
-class Splits(enum.StrEnum):
-    """Which split of a dataset is used."""
-
-    ARCH = "arch"
-    STRICT = "strict"
 
 
 INTERRUPTED = 130
@@ -86,7 +73,7 @@ def export(
     ] = "none",
 ) -> None:
     """Turn a checkpoint into a verified ONNX encoder in a Triton model repository."""
-    _stop_on_sigterm()
+    stop_on_sigterm()
     _out.print(_export_table([_export(checkpoint, name, repository, layers == "all")]))
 
 
@@ -129,7 +116,7 @@ def serve(
     with part("serve"):
         from arch_serve.errors import ServeError
         from arch_serve.server import LocalServer
-    _stop_on_sigterm()
+    stop_on_sigterm()
     server = LocalServer(
         repository,
         model,
@@ -163,118 +150,7 @@ def serve(
         server.stop()
 
 
-@app.command()
-def bench(
-    dataset: Annotated[
-        list[str], typer.Option(help="ID, ID=PATH, my.yaml or DIR; may be repeated. IDs: see arch data list.")
-    ],
-    server: Annotated[str | None, typer.Option(help="HOST:PORT of Triton's gRPC; without it one is started.")] = None,
-    model: Annotated[list[str] | None, typer.Option(help="A model on the server; by default all of arch's.")] = None,
-    repository: Annotated[Path, typer.Option(help="What a server started here serves.")] = Path("model_repository"),
-    output: Annotated[
-        Path | None, typer.Option(help="Folder for the report; one that was interrupted is completed. [reports/<time>]")
-    ] = None,
-    data_root: Annotated[Path, typer.Option(envvar="ARCH_DATA", help="Where ID without PATH is looked for.")] = Path(
-        "data"
-    ),
-    splits: Annotated[
-        Splits, typer.Option(help="arch: as the ARCH protocol; strict: speaker- or source-disjoint where it is not.")
-    ] = Splits.ARCH,
-    probe: probe_cli.Probes = None,
-    seeds: probe_cli.Seeds = probe_cli.DEFAULT_SEEDS,
-    seed: probe_cli.Seed = 0,
-    concurrency: Annotated[int, typer.Option(min=1, help="Single-clip requests in flight.")] = 16,
-    workers: Annotated[int | None, typer.Option(min=1, help="Ray workers; by default half the cores.")] = None,
-    layers: Annotated[
-        bool, typer.Option("--layers", help="Probe every layer too, of models exported with --layers all.")
-    ] = False,
-) -> None:
-    """Stream datasets through a served encoder, probe the embeddings and write one report."""
-    with part("bench"):
-        from arch_harness.datasets.registry import open_dataset
-
-        datasets: list[Dataset] = []
-        for argument in dict.fromkeys(dataset):
-            one = open_dataset(argument, data_root, strict=splits is Splits.STRICT)
-            if one.id in {other.id for other in datasets}:
-                raise UsageError(f"the dataset {one.id!r} is named twice")
-            if splits is Splits.STRICT and not one.id.endswith("@strict"):
-                _err.print(f"{one.id}: no stricter split: {one.declaration.strict}", highlight=False, soft_wrap=True)
-            datasets.append(one)
-    output = output or Path("reports") / datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
-    workers = workers or max(1, len(os.sched_getaffinity(0)) // 2)
-    _stop_on_sigterm()
-    try:
-        with _server(server, repository, model) as address:
-            probing = {"probes": probe_cli.names_of(probe), "seeds": seeds, "seed": seed, "layers": layers}
-            _bench(address, server is None, model or [], datasets, output, probing, concurrency, workers)
-    except KeyboardInterrupt:
-        _err.print(f"interrupted; the same command with --output {shlex.quote(str(output))} goes on from here")
-        raise typer.Exit(INTERRUPTED) from None
-
-
-@contextlib.contextmanager
-def _server(address: str | None, repository: Path, models: list[str] | None) -> Iterator[str]:
-    """The given server's address, or that of one that runs as long as the block does."""
-    if address is not None:
-        yield address
-        return
-    with part("serve"):
-        from arch_serve.server import LocalServer
-
-    server = LocalServer(repository, models, grpc_port=0, http_port=0, metrics_port=0)
-    try:
-        with _err.status("starting Triton and loading the models"):
-            server.start()
-        for status in server.models:
-            if not status.ready:
-                _err.print(f"warning: {status.name} is not served: {status.short_reason}", highlight=False)
-        yield server.grpc_url
-    finally:
-        server.stop()
-
-
-def _bench(
-    address: str,
-    started_here: bool,
-    models: list[str],
-    datasets: list[Dataset],
-    output: Path,
-    probing: dict[str, object],
-    concurrency: int,
-    workers: int,
-) -> None:
-    with part("bench"):
-        from arch_harness.bench import Bench
-        from arch_harness.display import Display
-        from arch_harness.probes import EPOCHS
-        from arch_harness.report import TerminalReport
-        from arch_harness.results import Settings
-        from arch_harness.triton import Server
-
-    with Server(address, started_here) as server:
-        facts = server.models(models)
-        settings = Settings.model_validate(
-            {**probing, "epochs": EPOCHS, "concurrency": concurrency, "workers": min(workers, concurrency)}
-        )
-        without = [one.name for one in facts if not one.layer_embeddings]
-        if settings.layers and len(without) == len(facts):
-            raise UsageError(f"--layers: no layer embeddings in {', '.join(without)}; export with --layers all")
-        if settings.layers and without:
-            _err.print(f"only the last layer of {', '.join(without)} is probed: no layer embeddings", soft_wrap=True)
-        run = Bench(server, facts, datasets, settings, output, shlex.join(["arch", *sys.argv[1:]]))
-        run.execute(Display(_err))
-    _out.print(TerminalReport(run.run))
-    _out.print(f"report: {output / 'report.html'}", highlight=False, soft_wrap=True)
-    failed = sum(result.failed for result in run.run.results)
-    for problem in run.problems:
-        _err.print(f"arch: {problem}", highlight=False, markup=False, soft_wrap=True)
-    if failed:
-        _err.print(f"arch: {failed} clips failed and count in no score; the report names them", soft_wrap=True)
-    if failed or run.problems:
-        raise typer.Exit(1)
-
-
+app.command()(bench_cli.bench)
 app.command()(probe_cli.probe)
 
 
@@ -300,10 +176,10 @@ def demo(
     # A demonstration shows what happens, and so begins anew.
     for old in (output / "results.json", *(output / "embeddings").glob("*--demo.npz")):
         old.unlink(missing_ok=True)
-    bench([f"demo={folder}"], model=[one.name for one in exported], repository=repository, output=output)
+    bench_cli.bench([f"demo={folder}"], model=[one.name for one in exported], repository=repository, output=output)
 
 
-def _stop_on_sigterm() -> None:
+def stop_on_sigterm() -> None:
     """Let a service manager's or container's stop signal clean up as Ctrl-C does."""
 
     def interrupt(_number: int, _frame: object) -> NoReturn:

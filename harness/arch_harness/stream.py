@@ -1,97 +1,126 @@
-"""A dataset through a served encoder: Ray workers send the clips, the driver gathers the embeddings."""
+"""Clips through served encoders: Ray workers read and send them, the driver hands on what comes back, chunk by chunk."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
-import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
-import numpy as np
+from arch_harness.cluster import Member, connect, hire
+from arch_harness.errors import ArchError, UsageError
+from arch_harness.figures import Figures, statistics_of
+from arch_harness.inference import Job
+from arch_harness.measurement import Faults, Measurement
+from arch_harness.search import ConcurrencySearch, Progress
+from arch_harness.sending import Chunk
+from arch_harness.slots import remove_stale, slot_bytes
+from arch_harness.triton import Server, Target
+from arch_harness.usage import UsageSampler
 
-from arch_harness.errors import ArchError
-from arch_harness.results import Failure
-from arch_harness.worker import Chunk, Job, Worker
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from arch_harness.datasets import Dataset
-
-# A worker runs two chunks at once and finds a third waiting.
-_CHUNKS_PER_WORKER = 3
+# Chunks that a worker has at a time, a thread each: one is decoded and sent while the answers to the others' last clips
+# are awaited.
+CHUNKS_PER_WORKER = 3
 _SMALLEST_CHUNK = 16
 
-Progress = Callable[[int, float], None]
+_START_PER_SERVER = 4
+_MOST_PER_SERVER = 256
+_MOST_IN_FLIGHT_BYTES = 512 * 1024**2
+
+_TICK_S = 0.25
+_STOP_S = 5.0
+# A worker dies by a clip (a decoder that crashes), or by chance. A chunk is sent whole once more, then in halves.
+_WHOLE_AGAIN = 1
+_MOST_DEATHS = 3
+_DEATHS_IN_VAIN = 20
+
+ProgressTold = Callable[[int, float], None]
 """Told the clips done (failed ones included) and the seconds of audio embedded so far."""
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """The embeddings of a dataset and how it went.
+class Streamed:
+    """How a pass went; what it brought was handed on.
 
     Attributes:
-        embeddings: FP32 [clips, embedding size]; rows of failed clips are 0.
-        layers: FP32 [clips, layers, embedding size], the same for every layer; no layers where none were asked for.
-        succeeded: bool [clips].
-        failures: of the other clips, in the order of the dataset.
-        latencies_ms: FP64 [clips that succeeded], in order of arrival.
-        audio_seconds: of the clips that succeeded, padding not counted.
-        seconds: wall time from the first clip read to the last embedding received.
+        failures: (index, stage, reason) of the clips without an embedding, by index.
+        measurement: speed, latency, faults, and where the time went.
     """
 
-    embeddings: NDArray[np.float32]
-    layers: NDArray[np.float32]
-    succeeded: NDArray[np.bool_]
-    failures: list[Failure]
-    latencies_ms: NDArray[np.float64]
-    audio_seconds: float
-    seconds: float
+    failures: list[tuple[int, Literal["decode", "infer"], str]]
+    measurement: Measurement
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Clips that one call of a worker embeds, and how many workers died of calls with them."""
+
+    clips: list[tuple[int, str]]
+    deaths: int = 0
+
+
+@dataclass
+class _Pass:
+    """The state of one call of `embed`."""
+
+    job: Job
+    figures: Figures
+    coming: Iterator[tuple[int, str]]
+    search: ConcurrencySearch | None
+    level: int
+    waiting: list[_Piece] = field(default_factory=list)
+    running: dict[Any, tuple[Member, _Piece]] = field(default_factory=dict)
+    retired: list[Member] = field(default_factory=list)
+    workers_lost: int = 0
+    deaths_in_vain: int = 0
 
 
 class WorkerPool:
-    """Ray actors on this machine; a context manager that stops Ray when it ends.
+    """Ray actors that send clips to servers; a context manager that ends them.
+
+    Actors rather than Ray Data: a stage of Ray Data would hold whole blocks of decoded audio in the object store between
+    reading and sending, and has no place for a bound on requests in flight that changes while it runs.
 
     Args:
+        targets: the servers, which must have the same models.
         workers: how many processes read, decode and send.
-        concurrency: single-clip requests in flight, over all workers.
+        concurrency: single-clip requests in flight, over all workers and servers; None raises it until the throughput
+            stops growing.
+        ray_address: of a Ray cluster to work on; None starts Ray on this machine.
+        shared_memory: whether servers on this machine may be given the audio through it.
     """
 
-    def __init__(self, workers: int, concurrency: int) -> None:
-        self.workers = min(workers, concurrency)
-        self._in_flight = [
-            concurrency // self.workers + (rank < concurrency % self.workers) for rank in range(self.workers)
-        ]
-        self._actors: list[Any] = []
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        workers: int,
+        concurrency: int | None = None,
+        ray_address: str | None = None,
+        shared_memory: bool = True,
+    ) -> None:
+        self.targets = list(targets)
+        self.workers = workers if concurrency is None else min(workers, concurrency)
+        self._concurrency = concurrency
+        self._ray_address = ray_address
+        self._shared_memory = shared_memory
+        self._members: list[Member] = []
+        self._servers = [Server(target) for target in self.targets]
+        self._found: dict[tuple[str, int], int] = {}
 
     def __enter__(self) -> WorkerPool:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
 
-        handler = signal.getsignal(signal.SIGTERM)
+        remove_stale()
+        connect(self._ray_address, self.workers)
         try:
-            ray.init(
-                address="local",  # a cluster that happens to run here is not ours to use
-                num_cpus=self.workers,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="error",
-                # Chunks of embeddings pass through it, never audio.
-                object_store_memory=256 * 1024**2,
-            )
-        except Exception as error:  # Ray raises plain Exception too
-            ray.shutdown()
-            raise ArchError(f"Ray could not start: {str(error).strip().splitlines()[0]}") from error
-        # Ray puts a handler of its own there, which dumps the stack and aborts.
-        signal.signal(signal.SIGTERM, handler)
-        try:
-            actor = ray.remote(num_cpus=1, max_concurrency=2)(Worker)
-            self._actors = [actor.remote(in_flight) for in_flight in self._in_flight]
-            ray.get([actor.ready.remote() for actor in self._actors])
+            self._members = [self._hire() for _ in range(self.workers)]
+            for member in self._members:
+                member.settle()
+            self._check_places()
         except BaseException:
             ray.shutdown()
             raise
@@ -102,80 +131,226 @@ class WorkerPool:
     ) -> None:
         import ray
 
-        for actor in self._actors:
-            ray.kill(actor)
+        with contextlib.suppress(Exception):  # one that does not answer is killed all the same
+            ray.get([member.actor.close.remote() for member in self._members], timeout=_STOP_S)
+        for member in self._members:
+            ray.kill(member.actor)
         ray.shutdown()
+        remove_stale()
 
-    def embed(self, dataset: Dataset, job: Job, on_progress: Progress = lambda _clips, _seconds: None) -> Embedded:
-        """Embed every clip of the dataset once, in its order, as single-clip requests.
+    def _hire(self) -> Member:
+        return hire(self.targets, self._shared_memory, CHUNKS_PER_WORKER, spread=self._ray_address is not None)
+
+    def _check_places(self) -> None:
+        elsewhere = [member.place.host for member in self._members if member.place.host != os.uname().nodename]
+        local = [target.address for target in self.targets if target.loopback]
+        if elsewhere and local:
+            raise UsageError(
+                f"--server {local[0]} is this machine only by that name, and workers run on {elsewhere[0]} too: give "
+                "the address by which they reach it"
+            )
+
+    def embed(
+        self,
+        job: Job,
+        clips: Sequence[tuple[int, str]],
+        on_chunk: Callable[[Chunk], None],
+        on_progress: ProgressTold = lambda _clips, _seconds: None,
+    ) -> Streamed:
+        """Embed clips given as (index, path below the job's folder), as single-clip requests.
+
+        Args:
+            job: what is the same for all of them.
+            clips: each once.
+            on_chunk: given what came of a few clips as soon as it arrives, each clip in one chunk; its arrays may lie
+                in memory that Ray shares, and should be copied if they are kept.
+            on_progress: told how far it is.
 
         Raises:
-            ArchError: if the server stops answering or a worker dies. A clip that cannot be decoded or that the
-                server refuses is a failure in the result instead.
+            ArchError: if no server answers for long, or workers die again and again. What had arrived was handed on
+                before; so it was where a KeyboardInterrupt ends the call.
         """
         import ray
 
-        size = max(_SMALLEST_CHUNK, *self._in_flight)
-        paths = [(index, clip.path) for index, clip in enumerate(dataset.clips)]
-        waiting = [paths[start : start + size] for start in range(0, len(paths), size)][::-1]
-        gathered = _Gathered(dataset, job)
-        running: dict[Any, Any] = {}
+        if not all(ray.get([member.actor.sees.remote(job.folder) for member in self._members])):
+            raise ArchError(f"a worker on another machine does not see {job.folder}: put the data where all of them do")
+        state = self._new_pass(job, clips)
+        self._steer(state)
+        for member in self._members:
+            member.begin()
+        before = statistics_of(self._servers, job.model)
         started = time.perf_counter()
-        idle = [actor for _ in range(_CHUNKS_PER_WORKER) for actor in self._actors]
-        try:
-            while waiting or running:
-                while waiting and idle:
-                    actor = idle.pop(0)
-                    running[actor.embed.remote(job, waiting.pop())] = actor
-                (reference,), _ = ray.wait(list(running))
-                idle.append(running.pop(reference))
-                gathered.add(ray.get(reference))
-                on_progress(gathered.clips, gathered.audio_seconds)
-        except ray.exceptions.RayError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise ArchError(f"a worker died after {gathered.clips} of {len(paths)} clips: {reason}") from error
-        return gathered.finish(time.perf_counter() - started)
-
-
-class _Gathered:
-    """Chunks, put in the dataset's order."""
-
-    def __init__(self, dataset: Dataset, job: Job) -> None:
-        self._dataset = dataset
-        self._job = job
-        self._embeddings = np.zeros((len(dataset.clips), job.embedding_size), dtype=np.float32)
-        self._layers = np.zeros((len(dataset.clips), job.layers, job.embedding_size), dtype=np.float32)
-        self._succeeded = np.zeros(len(dataset.clips), dtype=np.bool_)
-        self._failures: dict[int, Failure] = {}
-        self._latencies_ms: list[float] = []
-        self.audio_seconds = 0.0
-
-    @property
-    def clips(self) -> int:
-        return len(self._latencies_ms) + len(self._failures)
-
-    def add(self, chunk: Chunk) -> None:
-        for index, rows in chunk.embeddings:
-            self._embeddings[index] = rows[0]
-            self._layers[index] = rows[1:]
-            self._succeeded[index] = True
-        for index, stage, reason in chunk.failures:
-            self._failures[index] = Failure(clip=self._dataset.clips[index].path, stage=stage, reason=reason)
-        self._latencies_ms += chunk.latencies_ms
-        self.audio_seconds += chunk.audio_seconds
-        if chunk.lost:
-            raise ArchError(
-                f"the server at {self._job.address} stopped answering after {self.clips} of "
-                f"{len(self._dataset.clips)} clips of {self._dataset.id}: {chunk.lost}"
-            )
-
-    def finish(self, seconds: float) -> Embedded:
-        return Embedded(
-            embeddings=self._embeddings,
-            layers=self._layers,
-            succeeded=self._succeeded,
-            failures=[self._failures[index] for index in sorted(self._failures)],
-            latencies_ms=np.array(self._latencies_ms),
-            audio_seconds=self.audio_seconds,
-            seconds=seconds,
+        sampler = UsageSampler(
+            pids=lambda: [os.getpid(), *(member.place.pid for member in self._members if member.local)],
+            clips=lambda: sum(member.done for member in [*self._members, *state.retired]),
+            metrics=[target.metrics for target in self.targets if target.metrics],
+            local=all(target.loopback for target in self.targets),
         )
+        with sampler:
+            with self._handing_over(state, on_chunk) as take:
+                self._drive(state, take, on_progress)
+            seconds = time.perf_counter() - started
+        return self._streamed(state, before, seconds, sampler)
+
+    def _new_pass(self, job: Job, clips: Sequence[tuple[int, str]]) -> _Pass:
+        search = None
+        level = self._concurrency or self._found.get((job.model, job.samples))
+        if level is None:
+            servers = len(self.targets)
+            most = min(_MOST_PER_SERVER * servers, _MOST_IN_FLIGHT_BYTES // slot_bytes(job.samples))
+            start = max(self.workers, _START_PER_SERVER * servers)
+            search = ConcurrencySearch(start, max(start, most))
+            level = start
+        return _Pass(job, Figures(len(self.targets)), iter(clips), search, level)
+
+    @contextlib.contextmanager
+    def _handing_over(self, state: _Pass, on_chunk: Callable[[Chunk], None]) -> Iterator[Callable[[Chunk], None]]:
+        """Give the function that hands a chunk on; where the block fails, what the workers have is handed on too."""
+        broken = False
+
+        def take(chunk: Chunk) -> None:
+            nonlocal broken
+            state.figures.add(chunk)
+            try:
+                on_chunk(chunk)
+            except BaseException:
+                broken = True
+                raise
+
+        try:
+            yield take
+        except BaseException:
+            for chunk in self._rest(state):
+                if not broken:
+                    take(chunk)
+            raise
+
+    def _rest(self, state: _Pass) -> Iterator[Chunk]:
+        """Stop the workers' calls, and give what they bring."""
+        import ray
+
+        for member in self._members:
+            member.actor.stop.remote()
+        arrived, _ = (
+            ray.wait(list(state.running), num_returns=len(state.running), timeout=_STOP_S)
+            if state.running
+            else ([], [])
+        )
+        for reference in arrived:
+            with contextlib.suppress(ray.exceptions.RayError):
+                yield ray.get(reference)
+
+    def _drive(self, state: _Pass, take: Callable[[Chunk], None], on_progress: ProgressTold) -> None:
+        import ray
+
+        looked = 0.0
+        while self._dispatch(state):
+            arrived, _ = ray.wait(list(state.running), timeout=_TICK_S)
+            for reference in arrived:
+                member, piece = state.running[reference]
+                try:
+                    chunk = ray.get(reference)
+                except (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError) as error:
+                    self._replace(state, member, error)
+                    break  # `running` is another now
+                except ray.exceptions.RayTaskError as error:
+                    raise ArchError(f"a worker failed: {str(error).strip().splitlines()[-1]}") from error
+                del state.running[reference]
+                state.deaths_in_vain = 0
+                take(chunk)
+                on_progress(state.figures.clips, state.figures.audio_seconds)
+                if chunk.lost:
+                    raise ArchError(
+                        f"gave up after {state.figures.clips} clips, which are kept: {chunk.lost}; the same command "
+                        "goes on from here"
+                    )
+            if time.monotonic() - looked >= _TICK_S:
+                self._steer(state)
+                looked = time.monotonic()
+        self._steer(state)
+
+    def _dispatch(self, state: _Pass) -> bool:
+        """Give each worker as many chunks as it can have at a time; whether any are under way."""
+        size = max(_SMALLEST_CHUNK, -(-state.level // len(self._members)))
+        busy = {id(member): 0 for member in self._members}
+        for member, _ in state.running.values():
+            busy[id(member)] += 1
+        while True:
+            member = min(self._members, key=lambda one: busy[id(one)])
+            if busy[id(member)] >= CHUNKS_PER_WORKER:
+                return True
+            piece = state.waiting.pop() if state.waiting else _Piece(list(itertools.islice(state.coming, size)))
+            if not piece.clips:
+                return bool(state.running)
+            state.running[member.actor.embed.remote(state.job, piece.clips)] = (member, piece)
+            busy[id(member)] += 1
+
+    def _replace(self, state: _Pass, member: Member, error: Exception) -> None:
+        """Put a new worker in the place of one that died, and have its clips done again."""
+        state.workers_lost += 1
+        state.deaths_in_vain += 1
+        if state.deaths_in_vain > _DEATHS_IN_VAIN:
+            raise ArchError(f"workers die again and again: {str(error).strip().splitlines()[-1]}") from error
+        for reference, (owner, piece) in list(state.running.items()):
+            if owner is not member:
+                continue
+            del state.running[reference]
+            if len(piece.clips) == 1 and piece.deaths >= _MOST_DEATHS:
+                state.figures.fail(piece.clips[0][0], "decode", "workers die while they read or send it")
+            elif piece.deaths >= _WHOLE_AGAIN and len(piece.clips) > 1:
+                half = len(piece.clips) // 2
+                state.waiting += [_Piece(part, piece.deaths + 1) for part in (piece.clips[:half], piece.clips[half:])]
+            else:
+                state.waiting.append(_Piece(piece.clips, piece.deaths + 1))
+        state.retired.append(member)
+        substitute = self._hire()
+        self._members[self._members.index(member)] = substitute
+        substitute.settle()
+        substitute.begin()
+        if state.search is not None:
+            state.search.restart_window()
+
+    def _steer(self, state: _Pass) -> None:
+        """Learn how far the workers are, and set how many requests may be in flight."""
+        count = len(self._members)
+        self._pulse([state.level // count + (rank < state.level % count) for rank in range(count)])
+        if state.search is not None:
+            state.level = state.search.observe([Progress(member.done, member.last_done) for member in self._members])
+            if state.search.settled:
+                self._found[state.job.model, state.job.samples] = state.level
+
+    def _pulse(self, budgets: list[int]) -> None:
+        import ray
+
+        asked = {
+            member.actor.pulse.remote(budget): member for member, budget in zip(self._members, budgets, strict=True)
+        }
+        arrived, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_STOP_S)
+        for reference in arrived:
+            with contextlib.suppress(ray.exceptions.RayError):  # one that died is found by its chunks
+                asked[reference].last = ray.get(reference)
+
+    def _streamed(self, state: _Pass, before: list[Any], seconds: float, sampler: UsageSampler) -> Streamed:
+        everyone = [*self._members, *state.retired]
+        servers = []
+        after = statistics_of(self._servers, state.job.model)
+        for position, target in enumerate(self.targets):
+            own = sum(member.answered(position) for member in everyone)
+            old, new = before[position], after[position]
+            added = None if old is None or new is None else new.since(old, own)
+            # Every worker finds out for itself that a server is dead.
+            dropped = max(member.dropped(position) for member in everyone)
+            servers.append((target.address, added, own, dropped))
+        counts = {name: sum(member.faults(name) for member in everyone) for name in Faults.model_fields}
+        shared = all(all(member.last.reads_regions) for member in self._members)
+        measurement = state.figures.measurement(
+            seconds=seconds,
+            concurrency=state.level,
+            concurrency_found=self._concurrency is None and (state.search is None or state.search.settled),
+            workers=self.workers,
+            servers=servers,
+            transport="shared memory" if shared else "grpc",
+            faults=Faults.model_validate(counts | {"workers_lost": state.workers_lost}),
+            usage=sampler.usage(),
+        )
+        return Streamed(sorted(state.figures.failures), measurement)

@@ -4,79 +4,184 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
+import grpc
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
 from arch_harness.errors import ArchError, UsageError
-from arch_harness.results import ModelFacts, ServerFacts, ServerTimes
+from arch_harness.measurement import ServerTimes
+from arch_harness.results import ModelFacts, ServerFacts
 
 TIMEOUT_S = 30
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^/:\s]+):\d{1,5}")
+
+
+@dataclass(frozen=True)
+class Target:
+    """How a server is reached.
+
+    Attributes:
+        address: `host:port` of its gRPC endpoint.
+        tls: whether the connection is encrypted and the server's certificate checked.
+        certificates: PEM of the authorities to trust; None takes the system's.
+        headers: sent with every request; names in lower case. They may be secret and so are never shown.
+        metrics: `host:port` of its metrics endpoint, where that is known.
+        started_by_arch: whether it runs for this benchmark only.
+
+    Raises:
+        UsageError: if `address` is no `host:port`.
+    """
+
+    address: str
+    tls: bool = False
+    certificates: bytes | None = field(default=None, repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    metrics: str | None = None
+    started_by_arch: bool = False
+
+    def __post_init__(self) -> None:
+        if not _ADDRESS.fullmatch(self.address):
+            raise UsageError(f"{self.address!r} is no server address: wants HOST:PORT of Triton's gRPC endpoint")
+
+    @property
+    def loopback(self) -> bool:
+        """Whether it is on the machine that asks."""
+        host = self.address.rsplit(":", 1)[0].strip("[]")
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+    @property
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """For an encrypted channel; None where it is plain."""
+        return grpc.ssl_channel_credentials(root_certificates=self.certificates) if self.tls else None
+
+    @property
+    def options(self) -> list[tuple[str, int]]:
+        """Of a channel to it. They take the place of tritonclient's own, and so repeat what those are needed for."""
+        options = [
+            # A batch of 30 s clips, or the embeddings of all layers, passes gRPC's 4 MiB.
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_receive_message_length", -1),
+            # gRPC would wait up to 2 minutes before it tries to reach a server again that was restarted.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 1000),
+        ]
+        # One on this machine is never asked for through a proxy of the environment.
+        return [*options, ("grpc.enable_http_proxy", 0)] if self.loopback else options
+
+    def channel(self) -> grpc.Channel:
+        """A channel of its own, not yet connected."""
+        credentials = self.credentials
+        if credentials is None:
+            return grpc.insecure_channel(self.address, options=self.options)
+        return grpc.secure_channel(self.address, credentials, options=self.options)
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Triton's counters of one model since it was loaded; times in nanoseconds, summed over requests."""
+    """Triton's counters of one model since it was loaded; times in nanoseconds, summed over requests.
+
+    `busy_ns` sums the executions instead, each counted once however many requests it held; `instances` execute side by
+    side.
+    """
 
     inferences: int
     requests: int
     queue_ns: int
     compute_ns: int
+    busy_ns: int
     executions: dict[int, int]
+    instances: int
 
-    def since(self, before: Statistics, own_requests: int) -> ServerTimes:
-        """What happened after `before`, of which `own_requests` single-clip requests were ours."""
-        requests = self.requests - before.requests
-        sizes = {size: count - before.executions.get(size, 0) for size, count in sorted(self.executions.items())}
-        sizes = {size: count for size, count in sizes.items() if count}
-        executions = sum(sizes.values())
+    def __add__(self, other: Statistics) -> Statistics:
+        """Of two servers together."""
+        sizes = self.executions.keys() | other.executions.keys()
+        return Statistics(
+            self.inferences + other.inferences,
+            self.requests + other.requests,
+            self.queue_ns + other.queue_ns,
+            self.compute_ns + other.compute_ns,
+            self.busy_ns + other.busy_ns,
+            {size: self.executions.get(size, 0) + other.executions.get(size, 0) for size in sizes},
+            self.instances + other.instances,
+        )
+
+    def since(self, before: Statistics, own_requests: int) -> Statistics | None:
+        """What was added after `before`; None where the server was restarted since, which sets them to 0.
+
+        Args:
+            before: of the same server.
+            own_requests: answered single-clip requests of ours; fewer than these were not counted by a server that ran
+                through.
+        """
+        sizes = {
+            size: self.executions.get(size, 0) - before.executions.get(size, 0)
+            for size in self.executions.keys() | before.executions.keys()
+        }
+        added = Statistics(
+            self.inferences - before.inferences,
+            self.requests - before.requests,
+            self.queue_ns - before.queue_ns,
+            self.compute_ns - before.compute_ns,
+            self.busy_ns - before.busy_ns,
+            {size: count for size, count in sorted(sizes.items()) if count},
+            self.instances,
+        )
+        fell = min(added.requests, added.queue_ns, added.compute_ns, added.busy_ns, *added.executions.values(), 0) < 0
+        return None if fell or added.inferences < own_requests else added
+
+    def times(self, own_requests: int) -> ServerTimes:
+        """Means over the requests, of which `own_requests` single-clip ones were ours."""
+        executions = sum(self.executions.values())
         return ServerTimes(
-            requests=requests,
-            queue_ms=(self.queue_ns - before.queue_ns) / 1e6 / max(1, requests),
-            compute_ms=(self.compute_ns - before.compute_ns) / 1e6 / max(1, requests),
-            batch_sizes=sizes,
-            mean_batch_size=sum(size * count for size, count in sizes.items()) / max(1, executions),
-            foreign_requests=max(0, self.inferences - before.inferences - own_requests),
+            requests=self.requests,
+            queue_ms=self.queue_ns / 1e6 / max(1, self.requests),
+            compute_ms=self.compute_ns / 1e6 / max(1, self.requests),
+            batch_sizes=dict(sorted(self.executions.items())),
+            mean_batch_size=sum(size * count for size, count in self.executions.items()) / max(1, executions),
+            busy_seconds=self.busy_ns / 1e9,
+            instances=self.instances,
+            foreign_requests=max(0, self.inferences - own_requests),
         )
 
 
-def connect(address: str) -> grpcclient.InferenceServerClient:
-    """A client for `host:port`; one on this machine is never asked for through a proxy of the environment."""
-    if not _is_loopback(address):
-        return grpcclient.InferenceServerClient(address)
-    # Given any of them, tritonclient leaves out its own: the message sizes would fall back to 4 MiB.
-    sizes = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-    return grpcclient.InferenceServerClient(address, channel_args=[*sizes, ("grpc.enable_http_proxy", 0)])
-
-
 class Server:
-    """A Triton server at `host:port` (gRPC); a context manager.
+    """A Triton server; a context manager.
 
     Raises:
-        UsageError: if `address` is no `host:port`.
-        ArchError: if no Triton answers there or it is not live.
+        ArchError: on entry, if no Triton answers there or it is not live.
     """
 
-    def __init__(self, address: str, started_by_arch: bool = False) -> None:
-        if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^/:\s]+):\d{1,5}", address):
-            raise UsageError(f"{address!r} is no server address: wants HOST:PORT of Triton's gRPC endpoint")
-        self.address = address
-        self._started_by_arch = started_by_arch
-        self._client = connect(address)
-        try:
-            # Live, not ready: a server counts as not ready while one model has failed to load; the others serve.
-            if not self._client.is_server_live(client_timeout=TIMEOUT_S):
-                raise ArchError(f"the Triton at {address} is not live: it is starting or stopping")
-        except InferenceServerException as error:
-            raise ArchError(
-                f"no Triton answers at {address}: {_words(error)}; is that its gRPC port (8001 by default)? "
-                "'arch serve' starts one"
-            ) from error
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self._client = grpcclient.InferenceServerClient(
+            target.address, creds=target.credentials, channel_args=target.options
+        )
+
+    @property
+    def address(self) -> str:
+        """`host:port` of its gRPC endpoint."""
+        return self.target.address
 
     def __enter__(self) -> Server:
+        try:
+            # Live, not ready: a server counts as not ready while one model has failed to load; the others serve.
+            if not self._client.is_server_live(headers=dict(self.target.headers), client_timeout=TIMEOUT_S):
+                raise ArchError(f"the Triton at {self.address} is not live: it is starting or stopping")
+        except InferenceServerException as error:
+            self._client.close()
+            raise ArchError(
+                f"no Triton answers at {self.address}: {_words(error)}; is that its gRPC port (8001 by default)? "
+                "'arch serve' starts one"
+            ) from error
         return self
 
     def __exit__(
@@ -86,7 +191,8 @@ class Server:
 
     def _call(self, name: str, *arguments: Any) -> Any:
         try:
-            return getattr(self._client, name)(*arguments, client_timeout=TIMEOUT_S)
+            headers = dict(self.target.headers)
+            return getattr(self._client, name)(*arguments, headers=headers, client_timeout=TIMEOUT_S)
         except InferenceServerException as error:
             raise ArchError(f"the Triton at {self.address} did not answer {name}: {_words(error)}") from error
 
@@ -97,8 +203,8 @@ class Server:
             address=self.address,
             name=metadata.name,
             version=metadata.version,
-            started_by_arch=self._started_by_arch,
-            same_machine=_is_loopback(self.address),
+            started_by_arch=self.target.started_by_arch,
+            same_machine=self.target.loopback,
         )
 
     def models(self, names: list[str]) -> list[ModelFacts]:
@@ -129,9 +235,16 @@ class Server:
     def _model(self, name: str) -> ModelFacts:
         return _model_facts(name, self._call("get_model_config", name).config)
 
+    def statistics_if_up(self, model: str) -> Statistics | None:
+        """The counters of a model; None where the server does not answer."""
+        try:
+            return self.statistics(model)
+        except ArchError:
+            return None
+
     def statistics(self, model: str) -> Statistics:
         """The counters of a model, over all its versions."""
-        requests = inferences = queue_ns = compute_ns = 0
+        requests = inferences = queue_ns = compute_ns = busy_ns = 0
         executions: dict[int, int] = {}
         for entry in self._call("get_inference_statistics", model).model_stats:
             stats = entry.inference_stats
@@ -141,7 +254,37 @@ class Server:
             compute_ns += stats.compute_input.ns + stats.compute_infer.ns + stats.compute_output.ns
             for batch in entry.batch_stats:
                 executions[batch.batch_size] = executions.get(batch.batch_size, 0) + batch.compute_infer.count
-        return Statistics(inferences, requests, queue_ns, compute_ns, executions)
+                busy_ns += batch.compute_input.ns + batch.compute_infer.ns + batch.compute_output.ns
+        groups = self._call("get_model_config", model).config.instance_group
+        instances = sum(group.count * max(1, len(group.gpus)) for group in groups)
+        return Statistics(inferences, requests, queue_ns, compute_ns, busy_ns, executions, max(1, instances))
+
+
+def common_models(servers: Sequence[Server], names: list[str]) -> list[ModelFacts]:
+    """The facts of the named models, or of all of `arch export`'s that every server has, when none is named.
+
+    Raises:
+        UsageError: if a server lacks one, or two servers have different models of one name.
+    """
+    first, *others = servers
+    found = first.models(names)
+    for server in others:
+        there = {facts.name: facts for facts in server.models(names)}
+        found = [facts for facts in found if facts.name in there]
+        for facts in found:
+            if there[facts.name] != facts:
+                raise UsageError(_unlike(facts, there[facts.name], first, server))
+    if not found:
+        raise UsageError(f"no model of 'arch export' is on all of {', '.join(server.address for server in servers)}")
+    return found
+
+
+def _unlike(facts: ModelFacts, other: ModelFacts, first: Server, second: Server) -> str:
+    which = next(name for name in ModelFacts.model_fields if getattr(facts, name) != getattr(other, name))
+    return (
+        f"the model {facts.name!r} is not the same at {first.address} and {second.address}: they differ in {which} "
+        f"({getattr(facts, which)} and {getattr(other, which)}); serve one repository at both"
+    )
 
 
 def _model_facts(name: str, config: Any) -> ModelFacts:
@@ -161,14 +304,6 @@ def _model_facts(name: str, config: Any) -> ModelFacts:
             "max_queue_delay_us": config.dynamic_batching.max_queue_delay_microseconds,
         }
     )
-
-
-def _is_loopback(address: str) -> bool:
-    host = address.rsplit(":", 1)[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _words(error: InferenceServerException) -> str:

@@ -2,179 +2,142 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-import numpy as np
-import tritonclient.grpc as grpcclient
-from tritonclient.utils import InferenceServerException
-
-from arch_harness.audio import DecodeError, load_clip, pad_clip
-from arch_harness.triton import connect
+from arch_harness.balancer import Balancer
+from arch_harness.measurement import Faults
+from arch_harness.regions import Regions
+from arch_harness.sending import Chunk, Sender
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-# Far beyond any clip's time in a queue; a server that hangs must not hang the benchmark.
-REQUEST_TIMEOUT_S = 600
-# These say that the server is gone, not that it refuses the clip.
-_QUEUE_FULL = "Exceeds maximum queue size"
-_SERVER_LOST = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED")
+    from arch_harness.inference import Job
+    from arch_harness.triton import Target
 
 
 @dataclass(frozen=True)
-class Job:
-    """What is the same for all clips of one model on one dataset."""
+class Place:
+    """Where a worker runs."""
 
-    address: str
-    model: str
-    folder: Path
-    sample_rate: int
-    max_seconds: float
-    embedding_size: int
-    layers: int
-    """Rows of the output `layer_embeddings` to ask for; 0 does not ask for it."""
+    pid: int
+    host: str
 
 
-@dataclass
-class Chunk:
-    """What came of a few clips; `index` fields are positions in the dataset.
+@dataclass(frozen=True)
+class Pulse:
+    """How a worker stands; all of it counts from its start.
 
     Attributes:
-        embeddings: (index, FP32 [1 + layers, embedding size]) of each clip that succeeded; row 0 is the embedding.
-        latencies_ms: of the requests answered with an embedding, from sending the request to the answer.
-        audio_seconds: of the clips that succeeded, padding not counted.
-        failures: (index, stage, reason).
-        lost: why the server must be taken for gone; None while it answers.
+        done: clips answered or given up.
+        last_done: when the last of them was, by the worker's own clock.
+        faults: counts by name of the field of `Faults`.
+        answered: requests answered without an error, by server.
+        dropped: times that a server was taken for dead, by server.
+        reads_regions: whether it sends through shared memory, by server.
     """
 
-    embeddings: list[tuple[int, NDArray[np.float32]]] = field(default_factory=list)
-    latencies_ms: list[float] = field(default_factory=list)
-    audio_seconds: float = 0.0
-    failures: list[tuple[int, Literal["decode", "infer"], str]] = field(default_factory=list)
-    lost: str | None = None
+    done: int
+    last_done: float
+    faults: dict[str, int] = field(default_factory=dict)
+    answered: list[int] = field(default_factory=list)
+    dropped: list[int] = field(default_factory=list)
+    reads_regions: list[bool] = field(default_factory=list)
+
+
+class Tally:
+    """What happened to a worker's clips, over all its chunks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = dict.fromkeys(Faults.model_fields, 0)
+        self._done = 0
+        self._last_done = 0.0
+        self.slowest_s: float | None = None
+        """The longest that a request took which was answered; None before the first."""
+
+    def count(self, fault: str) -> None:
+        """Count one fault, named as in `Faults`."""
+        with self._lock:
+            self._counts[fault] += 1
+
+    def done(self) -> None:
+        """Count a clip that is answered or given up."""
+        with self._lock:
+            self._done += 1
+            self._last_done = time.monotonic()
+
+    def took(self, seconds: float) -> None:
+        """Note how long an answer took."""
+        with self._lock:
+            self.slowest_s = max(self.slowest_s or 0.0, seconds)
+
+    def read(self) -> tuple[int, float, dict[str, int]]:
+        """Clips done, when the last one was, and the faults."""
+        with self._lock:
+            return self._done, self._last_done, dict(self._counts)
 
 
 class Worker:
-    """Embeds chunks of clips; runs as a Ray actor with two threads, so that one chunk's end overlaps the next's start.
+    """Embeds chunks of clips; runs as a Ray actor with several threads, a chunk in each.
+
+    While the last clips of one chunk are in flight, the next is decoded; and decoding, resampling and gRPC all work
+    without the interpreter's lock.
 
     Args:
-        in_flight: requests under way at any time, over both threads.
+        targets: the servers to share the clips between.
+        budget: requests under way at any time, over all chunks and servers.
+        shared_memory: whether servers on this machine may be given the audio through it.
     """
 
-    def __init__(self, in_flight: int) -> None:
-        self._slots = threading.BoundedSemaphore(in_flight)
-        self._clients: dict[str, grpcclient.InferenceServerClient] = {}
-        self._lock = threading.Lock()
+    def __init__(self, targets: Sequence[Target], budget: int, shared_memory: bool = True) -> None:
+        self._balancer = Balancer(targets, lambda lane: self._regions.revive(lane))
+        self._regions = Regions(self._balancer.lanes, shared_memory)
+        self._balancer.allow(budget)
+        self._tally = Tally()
+        self._stopped = threading.Event()
 
-    def ready(self) -> bool:
-        """Return once the worker's process has started and imported what it needs."""
-        return True
+    def place(self) -> Place:
+        """Where it runs; answers once its process has started and imported what it needs."""
+        return Place(os.getpid(), socket.gethostname())
+
+    def sees(self, folder: Path) -> bool:
+        """Whether a folder is there for this worker too, which may run on another machine."""
+        return folder.is_dir()
 
     def embed(self, job: Job, clips: Sequence[tuple[int, str]]) -> Chunk:
-        """Embed clips given as (index, path below the job's folder); returns when the last is answered."""
-        client = self._client(job.address)
-        chunk = Chunk()
-        answered = threading.Condition()
-        pending = 0
+        """Embed clips given as (index, path below the job's folder); returns when the last is answered or given up.
 
-        def done(index: int, clip_seconds: float, started: float, result: Any, error: Any) -> None:
-            nonlocal pending
-            latency_ms = (time.perf_counter() - started) * 1e3
-            self._slots.release()
-            with answered:
-                try:
-                    _record(chunk, job, index, clip_seconds, latency_ms, result, error)
-                except (
-                    Exception
-                ) as malformed:  # a tensor shorter than its shape, say: what the server sent is its fault
-                    chunk.failures.append((index, "infer", f"the server's answer cannot be read: {malformed}"))
-                finally:
-                    pending -= 1
-                    answered.notify()
+        What `stop` cuts short, or the loss of all servers, is what was done until then.
+        """
+        self._balancer.ask_for(job.model)
+        return Sender(job, self._balancer, self._regions, self._tally, self._stopped).run(clips)
 
-        for index, path in clips:
-            if chunk.lost:
-                break
-            try:
-                clip = load_clip(job.folder / path, job.sample_rate, job.max_seconds)
-            except DecodeError as error:
-                with answered:
-                    chunk.failures.append((index, "decode", str(error)))
-                continue
-            self._slots.acquire()
-            inputs = _inputs(clip, round(job.max_seconds * job.sample_rate))
-            with answered:
-                pending += 1
-            started = time.perf_counter()
-            client.async_infer(
-                job.model,
-                inputs,
-                partial(done, index, len(clip) / job.sample_rate, started),
-                outputs=[grpcclient.InferRequestedOutput(name) for name in _outputs(job)],
-                client_timeout=REQUEST_TIMEOUT_S,
-            )
-        with answered:
-            answered.wait_for(lambda: pending == 0)
-        return chunk
+    def pulse(self, budget: int) -> Pulse:
+        """Set how many requests may be under way, and tell how the work goes."""
+        self._balancer.allow(budget)
+        done, last_done, faults = self._tally.read()
+        lanes = self._balancer.lanes
+        return Pulse(
+            done,
+            last_done,
+            faults,
+            [lane.answered for lane in lanes],
+            [lane.dropped for lane in lanes],
+            [lane.reads_regions for lane in lanes],
+        )
 
-    def _client(self, address: str) -> grpcclient.InferenceServerClient:
-        with self._lock:
-            if address not in self._clients:
-                self._clients[address] = connect(address)
-            return self._clients[address]
+    def stop(self) -> None:
+        """Have every chunk return what it has, soon."""
+        self._stopped.set()
 
-
-def _inputs(clip: NDArray[np.float32], samples: int) -> list[grpcclient.InferInput]:
-    waveform = grpcclient.InferInput("waveform", [1, samples], "FP32")
-    waveform.set_data_from_numpy(pad_clip(clip, samples)[None])
-    num_samples = grpcclient.InferInput("num_samples", [1, 1], "INT64")
-    num_samples.set_data_from_numpy(np.array([[len(clip)]], dtype=np.int64))
-    return [waveform, num_samples]
-
-
-def _record(
-    chunk: Chunk,
-    job: Job,
-    index: int,
-    clip_seconds: float,
-    latency_ms: float,
-    result: Any,
-    error: InferenceServerException | None,
-) -> None:
-    if error is not None:
-        reason = str(error.message() or error).strip().splitlines()[0]
-        if error.status() in _SERVER_LOST and _QUEUE_FULL not in reason:
-            chunk.lost = reason
-        else:
-            chunk.failures.append((index, "infer", reason))
-        return
-    rows = []
-    for name, shape in _outputs(job).items():
-        answer = result.as_numpy(name)
-        if answer is None or answer.shape != shape:
-            found = "nothing" if answer is None else f"the shape {list(answer.shape)}"
-            chunk.failures.append((index, "infer", f"the server answered {found} for {name}, not {list(shape)}"))
-            return
-        rows.append(answer.reshape(-1, job.embedding_size))
-    # A copy: the answer's arrays are views that keep the whole message alive.
-    embeddings = np.concatenate(rows, dtype=np.float32)
-    if not np.isfinite(embeddings).all():
-        chunk.failures.append((index, "infer", "the embedding holds NaN or infinity"))
-        return
-    chunk.embeddings.append((index, embeddings))
-    chunk.latencies_ms.append(latency_ms)
-    chunk.audio_seconds += clip_seconds
-
-
-def _outputs(job: Job) -> dict[str, tuple[int, ...]]:
-    """The outputs to ask for, with the shapes that they must have."""
-    outputs: dict[str, tuple[int, ...]] = {"embedding": (1, job.embedding_size)}
-    if job.layers:
-        outputs["layer_embeddings"] = (1, job.layers, job.embedding_size)
-    return outputs
+    def close(self) -> None:
+        """Leave nothing behind, here or in the servers."""
+        self._stopped.set()
+        self._regions.close()
+        self._balancer.close()

@@ -1,0 +1,140 @@
+"""The figures of one pass through the servers, gathered while it runs; nothing grows with it but a number per clip."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from arch_harness.bottleneck import find_bottleneck, occupancy
+from arch_harness.measurement import Faults, Measurement, Percentiles, ServerShare, Stages, Usage
+from arch_harness.triton import Server, Statistics
+
+if TYPE_CHECKING:
+    from arch_harness.sending import Chunk
+
+
+class Figures:
+    """Adds up chunks.
+
+    Args:
+        servers: how many there are.
+
+    Attributes:
+        failures: (index, stage, reason), in order of arrival.
+        audio_seconds: of the clips that succeeded.
+    """
+
+    def __init__(self, servers: int) -> None:
+        self.failures: list[tuple[int, Literal["decode", "infer"], str]] = []
+        self.audio_seconds = 0.0
+        self._latencies_ms = array("d")
+        self._sums_ms = np.zeros(3)
+        self._clips = [0] * servers
+
+    @property
+    def answered(self) -> int:
+        """Clips that succeeded."""
+        return len(self._latencies_ms)
+
+    @property
+    def clips(self) -> int:
+        """Clips that are done, failed ones included."""
+        return self.answered + len(self.failures)
+
+    def add(self, chunk: Chunk) -> None:
+        """Add what came of a chunk."""
+        for answer in chunk.answers:
+            self._latencies_ms.append(answer.latency_ms)
+            self._sums_ms += (answer.decode_ms, answer.resample_ms, answer.wait_ms)
+            self._clips[answer.server] += 1
+            self.audio_seconds += answer.seconds
+        self.failures += chunk.failures
+
+    def fail(self, index: int, stage: Literal["decode", "infer"], reason: str) -> None:
+        """Add a clip that no worker told of."""
+        self.failures.append((index, stage, reason))
+
+    def measurement(
+        self,
+        *,
+        seconds: float,
+        concurrency: int,
+        concurrency_found: bool,
+        workers: int,
+        servers: Sequence[tuple[str, Statistics | None, int, int]],
+        transport: Literal["grpc", "shared memory"],
+        faults: Faults,
+        usage: Usage,
+    ) -> Measurement:
+        """The pass as it is stored.
+
+        Args:
+            seconds: wall time.
+            concurrency: requests in flight, at the end.
+            concurrency_found: whether that was found by raising it.
+            workers: processes.
+            servers: address, counters of the pass, requests answered and times dropped, of each server.
+            transport: how the audio went.
+            faults: over all workers.
+            usage: over time.
+        """
+        known = [statistics for _, statistics, _, _ in servers if statistics is not None]
+        times = None
+        if len(known) == len(servers):
+            total = sum(known[1:], start=known[0])
+            times = total.times(sum(own for _, _, own, _ in servers))
+        stages = percentiles = None
+        if self.answered:
+            latencies = np.frombuffer(self._latencies_ms)
+            p50, p95, p99 = np.percentile(latencies, [50, 95, 99])
+            percentiles = Percentiles(p50=p50, p95=p95, p99=p99)
+            decode_ms, resample_ms, wait_ms = self._sums_ms / self.answered
+            queue_ms = times.queue_ms if times is not None else 0.0
+            compute_ms = times.compute_ms if times is not None else 0.0
+            stages = Stages(
+                decode_ms=decode_ms,
+                resample_ms=resample_ms,
+                wait_ms=wait_ms,
+                network_ms=max(0.0, float(latencies.mean()) - queue_ms - compute_ms),
+                queue_ms=queue_ms,
+                compute_ms=compute_ms,
+            )
+        bottleneck = None
+        if stages is not None:
+            shares = occupancy(
+                stages, times, clips=self.answered, seconds=seconds, concurrency=concurrency, workers=workers
+            )
+            bottleneck = find_bottleneck(stages, shares)
+        return Measurement(
+            clips=self.answered,
+            failed=len(self.failures),
+            seconds=seconds,
+            audio_seconds=self.audio_seconds,
+            latency_ms=percentiles,
+            concurrency=concurrency,
+            concurrency_found=concurrency_found,
+            workers=workers,
+            server=times,
+            servers=[
+                ServerShare(
+                    address=address,
+                    clips=clips,
+                    times=None if statistics is None else statistics.times(own),
+                    dropped=dropped,
+                )
+                for (address, statistics, own, dropped), clips in zip(servers, self._clips, strict=True)
+            ],
+            transport=transport,
+            faults=faults,
+            stages=stages,
+            usage=usage,
+            bottleneck=bottleneck,
+        )
+
+
+def statistics_of(servers: Sequence[Server], model: str) -> list[Statistics | None]:
+    """The counters of each server; None of one that does not answer."""
+    return [server.statistics_if_up(model) for server in servers]

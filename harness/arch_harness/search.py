@@ -1,0 +1,104 @@
+"""How many requests to keep in flight: raised until the throughput stops growing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+FACTOR = 2
+GAIN = 1.05
+"""A level counts as better if the throughput is so many times that of the best smaller one."""
+
+_LEAST_S = 1.5
+_LEAST_CLIPS = 32
+# Clips of a window for each in flight: several full batches, and the time of each clip several times over.
+_ROUNDS = 4
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What one worker had done, and when it did the last of it, by a clock of its own in seconds."""
+
+    done: int
+    last_done: float
+
+
+class ConcurrencySearch:
+    """Finds the smallest number of requests in flight with which the throughput is nearly the greatest.
+
+    At each level the clips that were in flight before are let through, then a window is measured; that of a level
+    without gain is measured twice, since a machine that was disturbed for a moment would end the search too early. The
+    throughput of a worker is measured from answer to answer, not from look to look: answers come in batches, which a
+    window cut at any other moment would count too many or too few of.
+
+    Args:
+        start: the first level.
+        most: the last one, whatever the gain.
+
+    Attributes:
+        level: requests to keep in flight now.
+        settled: whether the search is over.
+        rates: clips/s of each level measured.
+    """
+
+    def __init__(self, start: int, most: int) -> None:
+        self.level = start
+        self.settled = False
+        self.rates: dict[int, float] = {}
+        self._most = most
+        self._before: list[Progress] | None = None
+        self._window: list[Progress] | None = None
+        self._again = False
+
+    def observe(self, workers: Sequence[Progress]) -> int:
+        """Take how far the workers are, in the same order each time, and give the level to use from now on."""
+        now = list(workers)
+        if self.settled:
+            return self.level
+        if self._before is None or len(now) != len(self._before):
+            self._before, self._window = now, None
+        elif self._window is None:
+            if _done(self._before, now) >= self.level and _seconds(self._before, now) > 0:
+                self._window = now
+        elif (
+            _done(self._window, now) >= max(_LEAST_CLIPS, _ROUNDS * self.level)
+            and _seconds(self._window, now) >= _LEAST_S
+        ):
+            self._close(_rate(self._window, now))
+            self._before, self._window = None, None
+        return self.level
+
+    def restart_window(self) -> None:
+        """Measure the level anew: a worker or a server was lost meanwhile."""
+        self._before = self._window = None
+
+    def _close(self, rate: float) -> None:
+        best = max((rate for level, rate in self.rates.items() if level < self.level), default=0.0)
+        self.rates[self.level] = max(rate, self.rates.get(self.level, 0.0))
+        if self.rates[self.level] >= GAIN * best:
+            self._again = False
+            if self.level < self._most:
+                self.level = min(self._most, FACTOR * self.level)
+                return
+        elif not self._again:
+            self._again = True
+            return
+        self.settled = True
+        best = max(self.rates.values())
+        self.level = min(level for level, rate in self.rates.items() if rate * GAIN >= best)
+
+
+def _done(before: Sequence[Progress], after: Sequence[Progress]) -> int:
+    return sum(end.done - start.done for start, end in zip(before, after, strict=True))
+
+
+def _seconds(before: Sequence[Progress], after: Sequence[Progress]) -> float:
+    return max(end.last_done - start.last_done for start, end in zip(before, after, strict=True))
+
+
+def _rate(before: Sequence[Progress], after: Sequence[Progress]) -> float:
+    return sum(
+        (end.done - start.done) / (end.last_done - start.last_done)
+        for start, end in zip(before, after, strict=True)
+        if end.last_done > start.last_done
+    )
