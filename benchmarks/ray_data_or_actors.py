@@ -6,8 +6,8 @@
   audio passes through the object store.
 
 Each run has a process of its own, and they take turns. Clips/s count from the first result to the last, so that no side
-pays for its start. Memory is the most that driver, workers and raylet had for themselves at a time, and the most that
-lay in shared memory. Ray Data needs pandas, which arch does not:
+pays for its start. Memory is the most that driver, workers and Ray's own processes held together, pages that several
+of them share counted once. Ray Data needs pandas, which arch does not:
 
     pip install 'pandas<3'
     python benchmarks/ray_data_or_actors.py
@@ -47,10 +47,10 @@ BLOCK = 32
 
 
 class Memory:
-    """The peaks of private and of shared memory, in MB, while the block runs."""
+    """The peak over time of what this process and its children hold, in MB, while the block runs."""
 
     def __init__(self) -> None:
-        self.private = self.shared = 0.0
+        self.peak = 0.0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -65,19 +65,14 @@ class Memory:
         self._thread.join()
 
     def _watch(self) -> None:
-        def in_use() -> float:
-            found = os.statvfs("/dev/shm")  # noqa: S108  # where Ray's object store and the harness's slots lie
-            return (found.f_blocks - found.f_bfree) * found.f_frsize / 1e6
-
-        before = in_use()
         while not self._done.wait(0.3):
-            private = 0.0
+            held = 0.0
             for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
                 try:
-                    private += process.memory_full_info().uss / 1e6
+                    held += process.memory_full_info().pss / 1e6
                 except psutil.Error:
                     continue
-            self.private, self.shared = max(self.private, private), max(self.shared, in_use() - before)
+            self.peak = max(self.peak, held)
 
 
 class Arrivals:
@@ -216,13 +211,13 @@ def main() -> None:
         arrivals = Arrivals()
         with Memory() as memory:
             SIDES[side](Target(address), Path(folder), clips, options.workers, arrivals)
-        print(json.dumps([arrivals.clips_per_s(options.clips), memory.private, memory.shared]))
+        print(json.dumps([arrivals.clips_per_s(options.clips), memory.peak]))
         return
     sides = [side for side in SIDES if side == "actors" or find_spec("pandas")]
     console = Console()
     if len(sides) == 1:
         console.print("Ray Data is left out: pip install 'pandas<3'")
-    found: dict[str, list[tuple[float, float, float]]] = {side: [] for side in sides}
+    found: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
     with tempfile.TemporaryDirectory() as name, triton("null") as target:
         write_clips(Path(name), options.clips)
         for _ in range(options.rounds):
@@ -234,12 +229,12 @@ def main() -> None:
                 if done.returncode:
                     raise SystemExit(f"{side}: {done.stderr.strip().splitlines()[-1]}")
                 found[side].append(tuple(json.loads(done.stdout.splitlines()[-1])))
-    table = Table("", "clips/s", "rounds", "actors are x", "private, MB", "shared, MB")
-    reference = statistics.median(speed for speed, _, _ in found["actors"])
+    table = Table("", "clips/s", "rounds", "actors are x", "memory, MB")
+    reference = statistics.median(speed for speed, _ in found["actors"])
     for side, runs in found.items():
-        speed, private, shared = (statistics.median(figures) for figures in zip(*runs, strict=True))
+        speed, memory_mb = (statistics.median(figures) for figures in zip(*runs, strict=True))
         rounds = " ".join(f"{one[0]:.0f}" for one in runs)
-        table.add_row(side, f"{speed:.0f}", rounds, f"{reference / speed:.2f}", f"{private:.0f}", f"{shared:.0f}")
+        table.add_row(side, f"{speed:.0f}", rounds, f"{reference / speed:.2f}", f"{memory_mb:.0f}")
     console.print(table)
 
 

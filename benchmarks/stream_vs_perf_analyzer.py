@@ -1,9 +1,9 @@
 """The harness, which reads files from disk, against NVIDIA's perf_analyzer, which sends the same clip from memory.
 
 Both drive the same Triton on this machine with single-clip requests of 5 s. perf_analyzer is measured at several
-concurrencies first and at its best one from then on; the harness finds its own in a first pass over the files. Then they
-take turns. perf_analyzer's throughput is its own figure over three windows, without start and end; the harness's is from
-the first file read to the last embedding received.
+concurrencies first and at its best one from then on; the harness finds its own in a first pass over the files. Then
+they take turns. perf_analyzer's throughput is its own figure over three windows, without start and end; the harness's
+is from the first file read to the last embedding received.
 
     python benchmarks/stream_vs_perf_analyzer.py --model hubert-base --model logmel
 """
@@ -35,13 +35,9 @@ SWEEP = (1, 2, 4, 8, 16, 32)
 
 def perf_analyzer(binary: str, target: Target, model: str, concurrency: int, requests: int, folder: Path) -> float:
     """Clips/s by its own account, over three windows of a third of the requests each."""
-    clip = {
-        name: {"content": {"b64": base64.b64encode(array.tobytes()).decode()}["b64"]}
-        for name, array in in_memory().items()
-    }
     data, report = folder / "clip.json", folder / "report.csv"
     entry = {
-        "waveform": {"b64": clip["waveform"]["content"], "shape": [SAMPLES]},
+        "waveform": {"b64": base64.b64encode(in_memory()["waveform"].tobytes()).decode(), "shape": [SAMPLES]},
         "num_samples": {"content": [SAMPLES], "shape": [1]},
     }
     data.write_text(json.dumps({"data": [entry]}))

@@ -86,7 +86,10 @@ def main() -> None:
             alone.append(in_process(loaded, options.clips, batch))
             ours.append(through_triton(target, options.model, options.clips, 2 * batch))
         after = server.statistics(options.model)
-    served = after.since(before, options.rounds * options.clips)
+    counted = after.since(before, options.rounds * options.clips)
+    if counted is None:
+        raise SystemExit("the server's counters are lost: was it restarted?")
+    served = counted.times(options.rounds * options.clips)
     table = Table("", "clips/s", "rounds", "mean batch")
     for name, speeds, size in (("in process", alone, float(batch)), ("through Triton", ours, served.mean_batch_size)):
         table.add_row(name, f"{statistics.median(speeds):.2f}", " ".join(f"{one:.2f}" for one in speeds), f"{size:.2f}")
