@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 # What is read beyond the cut: it keeps the resampler's filter from seeing an end that is not there.
 _MARGIN_S = 0.1
+# To be raised with every change here that gives other samples: stored embeddings are of the old ones.
+_VERSION = 1
+
+
+def decoder() -> str:
+    """What the samples of a clip depend on beside its file; another one may give other samples."""
+    return f"arch {_VERSION}, libsndfile {soundfile.__libsndfile_version__}, soxr {soxr.__version__}"
 
 
 class DecodeError(Exception):

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from arch_harness import store
 from arch_harness.errors import ArchError, ScoreError, UsageError
 from arch_harness.machine import describe_machine
+from arch_harness.passes import Pass, pass_path, read_pass, write_pass
 from arch_harness.probing import (
     Probed,
     compare_models,
     embedding_fingerprint,
-    embeddings_path,
     is_done,
     probe_pair,
     result_fingerprint,
@@ -28,28 +27,34 @@ from arch_harness.results import (
     DatasetFacts,
     Failure,
     ModelFacts,
-    Percentiles,
     Result,
     Run,
     ServerFacts,
-    ServerTimes,
     Settings,
     read_run,
     write_run,
 )
-from arch_harness.stream import Embedded, WorkerPool
+from arch_harness.stream import WorkerPool
 from arch_harness.worker import Job
 
 if TYPE_CHECKING:
     from arch_harness.datasets import Dataset
     from arch_harness.display import Display
+    from arch_harness.embedding_entry import Stored
+    from arch_harness.embedding_store import EmbeddingStore
     from arch_harness.triton import Server
 
 
 class Bench:
     """One run: what is measured, and the folder that its results go to.
 
-    A folder that holds results of the same run already is completed: pairs that are done are kept.
+    A folder that holds results of the same run already is completed: pairs that are done are kept, and of the others no
+    embedding is computed that is in the store.
+
+    Args:
+        servers: that share the load; all serve the same models.
+        store: where embeddings are read from and written to.
+        recompute: embed what is in the store too; a pair is kept only if it was measured with all of its clips.
 
     Attributes:
         run: all results so far, as saved in `results.json`.
@@ -62,24 +67,28 @@ class Bench:
 
     def __init__(
         self,
-        server: Server,
+        servers: Sequence[Server],
         models: list[ModelFacts],
         datasets: list[Dataset],
         settings: Settings,
         output: Path,
         command: str,
+        store: EmbeddingStore,
+        recompute: bool = False,
     ) -> None:
-        self._server = server
+        self._servers = servers
         self._models = models
         self._datasets = datasets
         self._output = output
+        self._store = store
+        self._recompute = recompute
         self.problems: list[str] = []
         self.run = Run(
             arch_version=version("arch-bench"),
             command=command,
             created=datetime.now(UTC),
             machine=describe_machine(),
-            server=server.facts(),
+            servers=[server.facts() for server in servers],
             settings=settings,
             models=models,
             datasets=[_dataset_facts(dataset) for dataset in datasets],
@@ -100,7 +109,7 @@ class Bench:
             ("settings", earlier.settings, now.settings),
             ("machine or package versions", earlier.machine, now.machine),
             ("version of arch", earlier.arch_version, now.arch_version),
-            ("server", _identity(earlier.server), _identity(now.server)),
+            ("server", sorted(map(_identity, earlier.servers)), sorted(map(_identity, now.servers))),
         ):
             if before != after:
                 raise UsageError(f"{self._output} holds results of another {what}; choose another --output")
@@ -132,42 +141,93 @@ class Bench:
             The report's files.
 
         Raises:
-            ArchError: if the server is lost; what is done is saved, and the same call goes on from there.
+            ArchError: if the servers are lost or the disk is full; what is done is saved, and the same call goes on
+                from there.
         """
-        pairs = [(model, dataset) for dataset in self._datasets for model in self._models]
-        with WorkerPool(self.run.settings.workers, self.run.settings.concurrency) as pool:
-            for model, dataset in pairs:
-                measured = embedding_fingerprint(model, dataset, self.run.settings)
-                fingerprint = result_fingerprint(measured, self.run.settings)
+        settings = self.run.settings
+        with ExitStack() as stack:
+            # Not before it is needed: all embeddings may be in the store.
+            pool = cache(lambda: stack.enter_context(self._pool()))
+            for model, dataset in [(model, dataset) for dataset in self._datasets for model in self._models]:
+                measured = embedding_fingerprint(model, dataset, settings)
+                fingerprint = result_fingerprint(measured, settings)
                 if any(
-                    is_done(self._output, result, fingerprint) and not _refused(result.failures)
+                    is_done(self._output, result, fingerprint)
+                    and not _refused(result.failures)
+                    and not (self._recompute and result.stored)
                     for result in self.run.results
                 ):
                     display.note(f"{model.name} on {dataset.id}: done by an earlier run, kept")
                     continue
-                started = datetime.now(UTC)
-                embedded, server = self._embed(pool, model, dataset, measured, display)
+                stored, passed = self._embed(pool, model, dataset, measured, display)
+                failures = passed.failures + _changed(dataset, stored, passed.failures)
                 try:
                     probed = probe_pair(
-                        self._output, model.name, dataset, embedded, self.run.settings, fingerprint, display
+                        self._output, model.name, dataset, stored, failures, settings, fingerprint, display
                     )
                 except ScoreError as error:
                     self.problems.append(f"{model.name} on {dataset.id} has no score: {error}")
                     continue
-                self._save(_result(model, dataset, embedded, server, started, fingerprint, probed))
+                self._save(_result(model, dataset, passed, failures, fingerprint, probed))
         self.run.comparisons = compare_models(self.run, self._output)
         return write_report(self.run, self._output)
 
+    def _pool(self) -> WorkerPool:
+        return WorkerPool(self._servers, self.run.settings.workers, self.run.settings.concurrency)
+
     def _embed(
-        self, pool: WorkerPool, model: ModelFacts, dataset: Dataset, fingerprint: str, display: Display
-    ) -> tuple[Embedded, ServerTimes]:
-        path = embeddings_path(self._output, model.name, dataset.id)
-        stored = store.load(path, fingerprint)
-        if stored is not None and not _refused(stored[0].failures):
-            display.note(f"{model.name} on {dataset.id}: embeddings of an earlier run, kept")
-            return stored
-        job = Job(
-            address=self._server.address,
+        self,
+        pool: Callable[[], WorkerPool],
+        model: ModelFacts,
+        dataset: Dataset,
+        fingerprint: str,
+        display: Display,
+    ) -> tuple[Stored, Pass]:
+        """Compute what the store lacks, and read the rest from it."""
+        name, path = f"{model.name} on {dataset.id}", pass_path(self._output, model.name, dataset.id)
+        earlier = read_pass(path, fingerprint)
+        with self._store.open(model, dataset, self.run.settings.layers) as entry:
+            clips = entry.missing()
+            if earlier and self._covers(earlier, dataset, clips):
+                display.note(f"{name}: embedded by an earlier run, kept")
+                return entry.read(), earlier
+            if self._recompute:
+                clips = [(index, clip.path) for index, clip in enumerate(dataset.clips)]
+            elif len(clips) < len(dataset.clips):
+                computed = f"{len(clips):,} are computed" if clips else "none is computed"
+                display.note(
+                    f"{name}: {len(dataset.clips) - len(clips):,} of {len(dataset.clips):,} embeddings come from the "
+                    f"store, {computed}"
+                )
+            passed = Pass(fingerprint=fingerprint, started=datetime.now(UTC), failures=[], measurement=None)
+            if clips:
+                job = self._job(model, dataset)
+                with display.embedding(model.name, dataset.id, len(clips)) as on_progress:
+                    streamed = pool().embed(job, clips, lambda chunk: entry.append(chunk.embeddings), on_progress)
+                passed.failures = [
+                    Failure(clip=dataset.clips[index].path, stage=stage, reason=reason)
+                    for index, stage, reason in sorted(streamed.failures)
+                ]
+                passed.measurement = streamed.measurement if streamed.measurement.clips else None
+                entry.discard(index for index, *_ in streamed.failures)
+            if earlier and not self._recompute and earlier.clips > passed.clips:
+                passed = passed.measured_by(earlier)
+            # At once: all embeddings may be in the store the next time, and give no figures.
+            write_pass(passed, path)
+            entry.finish()
+            return entry.read(), passed
+
+    def _covers(self, earlier: Pass, dataset: Dataset, missing: list[tuple[int, str]]) -> bool:
+        """Whether an earlier run embedded the dataset, and only what cannot be decoded is missing."""
+        whole = earlier.clips + len(earlier.failures) == len(dataset.clips)
+        return (
+            {path for _, path in missing} == {failure.clip for failure in earlier.failures}
+            and not _refused(earlier.failures)
+            and (whole or not self._recompute)
+        )
+
+    def _job(self, model: ModelFacts, dataset: Dataset) -> Job:
+        return Job(
             model=model.name,
             folder=dataset.folder.resolve(),
             sample_rate=model.sample_rate,
@@ -175,13 +235,6 @@ class Bench:
             embedding_size=model.embedding_size,
             layers=model.layer_embeddings if self.run.settings.layers else 0,
         )
-        before = self._server.statistics(model.name)
-        with display.embedding(model.name, dataset.id, len(dataset.clips)) as on_progress:
-            embedded = pool.embed(dataset, job, on_progress)
-        asked = len(embedded.latencies_ms) + sum(failure.stage == "infer" for failure in embedded.failures)
-        server = self._server.statistics(model.name).since(before, asked)
-        store.save(path, embedded, server, fingerprint)
-        return embedded, server
 
     def _save(self, result: Result) -> None:
         pair = (result.model, result.dataset)
@@ -203,29 +256,33 @@ def _refused(failures: Iterable[Failure]) -> bool:
     return any(failure.stage == "infer" for failure in failures)
 
 
+def _changed(dataset: Dataset, stored: Stored, failures: Iterable[Failure]) -> list[Failure]:
+    """The clips that neither failed nor are stored, because their file was not there when the run looked for it."""
+    failed = {failure.clip for failure in failures}
+    return [
+        Failure(clip=clip.path, stage="decode", reason="its file appeared during the run: run arch bench again")
+        for clip, succeeded in zip(dataset.clips, stored.succeeded, strict=True)
+        if not succeeded and clip.path not in failed
+    ]
+
+
 def _result(
     model: ModelFacts,
     dataset: Dataset,
-    embedded: Embedded,
-    server: ServerTimes,
-    started: datetime,
+    passed: Pass,
+    failures: list[Failure],
     fingerprint: str,
     probed: Probed,
 ) -> Result:
-    p50, p95, p99 = np.percentile(embedded.latencies_ms, [50, 95, 99])
     return Result(
         model=model.name,
         dataset=dataset.id,
         clips=len(dataset.clips),
-        failed=len(embedded.failures),
-        failures=embedded.failures,
-        clips_per_s=len(embedded.latencies_ms) / embedded.seconds,
-        rtfx=embedded.audio_seconds / embedded.seconds,
-        latency_ms=Percentiles(p50=p50, p95=p95, p99=p99),
-        server=server,
-        audio_seconds=embedded.audio_seconds,
-        embed_seconds=embedded.seconds,
-        started=started,
+        failed=len(failures),
+        failures=failures,
+        stored=max(0, len(dataset.clips) - len(failures) - passed.clips),
+        measurement=passed.measurement,
+        started=passed.started,
         fingerprint=fingerprint,
         **probed.fields(),
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from arch_harness import probe_cli
+from arch_harness import cache_cli, probe_cli
 from arch_harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,6 +56,10 @@ def bench(
     layers: Annotated[
         bool, typer.Option("--layers", help="Probe every layer too, of models exported with --layers all.")
     ] = False,
+    cache: cache_cli.Cache = None,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Embed again what is stored: to measure speed. Replaces it.")
+    ] = False,
 ) -> None:
     """Stream datasets through a served encoder, probe the embeddings and write one report."""
     from arch_harness.cli import INTERRUPTED, part, stop_on_sigterm
@@ -77,7 +81,7 @@ def bench(
     try:
         with _server(server, repository, model) as address:
             probing = {"probes": probe_cli.names_of(probe), "seeds": seeds, "seed": seed, "layers": layers}
-            _bench(address, server is None, model or [], datasets, output, probing, concurrency, workers)
+            _bench(address, server is None, model or [], datasets, output, probing, concurrency, workers, cache, recompute)
     except KeyboardInterrupt:
         _err.print(f"interrupted; the same command with --output {shlex.quote(str(output))} goes on from here")
         raise typer.Exit(INTERRUPTED) from None
@@ -115,12 +119,15 @@ def _bench(
     probing: dict[str, object],
     concurrency: int,
     workers: int,
+    cache: Path | None,
+    recompute: bool,
 ) -> None:
     from arch_harness.cli import part
 
     with part("bench"):
         from arch_harness.bench import Bench
         from arch_harness.display import Display
+        from arch_harness.embedding_store import EmbeddingStore
         from arch_harness.probes import EPOCHS
         from arch_harness.report import TerminalReport
         from arch_harness.results import Settings
@@ -136,8 +143,10 @@ def _bench(
             raise UsageError(f"--layers: no layer embeddings in {', '.join(without)}; export with --layers all")
         if settings.layers and without:
             _err.print(f"only the last layer of {', '.join(without)} is probed: no layer embeddings", soft_wrap=True)
-        run = Bench(server, facts, datasets, settings, output, shlex.join(["arch", *sys.argv[1:]]))
-        run.execute(Display(_err))
+        display = Display(_err)
+        store = EmbeddingStore(cache_cli.root_of(cache), display.note)
+        run = Bench([server], facts, datasets, settings, output, shlex.join(["arch", *sys.argv[1:]]), store, recompute)
+        run.execute(display)
     _out.print(TerminalReport(run.run))
     _out.print(f"report: {output / 'report.html'}", highlight=False, soft_wrap=True)
     failed = sum(result.failed for result in run.run.results)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from arch_harness import bench_cli, probe_cli
+from arch_harness.cache_cli import app as cache_app
 from arch_harness.data_cli import app as data_app
 from arch_harness.errors import UsageError
 
@@ -28,6 +29,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(data_app)
+app.add_typer(cache_app)
 
 
 INTERRUPTED = 130
@@ -36,8 +38,8 @@ _PARTS = {
     "export": ("huggingface_hub", "onnx", "onnxruntime", "onnxscript", "torch", "transformers", "tritonclient"),
     "serve": ("onnxruntime",),
     "bench": (
-        *("jinja2", "matplotlib", "psutil", "pydantic", "ray", "scipy", "sklearn", "soundfile", "soxr"),
-        *("threadpoolctl", "tritonclient", "yaml"),
+        *("jinja2", "matplotlib", "psutil", "pyarrow", "pydantic", "ray", "scipy", "sklearn", "soundfile"),
+        *("soxr", "threadpoolctl", "tritonclient", "yaml"),
     ),
 }
 
@@ -174,9 +176,15 @@ def demo(
 
         folder = write_demo(data_root / "demo")
     # A demonstration shows what happens, and so begins anew.
-    for old in (output / "results.json", *(output / "embeddings").glob("*--demo.npz")):
+    for old in (output / "results.json", *(output / "measurements").glob("*--demo.json")):
         old.unlink(missing_ok=True)
-    bench_cli.bench([f"demo={folder}"], model=[one.name for one in exported], repository=repository, output=output)
+    bench_cli.bench(
+        [f"demo={folder}"],
+        model=[one.name for one in exported],
+        repository=repository,
+        output=output,
+        recompute=True,
+    )
 
 
 def stop_on_sigterm() -> None:

@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from arch_harness import cache_cli
+
 DEFAULT_SEEDS = 3
 
 
@@ -41,18 +43,22 @@ def probe(
     probe: Probes = None,
     seeds: Seeds = DEFAULT_SEEDS,
     seed: Seed = 0,
+    cache: cache_cli.Cache = None,
 ) -> None:
     """Score the stored embeddings of a run again, without a server, and write its report anew."""
     from arch_harness.cli import INTERRUPTED, part
 
     with part("bench"):
         from arch_harness.display import Display
+        from arch_harness.embedding_store import EmbeddingStore
         from arch_harness.probing import probe_again
         from arch_harness.report import TerminalReport
     out, err = Console(), Console(stderr=True)
+    display = Display(err)
+    store = EmbeddingStore(cache_cli.root_of(cache), display.note)
     try:
         run, problems = probe_again(
-            folder, names_of(probe), seeds, seed, Display(err), shlex.join(["arch", *sys.argv[1:]])
+            folder, store, names_of(probe), seeds, seed, display, shlex.join(["arch", *sys.argv[1:]])
         )
     except KeyboardInterrupt:
         err.print("interrupted; results that were done are saved")

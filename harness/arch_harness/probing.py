@@ -11,9 +11,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arch_harness import store
+import numpy as np
+
 from arch_harness.datasets import DECLARATIONS, load_dataset
 from arch_harness.errors import ScoreError, UsageError
+from arch_harness.outcomes import load_outcomes, save_outcomes
+from arch_harness.passes import pass_path, read_pass
 from arch_harness.probes import intervals, probe_dataset
 from arch_harness.probes.layers import probe_layers
 from arch_harness.probes.scoring import Scored, epochs_of
@@ -34,8 +37,9 @@ from arch_harness.results import (
 if TYPE_CHECKING:
     from arch_harness.datasets import Dataset
     from arch_harness.display import Display
-    from arch_harness.results import ModelFacts
-    from arch_harness.stream import Embedded
+    from arch_harness.embedding_entry import Stored
+    from arch_harness.embedding_store import EmbeddingStore
+    from arch_harness.results import Failure, ModelFacts
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,6 @@ class Probed:
         }
 
 
-def embeddings_path(output: Path, model: str, dataset: str) -> Path:
-    """Where a run's folder keeps the embeddings of a model and dataset."""
-    return output / "embeddings" / f"{model}--{dataset}.npz"
-
-
 def _outcomes_path(output: Path, model: str, dataset: str, probe: str) -> Path:
     return output / "outcomes" / f"{model}--{dataset}--{probe}.npz"
 
@@ -92,7 +91,7 @@ def result_fingerprint(measured: str, settings: Settings) -> str:
 def is_done(output: Path, result: Result, fingerprint: str) -> bool:
     """Whether `result` is the one asked for, and what comparisons need of it is stored."""
     return result.fingerprint == fingerprint and all(
-        store.load_outcomes(_outcomes_path(output, result.model, result.dataset, one.probe), fingerprint) is not None
+        load_outcomes(_outcomes_path(output, result.model, result.dataset, one.probe), fingerprint) is not None
         for one in result.probes
     )
 
@@ -101,32 +100,36 @@ def probe_pair(
     output: Path,
     model: str,
     dataset: Dataset,
-    embedded: Embedded,
+    stored: Stored,
+    failures: Sequence[Failure],
     settings: Settings,
     fingerprint: str,
     display: Display,
 ) -> Probed:
-    """Run every probe of `settings` on the embeddings and store what each made of the test clips.
+    """Run every probe of `settings` on the embeddings and keep what each made of the test clips.
 
     Raises:
         ScoreError: if there are no embeddings, or too few for a fold.
     """
-    if not embedded.succeeded.any():
-        first = embedded.failures[0]
+    if not stored.succeeded.any():
+        first = failures[0]
         raise ScoreError(f"none of its {len(dataset.clips)} clips gave an embedding; {first.clip}: {first.reason}")
+    failed = {failure.clip for failure in failures}
+    # The store may hold what failed here: another run has mended it.
+    succeeded = stored.succeeded & np.array([clip.path not in failed for clip in dataset.clips])
     clock = time.perf_counter()
     total = sum(epochs_of(probe, len(dataset.folds), settings) for probe in settings.probes)
-    layers = embedded.layers.shape[1]
+    layers = stored.layers.shape[1]
     if layers:
         total += (layers + 1) * epochs_of("linear", len(dataset.folds), settings)
     with display.probing(model, dataset.id, total) as on_epoch:
         scored = [
-            probe_dataset(probe, dataset, embedded.embeddings, embedded.succeeded, settings, on_epoch)
+            probe_dataset(probe, dataset, stored.embeddings, succeeded, settings, on_epoch)
             for probe in settings.probes
         ]
-        of_layers = probe_layers(dataset, embedded.layers, embedded.succeeded, settings, on_epoch) if layers else None
+        of_layers = probe_layers(dataset, stored.layers, succeeded, settings, on_epoch) if layers else None
     for one in scored:
-        store.save_outcomes(_outcomes_path(output, model, dataset.id, one.score.probe), one.outcomes, fingerprint)
+        save_outcomes(_outcomes_path(output, model, dataset.id, one.score.probe), one.outcomes, fingerprint)
     return Probed(scored, of_layers, time.perf_counter() - clock)
 
 
@@ -138,7 +141,7 @@ def compare_models(run: Run, output: Path) -> list[Comparison]:
         for one, other in combinations(results, 2):
             for probe in [score.probe for score in one.probes]:
                 outcomes = [
-                    store.load_outcomes(_outcomes_path(output, result.model, dataset.id, probe), result.fingerprint)
+                    load_outcomes(_outcomes_path(output, result.model, dataset.id, probe), result.fingerprint)
                     for result in (one, other)
                 ]
                 if outcomes[0] is None or outcomes[1] is None:
@@ -164,7 +167,13 @@ def compare_models(run: Run, output: Path) -> list[Comparison]:
 
 
 def probe_again(
-    folder: Path, probes: Sequence[str], seeds: int, seed: int, display: Display, command: str
+    folder: Path,
+    store: EmbeddingStore,
+    probes: Sequence[str],
+    seeds: int,
+    seed: int,
+    display: Display,
+    command: str,
 ) -> tuple[Run, list[str]]:
     """Score the stored embeddings of a run again, and write its results and report anew.
 
@@ -172,6 +181,7 @@ def probe_again(
 
     Args:
         folder: of a run of `arch bench`.
+        store: that the run used.
         probes: which ones, the headline first.
         seeds: probes trained per fold.
         seed: the first seed.
@@ -191,32 +201,51 @@ def probe_again(
     settings = Settings.model_validate({**earlier.model_dump(), "probes": list(probes), "seeds": seeds, "seed": seed})
     models = {model.name: model for model in run.models}
     datasets = {one.dataset: _load(run, one.dataset) for one in run.results}
-    # All embeddings are looked at before any result is replaced.
-    stored: list[tuple[Result, Embedded, str]] = []
+    # All embeddings are looked for before any result is replaced.
+    fingerprints = []
     for result in run.results:
-        measured = embedding_fingerprint(models[result.model], datasets[result.dataset], earlier)
-        path = embeddings_path(folder, result.model, result.dataset)
-        found = store.load(path, measured)
-        if found is None:
+        model, dataset = models[result.model], datasets[result.dataset]
+        measured = embedding_fingerprint(model, dataset, earlier)
+        path = pass_path(folder, model.name, dataset.id)
+        if read_pass(path, measured) is None:
             raise UsageError(
-                f"{path} is missing or not of the dataset in {datasets[result.dataset].folder} as it is now: run arch "
-                "bench again"
+                f"{path} is missing or not of the dataset in {dataset.folder} as it is now: run arch bench again"
             )
-        stored.append((result, found[0], result_fingerprint(measured, settings)))
+        _check(store, model, dataset, result, earlier)
+        fingerprints.append(result_fingerprint(measured, settings))
     run.settings, run.command, run.comparisons = settings, command, []
     problems = []
-    for position, (result, embedded, fingerprint) in enumerate(stored):
+    for position, fingerprint in enumerate(fingerprints):
+        result = run.results[position]
+        model, dataset = models[result.model], datasets[result.dataset]
+        with store.open(model, dataset, earlier.layers) as entry:
+            stored = entry.read()
         try:
-            dataset = datasets[result.dataset]
-            probed = probe_pair(folder, result.model, dataset, embedded, settings, fingerprint, display)
+            probed = probe_pair(
+                folder, model.name, dataset, stored, result.failures, settings, fingerprint, display
+            )
         except ScoreError as error:
-            problems.append(f"{result.model} on {result.dataset} has no new score: {error}")
+            problems.append(f"{model.name} on {dataset.id} has no new score: {error}")
             continue
         run.results[position] = Result.model_validate({**dict(result), **probed.fields(), "fingerprint": fingerprint})
         write_run(run, folder / RESULTS)
     run.comparisons = compare_models(run, folder)
     write_report(run, folder)
     return run, problems
+
+
+def _check(store: EmbeddingStore, model: ModelFacts, dataset: Dataset, result: Result, settings: Settings) -> None:
+    """Refuse to score a result anew without the embeddings that it was made of."""
+    entry = store.open(model, dataset, settings.layers)
+    missing = result.clips - result.failed
+    if entry.exists:
+        with entry:
+            missing = len({path for _, path in entry.missing()} - {failure.clip for failure in result.failures})
+    if missing:
+        raise UsageError(
+            f"{missing} of {result.clips} embeddings of {model.name} on {dataset.id} are not in the store {store.root}: "
+            "pruned, or kept elsewhere (--cache); arch bench computes them again"
+        )
 
 
 def _load(run: Run, identifier: str) -> Dataset:

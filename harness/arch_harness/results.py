@@ -164,8 +164,8 @@ class Result(Strict):
     clips: Count = Field(description="clips of the dataset; failed ones included")
     failed: Count
     failures: list[Failure]
-    stored: Count = Field(description="clips whose embedding was read from the store instead of computed")
-    measurement: Measurement | None = Field(description="null where every embedding was read from the store")
+    stored: Count = Field(description="clips whose embedding came from the store instead of the measured pass")
+    measurement: Measurement | None = Field(description="null where every embedding came from the store")
     probe_seconds: NonNegative
     started: datetime
     fingerprint: str = Field(description="of model, data, protocol and settings; a resumed run keeps what matches")
