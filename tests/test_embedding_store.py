@@ -7,7 +7,6 @@ import errno
 import multiprocessing
 import os
 import random
-import signal
 import time
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING
@@ -147,7 +146,6 @@ def test_kill_9_loses_at_most_a_part_and_damages_nothing(store: EmbeddingStore, 
     """A real process, killed at random moments: while it writes, syncs, renames, compacts, deletes."""
     chance = random.Random(7)
     log = data.parent / "log"
-    killed_at, begun_anew = set(), 0
     for _ in range(60):
         acknowledged = _kill_at_random(start(store_writer.write, store.root, data, log), log, chance)
         with store.open(model_of(), dataset_of(data), layers=False) as entry:
@@ -158,7 +156,6 @@ def test_kill_9_loses_at_most_a_part_and_damages_nothing(store: EmbeddingStore, 
         assert lost == acknowledged[len(acknowledged) - len(lost) :], "something older than the last part is lost"
         check(store, data, expected=int(rows.succeeded.sum()))
         if rows.succeeded.all():
-            begun_anew += 1
             for path in folder.glob("*.parquet"):
                 path.unlink()
     fill(store, data)
@@ -224,7 +221,9 @@ def test_a_damaged_file_is_named_and_embedded_again(
     positions = [0, len(whole) - 1, *chance.sample(range(len(whole)), 40)] if damage == "bits" else [0]
     for position in positions:
         if damage == "bits":
-            file.write_bytes(whole[:position] + bytes([whole[position] ^ 1 << chance.randrange(8)]) + whole[position + 1 :])
+            file.write_bytes(
+                whole[:position] + bytes([whole[position] ^ 1 << chance.randrange(8)]) + whole[position + 1 :]
+            )
         else:
             file.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "garbage": b"PAR1" * 99}[damage])
         check(store, data, expected=0)

@@ -9,9 +9,13 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from arch_harness.report import TerminalReport, content, html, markdown, plots, write_report
+from arch_harness.measurement import ServerTimes
+from arch_harness.report import TerminalReport, content, html, markdown, plots, timing_plots, write_report
+from arch_harness.report.drawing import draw
+from arch_harness.report.timing import MEANINGS
 from arch_harness.report.wording import clean, number, percent, scientific, shorten
 from arch_harness.results import Comparison, Run
+from measurements import measurement
 from rich.console import Console
 
 if TYPE_CHECKING:
@@ -132,19 +136,8 @@ def result(name: str, data: str, place: int = 0, failed: int = 0) -> dict[str, A
             {"clip": f"audio/{index:04d}.wav", "stage": "decode", "reason": "the file ends inside its header"}
             for index in range(failed)
         ],
-        "clips_per_s": speed,
-        "rtfx": 5 * speed,
-        "latency_ms": {"p50": p50, "p95": 1.31 * p50, "p99": 1.87 * p50},
-        "server": {
-            "requests": 2200,
-            "queue_ms": 0.23 * p50,
-            "compute_ms": 0.61 * p50,
-            "batch_sizes": {1: 40, 4: 35, 8: 60 + place, 16: 10 * place, 32: place},
-            "mean_batch_size": 6.1 + place / 3,
-            "foreign_requests": 0,
-        },
-        "audio_seconds": 10_000.0,
-        "embed_seconds": 2000 / speed,
+        "stored": 0,
+        "measurement": measurement(speed, p50, 2000 - failed, place),
         "probe_seconds": 4.2,
         "started": "2026-03-01T12:00:00Z",
         "fingerprint": "0f" * 16,
@@ -170,13 +163,15 @@ def run_of(models: tuple[str, ...], datasets: tuple[str, ...], failed: int = 0, 
             "python": "3.11.9",
             "packages": {"numpy": "1.26.4", "ray": "2.40.0"},
         },
-        "server": {
-            "address": "localhost:8001",
-            "name": "triton",
-            "version": "2.51.0",
-            "started_by_arch": True,
-            "same_machine": True,
-        },
+        "servers": [
+            {
+                "address": "localhost:8001",
+                "name": "triton",
+                "version": "2.51.0",
+                "started_by_arch": True,
+                "same_machine": True,
+            }
+        ],
         "settings": {
             "seed": 1,
             "seeds": 3,
@@ -196,12 +191,20 @@ def small() -> Run:
     return run_of(MODELS[:1], DATASETS[:1])
 
 
+def server_of(run: Run, index: int) -> ServerTimes:
+    """Triton's statistics of a result that was measured."""
+    found = run.results[index].measurement
+    assert found is not None
+    assert found.server is not None
+    return found.server
+
+
 def usual() -> Run:
     """3 models on 2 datasets with failures, a partial dataset, and requests of others."""
     run = run_of(MODELS, DATASETS, failed=53)
     run.datasets[0].clips_official = 2500
     run.datasets[1].notes = ["Clips of one artist may be in several folds."]
-    run.results[1].server.foreign_requests = 7
+    server_of(run, 1).foreign_requests = 7
     run.comparisons = [
         Comparison.model_validate(comparison(DATASETS[0], MODELS[0], MODELS[1], -0.004, 0.031)),
         Comparison.model_validate(comparison(DATASETS[0], MODELS[0], MODELS[2], 0.052, 0.097)),
@@ -298,8 +301,11 @@ def test_every_format_shows_the_same_rows(name: str, tmp_path: Path) -> None:
     flat = [cell for row in rows for cell in row]
     assert cells[: len(flat)] == flat
     if name != "hostile":
-        lines = terminal(run, 250).splitlines()
-        assert [tuple(line.split()) for line in lines if line.split() and line.split()[0] in flat] == list(rows)
+        lines = [" ".join(line.split()) for line in terminal(run, 250).splitlines()]
+        timing = content.build(run).timing
+        assert timing is not None
+        shown = [" ".join(row) for row in (*rows, *timing.stages.rows)]
+        assert [line for line in lines if line in shown] == shown
 
 
 def test_the_numbers_are_those_of_the_run() -> None:
@@ -400,7 +406,7 @@ def test_words() -> None:
 
 def test_markdown_and_html_explain_each_number_once() -> None:
     run = usual()
-    built, drawn = content.build(run), plots.draw(run)
-    for text in (markdown.render(built, drawn, "plots"), Page(html.render(built, drawn)).text):
-        for meaning in content.MEANINGS:
+    built, drawn, timing = content.build(run), draw(run, plots.KINDS), draw(run, timing_plots.KINDS)
+    for text in (markdown.render(built, drawn, timing, "plots"), Page(html.render(built, drawn, timing)).text):
+        for meaning in (*content.MEANINGS, *MEANINGS):
             assert text.count(meaning.text) == 1

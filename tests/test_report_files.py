@@ -11,8 +11,11 @@ from xml.etree import ElementTree
 
 import pytest
 from arch_harness.errors import ArchError
+from arch_harness.measurement import Measurement
 from arch_harness.report import plots, write_report
+from arch_harness.report.drawing import draw, look
 from arch_harness.results import Run, read_run, write_run
+from measurements import measurement
 from pydantic import ValidationError
 from test_report import HOSTILE, RUNS, Page, hostile, run_of, small, terminal, usual
 
@@ -42,7 +45,7 @@ def test_the_page_is_one_file_without_script_or_request(name: str, tmp_path: Pat
     assert len(ids) == len(set(ids))
     used = {value[1:] for attribute, value in page.attributes if attribute.endswith("href")}
     assert used | set(re.findall(r"url\(#([^)]+)\)", text)) <= set(ids)
-    assert len(re.findall("<svg", text)) == 3 * len(run.datasets)
+    assert len(re.findall("<svg", text)) == 5 * len(run.datasets)
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
@@ -77,13 +80,13 @@ def test_plots_are_linked_drawn_and_the_same_each_time(tmp_path: Path) -> None:
 
 
 def test_a_model_has_one_look_in_every_plot() -> None:
-    looks = {plots.look(index) for index in range(56)}
+    looks = {look(index) for index in range(56)}
     assert len(looks) == 56
 
 
 def test_file_names_of_like_named_datasets_differ() -> None:
     run = run_of(("m",), ("a/b", "a b", "../../etc"))
-    files = [plot.file for plot in plots.draw(run)[0].plots]
+    files = [plot.file for plot in draw(run, plots.KINDS)[0].plots]
     assert files == ["score-a-b-1.svg", "score-a-b-2.svg", "score-etc.svg"]
 
 
@@ -96,7 +99,18 @@ def test_plots_of_an_earlier_report_are_removed_and_other_files_kept(tmp_path: P
         "latency-esc50.svg",
         "mine.svg",
         "score-esc50.svg",
+        "stages-esc50.svg",
+        "timeline-esc50.svg",
     ]
+
+
+def nothing_measured() -> dict[str, Any]:
+    """A pass that took no time: figures of 0 everywhere, and no samples."""
+    found = measurement(1.0, 0.0, 0)
+    empty: dict[str, Any] = {"seconds": [], "client_cores": [], "machine_cores": [], "gpu": None, "clips_per_s": []}
+    found["server"] |= {"batch_sizes": {}, "mean_batch_size": 0}
+    found["stages"] |= {"decode_ms": 0, "resample_ms": 0}
+    return found | {"usage": empty}
 
 
 def test_odd_runs_are_reported(tmp_path: Path) -> None:
@@ -108,11 +122,9 @@ def test_odd_runs_are_reported(tmp_path: Path) -> None:
 
     zero = run_of(("m", "n"), ("d",))
     for found in zero.results:
-        found.score = found.chance = found.clips_per_s = 0
-        found.interval, found.probes = None, []
-        found.folds, found.server.batch_sizes = [], {}
-        found.latency_ms.p50 = found.latency_ms.p95 = found.latency_ms.p99 = 0
-        found.server.queue_ms = found.server.compute_ms = 0
+        found.score = found.chance = 0
+        found.interval, found.probes, found.folds = None, [], []
+        found.measurement = Measurement.model_validate(nothing_measured())
     write_report(zero, tmp_path / "zero")
     assert "no executions recorded" in (tmp_path / "zero/report.html").read_text()
 
@@ -140,7 +152,7 @@ def test_a_wrong_results_file_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     for changes, expected in (
         ({"surprise": 1}, "surprise: Extra inputs"),
-        ({"schema_version": 2}, "schema_version: Input should be 1"),
+        ({"schema_version": 1}, "schema_version: Input should be 2"),
         ({"settings": {"seed": 1, "epochs": float("nan"), "concurrency": 1, "workers": 1}}, "settings.epochs"),
         ({"models": []}, "which is not described"),
     ):
@@ -150,9 +162,9 @@ def test_a_wrong_results_file_is_refused_in_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
         assert str(path) in str(caught.value)
     document = json.loads(small().model_dump_json())
-    document["results"][0]["rtfx"] = float("nan")
+    document["results"][0]["measurement"]["seconds"] = float("nan")
     path.write_text(json.dumps(document))
-    with pytest.raises(ArchError, match="rtfx"):
+    with pytest.raises(ArchError, match=r"measurement\.seconds"):
         read_run(path)
     with pytest.raises(ArchError, match="cannot read"):
         read_run(tmp_path / "missing.json")
@@ -162,7 +174,7 @@ def test_a_run_made_invalid_leaves_the_earlier_report_as_it_was(tmp_path: Path) 
     write_report(small(), tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     run = usual()
-    run.results[0].rtfx = float("nan")
+    run.results[0].probe_seconds = float("nan")
     with pytest.raises(ValidationError):
         write_report(run, tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
@@ -183,10 +195,10 @@ def test_a_failing_write_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeyp
 
 
 def test_a_fault_in_a_plot_does_not_lose_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(run: Run) -> list[plots.PlotGroup]:
+    def fail(run: Run, kinds: object) -> None:
         raise RuntimeError("fault")
 
-    monkeypatch.setattr(plots, "draw", fail)
+    monkeypatch.setattr("arch_harness.report.draw", fail)
     with pytest.raises(RuntimeError):
         write_report(small(), tmp_path)
     assert read_run(tmp_path / "results.json") == small()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arch_harness.errors import ArchError, ScoreError, UsageError
+from arch_harness.inference import Job
 from arch_harness.machine import describe_machine
 from arch_harness.passes import Pass, pass_path, read_pass, write_pass
 from arch_harness.probing import (
@@ -34,14 +35,13 @@ from arch_harness.results import (
     read_run,
     write_run,
 )
-from arch_harness.stream import WorkerPool
-from arch_harness.worker import Job
 
 if TYPE_CHECKING:
     from arch_harness.datasets import Dataset
     from arch_harness.display import Display
     from arch_harness.embedding_entry import Stored
     from arch_harness.embedding_store import EmbeddingStore
+    from arch_harness.stream import WorkerPool
     from arch_harness.triton import Server
 
 
@@ -53,6 +53,7 @@ class Bench:
 
     Args:
         servers: that share the load; all serve the same models.
+        pool: that sends clips to them; entered once it is needed.
         store: where embeddings are read from and written to.
         recompute: embed what is in the store too; a pair is kept only if it was measured with all of its clips.
 
@@ -73,10 +74,11 @@ class Bench:
         settings: Settings,
         output: Path,
         command: str,
+        pool: WorkerPool,
         store: EmbeddingStore,
         recompute: bool = False,
     ) -> None:
-        self._servers = servers
+        self._pool = pool
         self._models = models
         self._datasets = datasets
         self._output = output
@@ -147,7 +149,7 @@ class Bench:
         settings = self.run.settings
         with ExitStack() as stack:
             # Not before it is needed: all embeddings may be in the store.
-            pool = cache(lambda: stack.enter_context(self._pool()))
+            pool = cache(lambda: stack.enter_context(self._pool))
             for model, dataset in [(model, dataset) for dataset in self._datasets for model in self._models]:
                 measured = embedding_fingerprint(model, dataset, settings)
                 fingerprint = result_fingerprint(measured, settings)
@@ -171,9 +173,6 @@ class Bench:
                 self._save(_result(model, dataset, passed, failures, fingerprint, probed))
         self.run.comparisons = compare_models(self.run, self._output)
         return write_report(self.run, self._output)
-
-    def _pool(self) -> WorkerPool:
-        return WorkerPool(self._servers, self.run.settings.workers, self.run.settings.concurrency)
 
     def _embed(
         self,

@@ -81,7 +81,9 @@ def bench(
     try:
         with _server(server, repository, model) as address:
             probing = {"probes": probe_cli.names_of(probe), "seeds": seeds, "seed": seed, "layers": layers}
-            _bench(address, server is None, model or [], datasets, output, probing, concurrency, workers, cache, recompute)
+            _bench(
+                address, server is None, model or [], datasets, output, probing, concurrency, workers, cache, recompute
+            )
     except KeyboardInterrupt:
         _err.print(f"interrupted; the same command with --output {shlex.quote(str(output))} goes on from here")
         raise typer.Exit(INTERRUPTED) from None
@@ -131,9 +133,11 @@ def _bench(
         from arch_harness.probes import EPOCHS
         from arch_harness.report import TerminalReport
         from arch_harness.results import Settings
-        from arch_harness.triton import Server
+        from arch_harness.stream import WorkerPool
+        from arch_harness.triton import Server, Target
 
-    with Server(address, started_here) as server:
+    target = Target(address, started_by_arch=started_here)
+    with Server(target) as server:
         facts = server.models(models)
         settings = Settings.model_validate(
             {**probing, "epochs": EPOCHS, "concurrency": concurrency, "workers": min(workers, concurrency)}
@@ -145,7 +149,9 @@ def _bench(
             _err.print(f"only the last layer of {', '.join(without)} is probed: no layer embeddings", soft_wrap=True)
         display = Display(_err)
         store = EmbeddingStore(cache_cli.root_of(cache), display.note)
-        run = Bench([server], facts, datasets, settings, output, shlex.join(["arch", *sys.argv[1:]]), store, recompute)
+        command = shlex.join(["arch", *sys.argv[1:]])
+        pool = WorkerPool([target], workers, concurrency)
+        run = Bench([server], facts, datasets, settings, output, command, pool, store, recompute)
         run.execute(display)
     _out.print(TerminalReport(run.run))
     _out.print(f"report: {output / 'report.html'}", highlight=False, soft_wrap=True)

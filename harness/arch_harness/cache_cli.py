@@ -112,7 +112,9 @@ def prune(
                 soft_wrap=True,
             )
     entries = "entry" if deleted == 1 else "entries"
-    _out.print(f"deleted {deleted} {entries} of {store.root}: {_megabytes(freed)} MB freed", highlight=False, soft_wrap=True)
+    _out.print(
+        f"deleted {deleted} {entries} of {store.root}: {_megabytes(freed)} MB freed", highlight=False, soft_wrap=True
+    )
     if busy:
         raise typer.Exit(ArchError.exit_code)
 

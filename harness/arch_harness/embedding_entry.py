@@ -1,9 +1,9 @@
 """An entry of the embedding store: a folder of Parquet files that survives whatever ends the process that writes it.
 
-The files are numbered, and of a clip the row in the file with the highest number counts. A file is written under another
-name, synced and renamed, so that it is there whole or not at all; what replaces several files gets a higher number than
-they have before they are deleted, so that it does not matter if that never happens. A name ends in the CRC-32 of the
-whole file, because Parquet's own checksums leave out headers and footer. One process at a time has an entry open.
+The files are numbered, and of a clip the row in the file with the highest number counts. A file is written under
+another name, synced and renamed, so that it is there whole or not at all. What replaces several files gets a higher
+number than theirs before they are deleted, so that it does not matter if that never happens. A name ends in the CRC-32
+of the whole file, because Parquet's own checksums leave out headers and footer. One process at a time has an entry open.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ LOCK_FILE = "lock"
 _FILE = re.compile(r"(\d{8})-([0-9a-f]{8})\.parquet")
 _UNFINISHED = "unfinished"
 
-# A part is what a kill may cost, so it ends after seconds. Writing and syncing one of 0.25, 4 and 16 MiB takes 2, 13 and
-# 41 ms on ext4 over a virtual disk; even where each takes 50 ms it is 1 % of the time, and ten hours make 7,200 files.
+# A part is what a kill may cost, so it ends after seconds. Writing and syncing one of 0.25, 4 and 16 MiB takes 2, 13
+# and 41 ms on ext4 over a virtual disk; even where each takes 50 ms it is 1 % of the time, and ten hours make 7,200
+# files.
 PART_SECONDS = 5.0
 # Bounds the memory of the writer, and of a reader beyond its result: beyond some MiB the cost of a byte is constant.
 PART_BYTES = 16 * 2**20
@@ -102,9 +103,7 @@ class Entry:
         ArchError: from every method, if the folder cannot be read or written: the disk is full, say.
     """
 
-    def __init__(
-        self, folder: Path, key: StoreKey, model: str, dataset: Dataset, note: Callable[[str], None]
-    ) -> None:
+    def __init__(self, folder: Path, key: StoreKey, model: str, dataset: Dataset, note: Callable[[str], None]) -> None:
         self.folder = folder
         self.key = key
         self._model = model
@@ -118,7 +117,9 @@ class Entry:
             columns.append(("layers", pa.list_(floats, key.layers * key.embedding_size)))
         self._schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns])
         self._rows_per_group = max(1, PART_BYTES // (4 * key.embedding_size * (1 + key.layers)))
-        self._pending: list[tuple[int, NDArray[np.float32]]] = []
+        self._pending: list[int] = []
+        shape = (self._rows_per_group, 1 + key.layers, key.embedding_size)
+        self._buffer = np.empty(shape, dtype=np.float32)
         self._since = 0.0
 
     @property
@@ -162,13 +163,17 @@ class Entry:
         Raises:
             ValueError: if one is of another shape, or not finite.
         """
-        shape = (1 + self.key.layers, self.key.embedding_size)
+        shape = self._buffer.shape[1:]
         for index, rows in embeddings:
             if rows.shape != shape or not np.isfinite(rows).all():
                 raise ValueError(f"embeddings {rows.shape} of {self._dataset.clips[index].path} are no finite {shape}")
-            if self._sizes[index] >= 0:
-                self._pending.append((index, rows))
-        if len(self._pending) >= self._rows_per_group or time.monotonic() - self._since >= PART_SECONDS:
+            if self._sizes[index] < 0:
+                continue
+            self._buffer[len(self._pending)] = rows
+            self._pending.append(index)
+            if len(self._pending) == len(self._buffer):
+                self._flush()
+        if time.monotonic() - self._since >= PART_SECONDS:
             self._flush()
 
     def finish(self) -> None:
@@ -274,18 +279,17 @@ class Entry:
     def _flush(self) -> None:
         """Write what is pending as a part."""
         # Not kept for another try: where the disk is full, the end of the block must not fail a second time.
-        pending, self._pending = self._pending, []
-        if pending:
-            indices = [index for index, _ in pending]
-            matrix = np.stack([rows for _, rows in pending])
+        indices, self._pending = self._pending, []
+        if indices:
+            rows = self._buffer[: len(indices)]
             columns = [
                 pa.array([self._dataset.clips[index].path for index in indices]),
                 pa.array(self._sizes[indices]),
                 pa.array(self._mtimes[indices]),
-                _lists(matrix[:, 0], self._schema.field("embedding").type),
+                _lists(rows[:, 0], self._schema.field("embedding").type),
             ]
             if self.key.layers:
-                columns.append(_lists(matrix[:, 1:], self._schema.field("layers").type))
+                columns.append(_lists(rows[:, 1:], self._schema.field("layers").type))
             part = self._write([pa.Table.from_arrays(columns, schema=self._schema)])
             with self._told("read"):
                 self._index_file(part)
@@ -340,7 +344,9 @@ class Entry:
         except OSError as error:
             raise ArchError(f"cannot {verb} the embeddings in {self.folder}: {error.strerror or error}") from error
         except ArchError as error:
-            raise ArchError(f"{error}; the embeddings stored so far stay, the same command goes on from them") from error
+            raise ArchError(
+                f"{error}; the embeddings stored so far stay, the same command goes on from them"
+            ) from error
 
     def _wait(self, holder: str) -> None:
         self._note(f"waiting for {holder}, which uses the same embeddings in {self.folder}")

@@ -9,8 +9,8 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,10 +124,6 @@ def _facts(folder: Path) -> EntryFacts:
     return EntryFacts(folder, key if isinstance(key, dict) else None, clips, size, (time.time() - used) / 86400)
 
 
-@contextmanager
-def _vanishing() -> Iterator[None]:
+def _vanishing() -> suppress:
     """Pass over a file that its process is just replacing, or that is damaged: opening the entry will tell."""
-    try:
-        yield
-    except (OSError, ValueError, pa.ArrowException):
-        pass
+    return suppress(OSError, ValueError, pa.ArrowException)

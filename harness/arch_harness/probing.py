@@ -124,8 +124,7 @@ def probe_pair(
         total += (layers + 1) * epochs_of("linear", len(dataset.folds), settings)
     with display.probing(model, dataset.id, total) as on_epoch:
         scored = [
-            probe_dataset(probe, dataset, stored.embeddings, succeeded, settings, on_epoch)
-            for probe in settings.probes
+            probe_dataset(probe, dataset, stored.embeddings, succeeded, settings, on_epoch) for probe in settings.probes
         ]
         of_layers = probe_layers(dataset, stored.layers, succeeded, settings, on_epoch) if layers else None
     for one in scored:
@@ -221,9 +220,7 @@ def probe_again(
         with store.open(model, dataset, earlier.layers) as entry:
             stored = entry.read()
         try:
-            probed = probe_pair(
-                folder, model.name, dataset, stored, result.failures, settings, fingerprint, display
-            )
+            probed = probe_pair(folder, model.name, dataset, stored, result.failures, settings, fingerprint, display)
         except ScoreError as error:
             problems.append(f"{model.name} on {dataset.id} has no new score: {error}")
             continue
@@ -243,8 +240,8 @@ def _check(store: EmbeddingStore, model: ModelFacts, dataset: Dataset, result: R
             missing = len({path for _, path in entry.missing()} - {failure.clip for failure in result.failures})
     if missing:
         raise UsageError(
-            f"{missing} of {result.clips} embeddings of {model.name} on {dataset.id} are not in the store {store.root}: "
-            "pruned, or kept elsewhere (--cache); arch bench computes them again"
+            f"{missing} of {result.clips} embeddings of {model.name} on {dataset.id} are not in the store "
+            f"{store.root}: pruned, or kept elsewhere (--cache); arch bench computes them again"
         )
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from arch_harness.report import probing
+from arch_harness.report import probing, timing
 from arch_harness.report.tables import Column, Meaning, Table
 from arch_harness.report.wording import clean, number, optional, percent, plural, scientific, shorten, span, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from arch_harness.results import DatasetFacts, ModelFacts, Result, Run
+    from arch_harness.measurement import Measurement
+    from arch_harness.results import DatasetFacts, ModelFacts, Result, Run, ServerFacts
 
 MAX_FAILURES = 50
 """Failures shown per result; `results.json` holds all."""
@@ -39,6 +40,7 @@ class Report:
     summary: list[str]
     results: Table
     meanings: list[Meaning]
+    timing: timing.Timing | None
     probing: list[probing.Section]
     failures: list[FailureList]
     notes: list[str]
@@ -67,6 +69,31 @@ def _interval(result: Result) -> str:
     return span(result.interval.low, result.interval.high) if result.interval else "–"
 
 
+def _measured(value: Callable[[Measurement], float]) -> Callable[[Result], str]:
+    return lambda result: "–" if result.measurement is None else number(value(result.measurement))
+
+
+def _latency(percentile: str) -> Callable[[Result], str]:
+    def value(result: Result) -> str:
+        latency = result.measurement and result.measurement.latency_ms
+        return "–" if latency is None else number(getattr(latency, percentile))
+
+    return value
+
+
+def _server(figure: str) -> Callable[[Result], str]:
+    def value(result: Result) -> str:
+        times = result.measurement and result.measurement.server
+        return "–" if times is None else number(getattr(times, figure))
+
+    return value
+
+
+def _speed(result: Result) -> float:
+    """Clips per second; -1 where nothing was measured."""
+    return -1.0 if result.measurement is None else result.measurement.clips_per_s
+
+
 RESULT_COLUMNS = (
     ResultColumn("Dataset", value=lambda r: clean(r.dataset)),
     ResultColumn("Model", value=lambda r: clean(r.model)),
@@ -79,14 +106,14 @@ RESULT_COLUMNS = (
     ResultColumn("Chance", "%", True, value=lambda r: percent(r.chance)),
     ResultColumn("Clips", "", True, value=lambda r: f"{r.clips:,}"),
     ResultColumn("Failed", "", True, value=lambda r: f"{r.failed:,}"),
-    ResultColumn("Clips/s", "", True, value=lambda r: number(r.clips_per_s)),
-    ResultColumn("RTFx", "", True, value=lambda r: number(r.rtfx)),
-    ResultColumn("p50", "ms", True, value=lambda r: number(r.latency_ms.p50)),
-    ResultColumn("p95", "ms", True, value=lambda r: number(r.latency_ms.p95)),
-    ResultColumn("p99", "ms", True, value=lambda r: number(r.latency_ms.p99)),
-    ResultColumn("Queue", "ms", True, value=lambda r: number(r.server.queue_ms)),
-    ResultColumn("Compute", "ms", True, value=lambda r: number(r.server.compute_ms)),
-    ResultColumn("Batch", "mean", True, value=lambda r: number(r.server.mean_batch_size)),
+    ResultColumn("Clips/s", "", True, value=_measured(lambda one: one.clips_per_s)),
+    ResultColumn("RTFx", "", True, value=_measured(lambda one: one.rtfx)),
+    ResultColumn("p50", "ms", True, value=_latency("p50")),
+    ResultColumn("p95", "ms", True, value=_latency("p95")),
+    ResultColumn("p99", "ms", True, value=_latency("p99")),
+    ResultColumn("Queue", "ms", True, value=_server("queue_ms")),
+    ResultColumn("Compute", "ms", True, value=_server("compute_ms")),
+    ResultColumn("Batch", "mean", True, value=_server("mean_batch_size")),
 )
 """The main table: every format shows these cells."""
 
@@ -122,7 +149,8 @@ MEANINGS = [
     Meaning(
         "Clips/s",
         "Clips embedded per second of wall time, from the first clip read to the last embedding received; "
-        "reading and decoding count.",
+        "reading and decoding count. A dash, here and in the next columns, stands where every embedding was read from "
+        "the store: nothing was measured.",
     ),
     Meaning(
         "RTFx",
@@ -131,8 +159,8 @@ MEANINGS = [
     ),
     Meaning(
         "p50, p95, p99",
-        "Percentiles of the latency of single-clip requests, measured at the client from sending the request "
-        "to receiving the embedding.",
+        "Percentiles of the latency of single-clip requests, measured at the client from the moment that the decoded "
+        "clip has a place in flight to receiving its embedding; tries that failed and the pauses after them count.",
     ),
     Meaning(
         "Queue, Compute",
@@ -149,7 +177,7 @@ MEANINGS = [
 def ordered(run: Run) -> list[Result]:
     """The results dataset by dataset in the run's order, and in a dataset by falling score, then throughput."""
     place = {dataset.id: index for index, dataset in enumerate(run.datasets)}
-    return sorted(run.results, key=lambda r: (place[r.dataset], -r.score, -r.clips_per_s, r.model))
+    return sorted(run.results, key=lambda r: (place[r.dataset], -r.score, -_speed(r), r.model))
 
 
 def results_table(run: Run) -> Table:
@@ -180,19 +208,25 @@ def summary(run: Run) -> list[str]:
 
 
 def _verdict(found: list[Result]) -> str:
-    best, fastest = found[0], max(found, key=lambda result: result.clips_per_s)
+    best, fastest = found[0], max(found, key=_speed)
     figures = f"{percent(best.score)}% (chance {percent(best.chance)}%)"
-    speed = f"{number(best.clips_per_s)} clips/s"
+    speed = "with embeddings from the store" if best.measurement is None else f"at {number(_speed(best))} clips/s"
     if len(found) == 1:
-        return f"{clean(best.model)} scores {figures} at {speed}."
+        return f"{clean(best.model)} scores {figures} {speed}."
     equal = [clean(result.model) for result in found[1:] if result.score == best.score]
     tie = f", also reached by {' and '.join(equal)}," if len(equal) in (1, 2) else ""
     tie = tie or (f", also reached by {len(equal)} other models," if equal else ",")
+    if fastest.measurement is None:
+        return f"{clean(best.model)} has the highest score, {figures}{tie} {speed}."
     if fastest is best:
-        return f"{clean(best.model)} has the highest score, {figures}{tie} and is the fastest, at {speed}."
+        others = all(result.measurement is not None for result in found)
+        return (
+            f"{clean(best.model)} has the highest score, {figures}{tie} and is the fastest"
+            f"{'' if others else ' of those measured'}, {speed}."
+        )
     return (
-        f"{clean(best.model)} has the highest score, {figures}{tie} at {speed}; {clean(fastest.model)} is the fastest, "
-        f"at {number(fastest.clips_per_s)} clips/s with a score of {percent(fastest.score)}%."
+        f"{clean(best.model)} has the highest score, {figures}{tie} {speed}; {clean(fastest.model)} is the fastest, "
+        f"at {number(_speed(fastest))} clips/s with a score of {percent(fastest.score)}%."
     )
 
 
@@ -222,13 +256,7 @@ def notes(run: Run) -> list[str]:
             )
         lines += [f"{name}: {clean(note)}" for note in dataset.notes]
     lines += probing.notes(run)
-    lines += [
-        f"{clean(result.dataset)} × {clean(result.model)}: others sent the model "
-        f"{plural(result.server.foreign_requests, 'request')} during the measurement. The server's figures (queue, "
-        "compute, batch sizes) include them."
-        for result in ordered(run)
-        if result.server.foreign_requests
-    ]
+    lines += timing.notes(ordered(run))
     return lines
 
 
@@ -283,18 +311,32 @@ _DATASET_COLUMNS: tuple[tuple[Column, Callable[[DatasetFacts], str]], ...] = (
 )
 
 
-def _method(run: Run) -> list[tuple[str, str]]:
-    server, settings = run.server, run.settings
+def _server_facts(server: ServerFacts) -> str:
     origin = "started by arch for this run" if server.started_by_arch else "already running"
+    return f"{clean(server.name)} {clean(server.version)} at {clean(server.address)}, {origin}"
+
+
+def _in_flight(run: Run) -> str:
+    if run.settings.concurrency is not None:
+        return f"{run.settings.concurrency:,}, of one clip each"
+    found = sorted({result.measurement.concurrency for result in run.results if result.measurement})
+    reached = f": {', '.join(f'{count:,}' for count in found)}" if found else ""
+    return f"of one clip each, raised until the throughput stopped growing{reached}"
+
+
+def _method(run: Run) -> list[tuple[str, str]]:
+    settings = run.settings
     place = (
         "On the same machine, whose cores and memory they share."
-        if server.same_machine
+        if _same_machine(run)
         else "At different addresses: the client's latencies include the network between them."
     )
+    transports = sorted({result.measurement.transport for result in run.results if result.measurement})
     return [
-        ("Server", f"{clean(server.name)} {clean(server.version)} at {clean(server.address)}, {origin}"),
+        ("Server" if len(run.servers) == 1 else "Servers", "; ".join(map(_server_facts, run.servers))),
         ("Client and server", place),
-        ("Requests in flight", f"{settings.concurrency:,}, of one clip each"),
+        ("Requests in flight", _in_flight(run)),
+        ("Transport", ", ".join(transports) or "–"),
         ("Workers", f"{settings.workers:,}"),
         (
             "Probes",
@@ -305,10 +347,14 @@ def _method(run: Run) -> list[tuple[str, str]]:
     ]
 
 
+def _same_machine(run: Run) -> bool:
+    return all(server.same_machine for server in run.servers)
+
+
 def _hardware(run: Run) -> list[tuple[str, str]]:
     machine = run.machine
     return [
-        ("Machine", "Client and server" if run.server.same_machine else "Client only; the server's is not known"),
+        ("Machine", "Client and server" if _same_machine(run) else "Client only; the server's is not known"),
         ("CPU", f"{clean(machine.cpu)}, {plural(machine.cores, 'core')}"),
         ("Memory", f"{number(machine.memory_gib)} GiB"),
         ("GPU", "; ".join(clean(gpu) for gpu in machine.gpus) or "none"),
@@ -325,6 +371,7 @@ def build(run: Run) -> Report:
         summary=[*summary(run), failures_line(run)],
         results=results_table(run),
         meanings=MEANINGS,
+        timing=timing.build(ordered(run), run.machine.cores),
         probing=probing.build(run, ordered(run)),
         failures=_failures(run),
         notes=notes(run),

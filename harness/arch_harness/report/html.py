@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from arch_harness.report.content import Report
-    from arch_harness.report.plots import Plot, PlotGroup
+    from arch_harness.report.drawing import Plot, PlotGroup
 
 _REFERENCE = re.compile(r'(\bid="|url\(#|xlink:href="#)')
 _NAMESPACE = re.compile(r' xmlns(:\w+)?="[^"]*"')
@@ -30,8 +30,14 @@ def _inline(plot: Plot) -> Markup:
     return Markup(f'{head} role="img" aria-label="{escape(plot.label)}">{body}')  # noqa: S704
 
 
-def render(report: Report, groups: Sequence[PlotGroup]) -> str:
-    """The whole HTML document."""
+def render(report: Report, groups: Sequence[PlotGroup], timing: Sequence[PlotGroup]) -> str:
+    """The whole HTML document.
+
+    Args:
+        report: The text.
+        groups: The plots of the results.
+        timing: The plots of where the time goes.
+    """
     environment = Environment(
         loader=PackageLoader("arch_harness.report"),
         autoescape=True,
@@ -41,4 +47,4 @@ def render(report: Report, groups: Sequence[PlotGroup]) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["inline"] = _inline
-    return environment.get_template("report.html.j2").render(report=report, groups=groups)
+    return environment.get_template("report.html.j2").render(report=report, groups=groups, timing=timing)

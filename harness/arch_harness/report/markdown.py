@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from arch_harness.report.content import Report
-    from arch_harness.report.plots import PlotGroup
+    from arch_harness.report.drawing import PlotGroup
     from arch_harness.report.tables import Meaning, Table
+    from arch_harness.report.timing import Timing
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~$#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
@@ -48,12 +49,34 @@ def _code(text: str) -> str:
     return f"{fence}console\n{text}\n{fence}"
 
 
-def render(report: Report, groups: Sequence[PlotGroup], plots_folder: str) -> str:
+def _plots(groups: Sequence[PlotGroup], folder: str) -> list[str]:
+    blocks = []
+    for group in groups:
+        images = "\n".join(f"![{escape(plot.label)}]({folder}/{plot.file})" for plot in group.plots)
+        blocks += [f"### {escape(group.title)}", escape(group.text), images]
+    return blocks
+
+
+def _timing(timing: Timing, groups: Sequence[PlotGroup], folder: str) -> list[str]:
+    blocks = [
+        "## Where the time goes",
+        _bullets(escape(line) for line in timing.sentences),
+        _table(timing.stages),
+        _meanings(timing.meanings),
+        *_plots(groups, folder),
+    ]
+    for section in timing.more:
+        blocks += [f"### {escape(section.title)}", escape(section.text), _table(section.table)]
+    return blocks
+
+
+def render(report: Report, groups: Sequence[PlotGroup], timing: Sequence[PlotGroup], plots_folder: str) -> str:
     """The whole Markdown document.
 
     Args:
         report: The text.
-        groups: The plots.
+        groups: The plots of the results.
+        timing: The plots of where the time goes.
         plots_folder: Folder of the plot files, relative to the document.
     """
     blocks = [
@@ -67,9 +90,9 @@ def render(report: Report, groups: Sequence[PlotGroup], plots_folder: str) -> st
     ]
     if groups:
         blocks.append("## Plots")
-    for group in groups:
-        images = "\n".join(f"![{escape(plot.label)}]({plots_folder}/{plot.file})" for plot in group.plots)
-        blocks += [f"### {escape(group.title)}", escape(group.text), images]
+    blocks += _plots(groups, plots_folder)
+    if report.timing:
+        blocks += _timing(report.timing, timing, plots_folder)
     for section in report.probing:
         blocks += [f"## {escape(section.title)}", escape(section.text), _table(section.table)]
     blocks.append("## Failures")

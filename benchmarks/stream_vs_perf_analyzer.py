@@ -1,0 +1,112 @@
+"""The harness, which reads files from disk, against NVIDIA's perf_analyzer, which sends the same clip from memory.
+
+Both drive the same Triton on this machine with single-clip requests of 5 s. perf_analyzer is measured at several
+concurrencies first and at its best one from then on; the harness finds its own in a first pass over the files. Then
+they take turns. perf_analyzer's throughput is its own figure over three windows, without start and end; the harness's
+is from the first file read to the last embedding received.
+
+    python benchmarks/stream_vs_perf_analyzer.py --model hubert-base --model logmel
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import csv
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+from pathlib import Path
+
+from arch_harness.stream import WorkerPool
+from arch_harness.triton import Target
+from rich.console import Console
+from rich.table import Table
+from streaming import SAMPLES, embed, in_memory, triton, write_clips
+
+CLIPS = {"hubert-base": 96, "logmel": 4000}
+"""So many clips take about half a minute on 2 cores."""
+
+SWEEP = (1, 2, 4, 8, 16, 32)
+
+
+def perf_analyzer(binary: str, target: Target, model: str, concurrency: int, requests: int, folder: Path) -> float:
+    """Clips/s by its own account, over three windows of a third of the requests each."""
+    data, report = folder / "clip.json", folder / "report.csv"
+    entry = {
+        "waveform": {"b64": base64.b64encode(in_memory()["waveform"].tobytes()).decode(), "shape": [SAMPLES]},
+        "num_samples": {"content": [SAMPLES], "shape": [1]},
+    }
+    data.write_text(json.dumps({"data": [entry]}))
+    report.unlink(missing_ok=True)
+    command = [binary, "-m", model, "-u", target.address, "-i", "grpc", "--async", "-b", "1"]
+    command += ["--input-data", str(data), "--shape", f"waveform:{SAMPLES}", "-f", str(report)]
+    command += ["--concurrency-range", str(concurrency), "--measurement-mode", "count_windows"]
+    # Every window counts, however much they differ: the machine may do other things, for both sides.
+    command += ["--measurement-request-count", str(max(1, requests // 3)), "-s", "999", "-r", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode or not report.exists():
+        raise SystemExit(f"{binary} failed: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
+    rows = [row for row in csv.DictReader(report.read_text().splitlines()) if row.get("Concurrency", "").isdigit()]
+    return float(rows[0]["Inferences/Second"])
+
+
+def compare(
+    console: Console, binary: str, target: Target, model: str, clips: int, rounds: int, workers: int, folder: Path
+) -> list[str]:
+    """A row of the table: both medians and their ratio."""
+    files = write_clips(folder / model, clips)
+    swept = {level: perf_analyzer(binary, target, model, level, max(12, clips // 4), folder) for level in SWEEP}
+    best = max(swept, key=lambda level: swept[level])
+    console.print(f"{model}: perf_analyzer " + ", ".join(f"{speed:.1f} at {level}" for level, speed in swept.items()))
+    ours, theirs = [], []
+    with WorkerPool([target], workers) as pool:
+        first = embed(pool, model, folder / model, files)
+        console.print(f"{model}: the harness found {first.concurrency} in flight, {first.clips_per_s:.1f} meanwhile")
+        for _ in range(rounds):
+            last = embed(pool, model, folder / model, files)
+            ours.append(last.clips_per_s)
+            theirs.append(perf_analyzer(binary, target, model, best, clips, folder))
+    busy = "–" if last.server is None else f"{100 * last.server.busy_seconds / last.seconds:.0f}"
+    mine, peer = statistics.median(ours), statistics.median(theirs)
+    spread = " ".join(f"{one:.1f}" for one in ours), " ".join(f"{one:.1f}" for one in theirs)
+    return [
+        *(model, f"{mine:.1f} ({spread[0]})", f"{last.concurrency}", f"{peer:.1f} ({spread[1]})", f"{best}"),
+        *(f"{mine / peer:.3f}", last.bottleneck or "–", busy, last.transport),
+    ]
+
+
+def main() -> None:
+    """Print a row for each model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--perf-analyzer", default="perf_analyzer", help="the executable; by default that on PATH")
+    parser.add_argument("--model", action="append", choices=CLIPS, help="by default all; may be repeated")
+    parser.add_argument("--clips", type=int, help="by default what takes half a minute on 2 cores")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=max(1, len(os.sched_getaffinity(0)) // 2))
+    options = parser.parse_args()
+    console = Console()
+    binary = shutil.which(options.perf_analyzer)
+    if binary is None:
+        console.print(
+            f"skipped: there is no {options.perf_analyzer}; pip install perf-analyzer, or --perf-analyzer PATH"
+        )
+        return
+    models = options.model or list(CLIPS)
+    table = Table(
+        "model", "harness, clips/s", "in flight", "perf_analyzer", "in flight", "ratio", "limit", "server busy %"
+    )
+    table.add_column("transport")
+    with tempfile.TemporaryDirectory() as folder, triton(*models) as target:
+        for model in models:
+            clips = options.clips or CLIPS[model]
+            row = compare(console, binary, target, model, clips, options.rounds, options.workers, Path(folder))
+            table.add_row(*row)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
