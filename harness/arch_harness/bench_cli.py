@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from arch_harness import cache_cli, probe_cli
+from arch_harness import cache_cli, probe_cli, server_cli
 from arch_harness.errors import UsageError
 
 if TYPE_CHECKING:
     from arch_harness.datasets import Dataset
+    from arch_harness.triton import Target
 
 _out = Console()
 _err = Console(stderr=True)
@@ -36,7 +37,7 @@ def bench(
     dataset: Annotated[
         list[str], typer.Option(help="ID, ID=PATH, my.yaml or DIR; may be repeated. IDs: see arch data list.")
     ],
-    server: Annotated[str | None, typer.Option(help="HOST:PORT of Triton's gRPC; without it one is started.")] = None,
+    server: server_cli.Servers = None,
     model: Annotated[list[str] | None, typer.Option(help="A model on the server; by default all of arch's.")] = None,
     repository: Annotated[Path, typer.Option(help="What a server started here serves.")] = Path("model_repository"),
     output: Annotated[
@@ -51,8 +52,15 @@ def bench(
     probe: probe_cli.Probes = None,
     seeds: probe_cli.Seeds = probe_cli.DEFAULT_SEEDS,
     seed: probe_cli.Seed = 0,
-    concurrency: Annotated[int, typer.Option(min=1, help="Single-clip requests in flight.")] = 16,
+    tls: server_cli.Tls = False,
+    tls_ca: server_cli.TlsCa = None,
+    header: server_cli.Headers = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, help="Single-clip requests in flight, over all servers; by default found while they run."),
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Ray workers; by default half the cores.")] = None,
+    ray_address: server_cli.RayAddress = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Probe every layer too, of models exported with --layers all.")
     ] = False,
@@ -79,21 +87,22 @@ def bench(
     workers = workers or max(1, len(os.sched_getaffinity(0)) // 2)
     stop_on_sigterm()
     try:
-        with _server(server, repository, model) as address:
+        with part("bench"):
+            given = server_cli.targets_of(server or [], tls, tls_ca, header)
+        with _targets(given, repository, model) as targets:
             probing = {"probes": probe_cli.names_of(probe), "seeds": seeds, "seed": seed, "layers": layers}
-            _bench(
-                address, server is None, model or [], datasets, output, probing, concurrency, workers, cache, recompute
-            )
+            streaming = {"concurrency": concurrency, "workers": min(workers, concurrency or workers)}
+            _bench(targets, model or [], datasets, output, probing | streaming, ray_address, cache, recompute)
     except KeyboardInterrupt:
         _err.print(f"interrupted; the same command with --output {shlex.quote(str(output))} goes on from here")
         raise typer.Exit(INTERRUPTED) from None
 
 
 @contextlib.contextmanager
-def _server(address: str | None, repository: Path, models: list[str] | None) -> Iterator[str]:
-    """The given server's address, or that of one that runs as long as the block does."""
-    if address is not None:
-        yield address
+def _targets(given: list[Target], repository: Path, models: list[str] | None) -> Iterator[list[Target]]:
+    """The given servers, or one that runs as long as the block does."""
+    if given:
+        yield given
         return
     from arch_harness.cli import part
 
@@ -107,20 +116,20 @@ def _server(address: str | None, repository: Path, models: list[str] | None) -> 
         for status in server.models:
             if not status.ready:
                 _err.print(f"warning: {status.name} is not served: {status.short_reason}", highlight=False)
-        yield server.grpc_url
+        with part("bench"):
+            from arch_harness.triton import Target
+        yield [Target(server.grpc_url, metrics=server.metrics_url, started_by_arch=True)]
     finally:
         server.stop()
 
 
 def _bench(
-    address: str,
-    started_here: bool,
+    targets: list[Target],
     models: list[str],
     datasets: list[Dataset],
     output: Path,
-    probing: dict[str, object],
-    concurrency: int,
-    workers: int,
+    asked: dict[str, object],
+    ray_address: str | None,
     cache: Path | None,
     recompute: bool,
 ) -> None:
@@ -134,14 +143,12 @@ def _bench(
         from arch_harness.report import TerminalReport
         from arch_harness.results import Settings
         from arch_harness.stream import WorkerPool
-        from arch_harness.triton import Server, Target
+        from arch_harness.triton import Server, common_models
 
-    target = Target(address, started_by_arch=started_here)
-    with Server(target) as server:
-        facts = server.models(models)
-        settings = Settings.model_validate(
-            {**probing, "epochs": EPOCHS, "concurrency": concurrency, "workers": min(workers, concurrency)}
-        )
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(Server(target)) for target in targets]
+        facts = common_models(servers, models)
+        settings = Settings.model_validate({**asked, "epochs": EPOCHS})
         without = [one.name for one in facts if not one.layer_embeddings]
         if settings.layers and len(without) == len(facts):
             raise UsageError(f"--layers: no layer embeddings in {', '.join(without)}; export with --layers all")
@@ -149,9 +156,9 @@ def _bench(
             _err.print(f"only the last layer of {', '.join(without)} is probed: no layer embeddings", soft_wrap=True)
         display = Display(_err)
         store = EmbeddingStore(cache_cli.root_of(cache), display.note)
-        command = shlex.join(["arch", *sys.argv[1:]])
-        pool = WorkerPool([target], workers, concurrency)
-        run = Bench([server], facts, datasets, settings, output, command, pool, store, recompute)
+        command = server_cli.shown_command(sys.argv[1:])
+        pool = WorkerPool(targets, settings.workers, settings.concurrency, ray_address)
+        run = Bench(servers, facts, datasets, settings, output, command, pool, store, recompute)
         run.execute(display)
     _out.print(TerminalReport(run.run))
     _out.print(f"report: {output / 'report.html'}", highlight=False, soft_wrap=True)

@@ -46,7 +46,7 @@ class Regions:
                     _forget_stale(lane)
             slots = self._slots
         slot, new = slots.take()
-        if new and slot.name is not None:
+        if new:
             for lane in self._lanes:
                 self._tell(lane, slots, [slot])
         return slots, slot
@@ -55,16 +55,16 @@ class Regions:
         """Tell a server that may have been restarted of all slots."""
         with self._lock:
             slots = self._slots
-        if slots is not None and slots.key is not None:
+        if slots is not None:
             _forget_stale(lane)
             self._tell(lane, slots, list(slots.slots))
 
     def _tell(self, lane: Lane, slots: Slots, new: list[Slot]) -> None:
         for slot in new:
-            if not lane.reads_regions:
-                return
+            if slot.name is None or not lane.reads_regions:
+                continue
             request = service_pb2.SystemSharedMemoryRegisterRequest(
-                name=slot.name, key=slots.key, offset=slot.offset, byte_size=slot_bytes(slots.samples)
+                name=slot.name, key=f"/{slot.name}", offset=0, byte_size=slot_bytes(slots.samples)
             )
             try:
                 lane.stub.SystemSharedMemoryRegister(request, timeout=_TIMEOUT_S, metadata=lane.target.headers)
@@ -85,9 +85,8 @@ class Regions:
             return
         for lane in self._lanes:
             for slot in slots.slots:
-                if slot.name is None or not lane.reads_regions or not lane.alive:
-                    break
-                _unregister(lane, slot.name)
+                if slot.name is not None and lane.reads_regions and lane.alive:
+                    _unregister(lane, slot.name)
         slots.close()
 
 
@@ -104,6 +103,6 @@ def _forget_stale(lane: Lane) -> None:
     with contextlib.suppress(grpc.RpcError, ValueError):
         request = service_pb2.SystemSharedMemoryStatusRequest()
         status = lane.stub.SystemSharedMemoryStatus(request, timeout=_TIMEOUT_S, metadata=lane.target.headers)
-        for name, region in status.regions.items():
-            if region.key.startswith(f"/{PREFIX}") and not in_use(region.key):
+        for name in status.regions:
+            if name.startswith(PREFIX) and not in_use(name):
                 _unregister(lane, name)

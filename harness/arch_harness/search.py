@@ -9,7 +9,8 @@ FACTOR = 2
 GAIN = 1.05
 """A level counts as better if the throughput is so many times that of the best smaller one."""
 
-_LEAST_S = 1.5
+_MOST_VAIN = 2
+_LEAST_S = 2.0
 _LEAST_CLIPS = 32
 # Clips of a window for each in flight: several full batches, and the time of each clip several times over.
 _ROUNDS = 4
@@ -26,9 +27,8 @@ class Progress:
 class ConcurrencySearch:
     """Finds the smallest number of requests in flight with which the throughput is nearly the greatest.
 
-    At each level the clips that were in flight before are let through, then a window is measured; that of a level
-    without gain is measured twice, since a machine that was disturbed for a moment would end the search too early. The
-    throughput of a worker is measured from answer to answer, not from look to look: answers come in batches, which a
+    At each level the clips that were in flight before are let through, then a window is measured. Two levels without
+    gain end the search: one alone may be a moment in which the machine was disturbed. The throughput of a worker is measured from answer to answer, not from look to look: answers come in batches, which a
     window cut at any other moment would count too many or too few of.
 
     Args:
@@ -48,7 +48,7 @@ class ConcurrencySearch:
         self._most = most
         self._before: list[Progress] | None = None
         self._window: list[Progress] | None = None
-        self._again = False
+        self._vain = 0
 
     def observe(self, workers: Sequence[Progress]) -> int:
         """Take how far the workers are, in the same order each time, and give the level to use from now on."""
@@ -73,15 +73,11 @@ class ConcurrencySearch:
         self._before = self._window = None
 
     def _close(self, rate: float) -> None:
-        best = max((rate for level, rate in self.rates.items() if level < self.level), default=0.0)
-        self.rates[self.level] = max(rate, self.rates.get(self.level, 0.0))
-        if self.rates[self.level] >= GAIN * best:
-            self._again = False
-            if self.level < self._most:
-                self.level = min(self._most, FACTOR * self.level)
-                return
-        elif not self._again:
-            self._again = True
+        best = max(self.rates.values(), default=0.0)
+        self.rates[self.level] = rate
+        self._vain = 0 if rate >= GAIN * best else self._vain + 1
+        if self._vain < _MOST_VAIN and self.level < self._most:
+            self.level = min(self._most, FACTOR * self.level)
             return
         self.settled = True
         best = max(self.rates.values())

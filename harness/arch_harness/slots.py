@@ -25,14 +25,13 @@ class Slot:
     """Room for one clip: the audio, padding included, and how many samples of it are audio.
 
     Attributes:
-        name: of the region of shared memory, as a server knows it; None in ordinary memory.
-        offset: of the region in its file.
+        name: of its shared memory, as `shm_open` and the servers know it; None in ordinary memory.
         num_samples: of the clip that is in it.
+        waveform: FP32 [samples].
     """
 
-    def __init__(self, samples: int, name: str | None = None, offset: int = 0, memory: mmap.mmap | None = None) -> None:
+    def __init__(self, samples: int, name: str | None = None, memory: mmap.mmap | None = None) -> None:
         self.name = name
-        self.offset = offset
         self.num_samples = samples
         room = bytearray(slot_bytes(samples)) if memory is None else memory
         self.waveform: NDArray[np.float32] = np.frombuffer(room, dtype=np.float32, count=samples)
@@ -54,34 +53,28 @@ def slot_bytes(samples: int) -> int:
 class Slots:
     """Slots of one size, made as they are needed and used again.
 
+    Shared memory is a file for each slot, since Triton does not see one grow, and a lock that is held as long as this
+    process lives, by which others tell what nobody uses any more.
+
     Args:
         samples: of a clip, padding included.
-        shared: whether to make them in shared memory; look at `key` for whether that was possible.
-
-    Attributes:
-        key: name of the shared memory's file, as `shm_open` takes it; None where slots are in ordinary memory.
+        shared: whether to make them in shared memory, as far as there is room.
     """
 
     def __init__(self, samples: int, shared: bool) -> None:
         self.samples = samples
-        self.key: str | None = None
         self.slots: list[Slot] = []
         self._free: list[Slot] = []
         self._lock = threading.Lock()
-        self._file: int | None = None
+        self._base = f"{PREFIX}{os.getpid()}.{secrets.token_hex(4)}"
+        self._held: int | None = None
         if shared:
             with contextlib.suppress(OSError):
-                self._open()
-
-    def _open(self) -> None:
-        key = f"{PREFIX}{os.getpid()}_{secrets.token_hex(4)}"
-        self._file = os.open(FOLDER / key, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-        # Held as long as this process lives, which is how the next one tells what nobody uses.
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        self.key = f"/{key}"
+                self._held = os.open(FOLDER / self._base, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+                fcntl.flock(self._held, fcntl.LOCK_EX)
 
     def take(self) -> tuple[Slot, bool]:
-        """A free slot, and whether it is new, so that the servers do not know its region yet."""
+        """A free slot, and whether it is new, so that the servers do not know it yet."""
         with self._lock:
             if self._free:
                 return self._free.pop(), False
@@ -91,16 +84,22 @@ class Slots:
 
     def _shared_slot(self) -> Slot | None:
         """A slot in shared memory; None where there is none, or no room for another."""
-        if self.key is None or self._file is None:
+        if self._held is None:
             return None
-        size, offset = slot_bytes(self.samples), len(self.slots) * slot_bytes(self.samples)
+        name, size = f"{self._base}_{len(self.slots)}", slot_bytes(self.samples)
         try:
-            # Not ftruncate: writing to pages for which there is no room would end this process.
-            os.posix_fallocate(self._file, offset, size)
-            memory = mmap.mmap(self._file, size, offset=offset)
+            file = os.open(FOLDER / name, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+            try:
+                # Not ftruncate: writing to pages for which there is no room would end this process.
+                os.posix_fallocate(file, 0, size)
+                return Slot(self.samples, name, mmap.mmap(file, size))
+            except OSError:
+                (FOLDER / name).unlink(missing_ok=True)
+                return None
+            finally:
+                os.close(file)
         except OSError:
             return None
-        return Slot(self.samples, f"{self.key[1:]}_{len(self.slots)}", offset, memory)
 
     def give_back(self, slot: Slot) -> None:
         """Let a slot be used again: no request that a server may still answer to anyone refers to it."""
@@ -108,17 +107,20 @@ class Slots:
             self._free.append(slot)
 
     def close(self) -> None:
-        """Remove the shared memory's file; the memory goes when the last server that knows it forgets it."""
-        if self._file is not None and self.key is not None:
-            (FOLDER / self.key[1:]).unlink(missing_ok=True)
-            os.close(self._file)
-            self._file = None
+        """Remove the files; the memory goes when the last server that knows it forgets it."""
+        if self._held is None:
+            return
+        for name in (*(slot.name for slot in self.slots if slot.name), self._base):
+            (FOLDER / name).unlink(missing_ok=True)
+        os.close(self._held)
+        self._held = None
 
 
-def in_use(key: str) -> bool:
+def in_use(name: str) -> bool:
     """Whether the process that made a shared memory of ours still lives."""
+    base = PREFIX + name.removeprefix(PREFIX).split("_")[0]
     try:
-        file = os.open(FOLDER / key.lstrip("/"), os.O_RDWR)
+        file = os.open(FOLDER / base, os.O_RDWR)
     except OSError:
         return False
     try:
@@ -132,6 +134,7 @@ def in_use(key: str) -> bool:
 
 def remove_stale() -> None:
     """Remove the files of processes that were killed."""
-    for path in FOLDER.glob(f"{PREFIX}*"):
+    # The locks last: without them their slots could not be told from used ones.
+    for path in sorted(FOLDER.glob(f"{PREFIX}*"), reverse=True):
         if not in_use(path.name):
             path.unlink(missing_ok=True)
