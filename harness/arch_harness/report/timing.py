@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from arch_harness.bottleneck import SATURATED, Occupancy, occupancy
 from arch_harness.measurement import Faults
-from arch_harness.report.probing import Section
-from arch_harness.report.tables import Column, Meaning, Table
+from arch_harness.report.tables import Column, Meaning, Section, Table
 from arch_harness.report.wording import clean, number, plural
 
 if TYPE_CHECKING:
