@@ -13,8 +13,8 @@ Bottleneck = Literal["server compute", "server queue", "decoding", "network", "c
 
 
 THREADS_PER_WORKER = 3
-"""Chunks that a worker has at a time, a thread each: one is decoded and sent while the answers to the others' last clips
-are awaited."""
+"""Chunks that a worker has at a time, a thread each: one is decoded and sent while the answers to the others' last
+clips are awaited."""
 
 
 class Percentiles(Strict):

@@ -245,7 +245,7 @@ class Settings(Strict):
 
     seed: int = Field(description="the first; the others follow it")
     seeds: Annotated[int, Field(ge=1)] = 1
-    probes: Annotated[list[ProbeName], Field(min_length=1)] = ["linear"]
+    probes: Annotated[list[ProbeName], Field(min_length=1)] = Field(default=["linear"])
     epochs: Count
     concurrency: Count | None = Field(
         description="most single-clip requests in flight, over all workers; null to find it"
@@ -267,7 +267,7 @@ class Run(Strict):
     models: list[ModelFacts]
     datasets: list[DatasetFacts]
     results: list[Result]
-    comparisons: list[Comparison] = []
+    comparisons: list[Comparison] = Field(default=[])
 
     @model_validator(mode="after")
     def _references(self) -> Run:
