@@ -65,7 +65,7 @@ def test_occupancy_is_a_share_of_what_there_is_room_for() -> None:
     found = occupancy(times, server(6, 2), clips=100, seconds=10, concurrency=4, workers=2)
     assert found.server == pytest.approx(6 / 2 / 10)
     assert found.in_flight == pytest.approx(100 / 10 * 0.080 / 4)
-    assert found.decoding == pytest.approx(100 / 10 * 0.040 / 2)
+    assert found.decoding == pytest.approx(100 / 10 * 0.040 / 2 / 3)  # three threads in each worker
 
 
 def test_occupancy_is_never_more_than_everything() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from arch_harness.measurement import THREADS_PER_WORKER
+
 if TYPE_CHECKING:
     from arch_harness.measurement import Bottleneck, ServerTimes, Stages
 
@@ -17,7 +19,7 @@ FULL = 0.8
 answer and the next request."""
 
 MOSTLY = 0.5
-"""Share of the workers' time from which on decoding is what they mostly do."""
+"""Share of the time of the workers' threads from which on decoding is what they mostly do."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Occupancy:
         server: of the time that the model's instances executed; None where the server's counters are lost.
         in_flight: of the places in flight, those taken, the mean over time. By Little's law that is throughput times
             latency.
-        decoding: of the workers' time, that spent on reading, decoding and resampling.
+        decoding: of the time of the workers' threads, that spent on reading, decoding and resampling.
     """
 
     server: float | None
@@ -56,7 +58,7 @@ def occupancy(
     return Occupancy(
         server=None if server is None else min(1.0, server.busy_seconds / server.instances / seconds),
         in_flight=min(1.0, per_second * latency_ms / max(1, concurrency)),
-        decoding=min(1.0, per_second * (stages.decode_ms + stages.resample_ms) / max(1, workers)),
+        decoding=min(1.0, per_second * (stages.decode_ms + stages.resample_ms) / max(1, workers * THREADS_PER_WORKER)),
     )
 
 

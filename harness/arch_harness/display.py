@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -21,14 +22,24 @@ class Display:
 
     @contextmanager
     def embedding(self, model: str, dataset: str, clips: int) -> Iterator[Callable[[int, float], None]]:
-        """A bar over clips, with clips/s and audio seconds per second; gives the function that advances it."""
+        """A bar over clips, with clips/s and audio seconds per second; gives the function that advances it.
+
+        The speed counts from the first clips that are told of: before them, workers may have had to start.
+        """
         progress = self._progress("embed", TextColumn("{task.fields[rate]}"))
         with progress:
             task = progress.add_task(f"{model} on {dataset}", total=clips, rate="")
 
+            first: tuple[float, int, float] | None = None
+
             def advance(done: int, audio_seconds: float) -> None:
-                elapsed = max(progress.tasks[task].elapsed or 0, 1e-9)
-                rate = f"{done / elapsed:.1f} clips/s {audio_seconds / elapsed:.0f} s/s"
+                nonlocal first
+                now = time.monotonic()
+                first = first or (now, done, audio_seconds)
+                elapsed = now - first[0]
+                rate = ""
+                if elapsed:
+                    rate = f"{(done - first[1]) / elapsed:.1f} clips/s {(audio_seconds - first[2]) / elapsed:.0f} s/s"
                 progress.update(task, completed=done, rate=rate)
 
             yield advance

@@ -12,6 +12,11 @@ Bottleneck = Literal["server compute", "server queue", "decoding", "network", "c
 """What limited the throughput."""
 
 
+THREADS_PER_WORKER = 3
+"""Chunks that a worker has at a time, a thread each: one is decoded and sent while the answers to the others' last
+clips are awaited."""
+
+
 class Percentiles(Strict):
     """Latency of single-clip requests, in milliseconds, from the first schedule of the clip to its embedding.
 
@@ -80,7 +85,7 @@ class Usage(Strict):
     """What was busy while the clips went through: samples over time, each the mean since the one before."""
 
     seconds: list[NonNegative] = Field(description="since the first clip was read")
-    client_cores: list[NonNegative] = Field(description="cores that the driver and the workers kept busy")
+    client_cores: list[NonNegative] = Field(description="cores that driver and workers on this machine kept busy")
     machine_cores: list[NonNegative] = Field(description="cores of this machine that anything kept busy")
     gpu: list[Share | None] | None = Field(
         description="share of the time that the servers' GPUs computed, the mean over GPUs, from Triton's metrics or "

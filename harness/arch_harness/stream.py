@@ -15,16 +15,13 @@ from arch_harness.cluster import Member, connect, hire
 from arch_harness.errors import ArchError, UsageError
 from arch_harness.figures import Figures, statistics_of
 from arch_harness.inference import Job
-from arch_harness.measurement import Faults, Measurement
+from arch_harness.measurement import THREADS_PER_WORKER, Faults, Measurement
 from arch_harness.search import ConcurrencySearch, Progress
 from arch_harness.sending import Chunk
 from arch_harness.slots import remove_stale, slot_bytes
 from arch_harness.triton import Server, Target
 from arch_harness.usage import UsageSampler
 
-# Chunks that a worker has at a time, a thread each: one is decoded and sent while the answers to the others' last clips
-# are awaited.
-CHUNKS_PER_WORKER = 3
 _SMALLEST_CHUNK = 16
 
 _START_PER_SERVER = 4
@@ -139,7 +136,7 @@ class WorkerPool:
         remove_stale()
 
     def _hire(self) -> Member:
-        return hire(self.targets, self._shared_memory, CHUNKS_PER_WORKER, spread=self._ray_address is not None)
+        return hire(self.targets, self._shared_memory, THREADS_PER_WORKER, spread=self._ray_address is not None)
 
     def _check_places(self) -> None:
         elsewhere = [member.place.host for member in self._members if member.place.host != os.uname().nodename]
@@ -277,7 +274,7 @@ class WorkerPool:
             busy[id(member)] += 1
         while True:
             member = min(self._members, key=lambda one: busy[id(one)])
-            if busy[id(member)] >= CHUNKS_PER_WORKER:
+            if busy[id(member)] >= THREADS_PER_WORKER:
                 return True
             piece = state.waiting.pop() if state.waiting else _Piece(list(itertools.islice(state.coming, size)))
             if not piece.clips:

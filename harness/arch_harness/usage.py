@@ -82,6 +82,9 @@ class UsageSampler:
         self._stopped.set()
         self._thread.join()
         self._read()
+        if len(self._readings) > 2 and self._readings[-1].seconds - self._readings[-2].seconds < self._interval_s / 2:
+            # A sample so short is mostly chance: a batch that came in it makes a peak.
+            del self._readings[-2]
         self._gpu.close()
 
     def usage(self) -> Usage:

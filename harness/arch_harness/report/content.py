@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from arch_harness.report import probing, timing
-from arch_harness.report.tables import Column, Meaning, Table
+from arch_harness.report.tables import Column, Meaning, Section, Table
 from arch_harness.report.wording import clean, number, optional, percent, plural, scientific, shorten, span, timestamp
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Report:
     results: Table
     meanings: list[Meaning]
     timing: timing.Timing | None
-    probing: list[probing.Section]
+    probing: list[Section]
     failures: list[FailureList]
     notes: list[str]
     models: Table

@@ -1,18 +1,15 @@
-"""What every drawing is made of: style, a model's look, a panel with room for its legend, and the SVG."""
+"""Drawings of models side by side: a model's look, a panel with room for its legend, and all kinds for all datasets."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from arch_harness.report.figures import FAINT, Plot, PlotGroup, as_svg, file_names, styled
 from arch_harness.report.wording import clean, shorten
 
 if TYPE_CHECKING:
@@ -27,7 +24,6 @@ if TYPE_CHECKING:
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 QUEUE, COMPUTE = "#C9CED6", "#6B7480"
-INK, FAINT = "#1F2328", "#6B7480"
 
 WIDTH = 4.4  # inches; on a phone the plot is shown at about 1:1, so the text stays readable
 LEFT, RIGHT, TOP = 0.18, 0.18, 0.45
@@ -35,44 +31,6 @@ AXIS = 0.5  # tick labels and the axis title
 LINE = 0.21  # a line of a legend
 NAME = 46  # characters of a model's name
 _HALF = 26  # of these, what fits into half the width
-
-_STYLE: Any = {
-    "svg.fonttype": "none",  # text stays text: searchable, and in the reader's own fonts
-    "svg.hashsalt": "arch",  # the same run gives the same file
-    "text.parse_math": False,  # a name may hold dollar signs
-    "font.size": 9,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": "#AFB8C1",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#E6E9ED",
-    "grid.linewidth": 0.7,
-    "xtick.color": "#AFB8C1",
-    "ytick.color": "#AFB8C1",
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-}
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A drawing: its file name, a text alternative, and the SVG."""
-
-    file: str
-    label: str
-    svg: str
-
-
-@dataclass(frozen=True)
-class PlotGroup:
-    """The drawings that answer one question, one per dataset."""
-
-    title: str
-    text: str
-    plots: list[Plot]
 
 
 @dataclass(frozen=True)
@@ -110,9 +68,7 @@ def draw(run: Run, kinds: Sequence[Kind]) -> list[PlotGroup]:
     looks = {model.name: Look(shorten(clean(model.name), NAME), *look(index)) for index, model in enumerate(run.models)}
     place = {name: index for index, name in enumerate(looks)}
     groups = []
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        # The reader's fonts draw the text; that a character is missing from ours does not matter.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with styled():
         for kind in kinds:
             panels = []
             for dataset in run.datasets:
@@ -121,7 +77,7 @@ def draw(run: Run, kinds: Sequence[Kind]) -> list[PlotGroup]:
                     panels.append((clean(dataset.id), sorted(found, key=lambda result: place[result.model])))
             files = file_names(kind.name, [name for name, _ in panels])
             drawn = [
-                Plot(file, f"{name}: {kind.label}", svg(kind.make(name, results, looks)))
+                Plot(file, f"{name}: {kind.label}", as_svg(kind.make(name, results, looks)))
                 for file, (name, results) in zip(files, panels, strict=True)
             ]
             if drawn:
@@ -132,25 +88,6 @@ def draw(run: Run, kinds: Sequence[Kind]) -> list[PlotGroup]:
 def look(index: int) -> tuple[str, str]:
     """Colour and marker of the model at `index`."""
     return _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
-
-
-def file_names(kind: str, datasets: Sequence[str]) -> list[str]:
-    """A name for each dataset's drawing; no two are the same."""
-    stems = [re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower() or "dataset" for name in datasets]
-    names = []
-    for index, stem in enumerate(stems):
-        # Two names may differ only in what a file name leaves out.
-        suffix = f"-{index + 1}" if stems.count(stem) > 1 else ""
-        names.append(f"{kind}-{stem}{suffix}.svg")
-    return names
-
-
-def svg(figure: Figure) -> str:
-    """The figure as SVG, the same bytes each time."""
-    buffer = io.BytesIO()
-    metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(buffer, format="svg", metadata=metadata)
-    return buffer.getvalue().decode("utf-8")
 
 
 def panel(title: str, plot_height: float, legend_lines: int, left: float = LEFT) -> tuple[Axes, Axes]:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from arch_harness.report.content import Report
-    from arch_harness.report.drawing import PlotGroup
+    from arch_harness.report.figures import PlotGroup
     from arch_harness.report.tables import Meaning, Table
     from arch_harness.report.timing import Timing
 

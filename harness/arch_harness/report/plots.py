@@ -10,8 +10,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from arch_harness.report.drawing import (
     COMPUTE,
-    FAINT,
-    INK,
     LEFT,
     LINE,
     QUEUE,
@@ -24,6 +22,7 @@ from arch_harness.report.drawing import (
     rows,
     tick,
 )
+from arch_harness.report.figures import FAINT, INK
 from arch_harness.report.wording import number
 
 if TYPE_CHECKING:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from arch_harness.report.tables import Column, Table
+from arch_harness.report.tables import Column, Section, Table
 from arch_harness.report.wording import clean, optional, percent, points, span
 
 if TYPE_CHECKING:
@@ -15,15 +14,6 @@ if TYPE_CHECKING:
 
 METRICS = {"accuracy": "accuracy", "map_macro": "mAP"}
 _HARDEST = 5
-
-
-@dataclass(frozen=True)
-class Section:
-    """A table with a title and a sentence on how to read it."""
-
-    title: str
-    text: str
-    table: Table
 
 
 def build(run: Run, results: Sequence[Result]) -> list[Section]:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from arch_harness.bottleneck import SATURATED, Occupancy, occupancy
 from arch_harness.measurement import Faults
-from arch_harness.report.probing import Section
-from arch_harness.report.tables import Column, Meaning, Table
+from arch_harness.report.tables import Column, Meaning, Section, Table
 from arch_harness.report.wording import clean, number, plural
 
 if TYPE_CHECKING:
@@ -69,6 +68,7 @@ def verdict(measurement: Measurement, cores: int) -> str:
         return "No clip was answered."
     latency = stages.network_ms + stages.queue_ms + stages.compute_ms or 1.0
     computes = "" if full.server is None else f", while the server computes {_whole(full.server)} of the time"
+    crowded = "; every core of this machine is busy" if _crowded(measurement, cores) else ""
     match measurement.bottleneck:
         case "server compute" if full.server is not None and full.server >= SATURATED:
             return f"The server computes {_whole(full.server)} of the time: the harness is not the limit."
@@ -85,24 +85,22 @@ def verdict(measurement: Measurement, cores: int) -> str:
         case "network":
             return (
                 f"The way between client and server takes {_whole(stages.network_ms / latency)} of a request's latency"
-                f"{computes}: the network and the handling of messages are the limit."
+                f"{computes}: the network and the handling of messages are the limit{crowded}."
             )
         case "decoding":
-            advice = "add workers" if _free_cores(measurement, cores) else "every core is busy, add cores"
+            advice = "add cores, every one of this machine is busy" if crowded else "add workers"
             return f"Decoding takes {_whole(full.decoding)} of the workers' time and is the limit: {advice}."
         case "client":
-            advice = (
-                "more workers would help" if _free_cores(measurement, cores) else "every core of this machine is busy"
-            )
             return (
                 f"The client keeps {_whole(full.in_flight)} of the places in flight taken{computes}: making requests "
-                f"and taking answers is the limit; {advice}."
+                f"and taking answers is the limit{crowded or '; more workers would help'}."
             )
 
 
-def _free_cores(measurement: Measurement, cores: int) -> bool:
+def _crowded(measurement: Measurement, cores: int) -> bool:
+    """Whether hardly a core of the client's machine is free, so that more workers would only take turns."""
     busy = _mean(measurement.usage.machine_cores, measurement.usage.seconds)
-    return busy is None or busy < _CORES_BUSY * cores
+    return busy is not None and busy >= _CORES_BUSY * cores
 
 
 def _whole(share: float) -> str:
@@ -185,12 +183,14 @@ MEANINGS = [
         "The places for requests under way, over all workers and servers, and how many of them were taken on average. "
         "'found' says that they were raised until the throughput stopped growing.",
     ),
-    Meaning("Decoding", "The part of the workers' time that went into reading, decoding and resampling."),
+    Meaning(
+        "Decoding", "The part of the time of the workers' threads that went into reading, decoding and resampling."
+    ),
     Meaning("Server busy", "The part of the time in which the model's instances executed, by Triton's statistics."),
     Meaning(
         "Client, Machine",
-        "Cores that driver and workers kept busy, and cores of this machine that anything kept busy, the means over "
-        "the measurement.",
+        "Cores of this machine that driver and workers kept busy, and that anything kept busy, the means over the "
+        "measurement. Workers on other machines are not among them.",
     ),
     Meaning("GPU", "The part of the time in which the servers' GPUs computed, where that can be read."),
     Meaning(

@@ -10,8 +10,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from arch_harness.report.drawing import (
     COMPUTE,
-    FAINT,
-    INK,
     LEFT,
     LINE,
     QUEUE,
@@ -25,6 +23,7 @@ from arch_harness.report.drawing import (
     rows,
     tick,
 )
+from arch_harness.report.figures import FAINT, INK
 from arch_harness.report.wording import number, shorten
 
 if TYPE_CHECKING:
