@@ -51,4 +51,5 @@ def step_numbers(rates: NDArray[np.float64]) -> NDArray[np.float32]:
     steps = np.arange(1, len(rates) + 1)
     first, second = ((1 - beta) / (1 - beta**steps) for beta in BETAS)
     root = np.sqrt(second)
-    return np.stack([1 - rates * WEIGHT_DECAY, EPSILON / root, -rates * first / root], axis=1).astype(np.float32)
+    numbers = np.stack([1 - rates * WEIGHT_DECAY, EPSILON / root, -rates * first / root], axis=1)
+    return np.asarray(numbers, dtype=np.float32)

@@ -52,7 +52,7 @@ class Course:
         self.numbers = step_numbers(np.trim_zeros(rates, "b"))
 
     def next_order(self) -> NDArray[np.int64]:
-        """The clips of another epoch's batches, filled up with clip 0 to whole batches, int64 [batches * BATCH_SIZE]."""
+        """The clips of another epoch's batches, the last filled up with clip 0, int64 [batches * BATCH_SIZE]."""
         order = np.zeros(self.problem.batches * BATCH_SIZE, dtype=np.int64)
         order[: len(self.problem.clips)] = self._random.permutation(self.problem.clips)
         return order

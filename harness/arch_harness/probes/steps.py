@@ -3,9 +3,8 @@
 Compiled code is kept on the disk, so that only the first run on a machine waits for the compiler. It runs without the
 interpreter's lock.
 
-A layer is FP32 [3, outputs, stride]: its parameters, and the first and second moments of their gradients. A row holds
-the weights of one output, padded with zeros to whole tiles, then the bias and more padding. The padding at the end also
-keeps rows of 2**n values from lying in the same lines of the cache.
+A layer is FP32 [3, blocks, outputs, TILE]: its weights, and the first and second moments of their gradients. A step
+goes through each of the three from its beginning to its end. Its biases are FP32 [3, outputs].
 """
 
 from __future__ import annotations
@@ -33,29 +32,38 @@ if TYPE_CHECKING:
 
 _KEPT = np.float32(1 / (1 - DROPOUT))
 _BETA1, _BETA2 = np.float32(BETAS[0]), np.float32(BETAS[1])
+_TILE_BYTES = 4 * TILE
 _ONE, _HALF = np.float32(1), np.float32(0.5)
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def stride_of(dimensions: int) -> int:
-    """Values from one row of `dimensions` numbers to the next."""
-    return -(-dimensions // TILE) * TILE + LANES
+    """Values from one row of inputs to the next: whole tiles, and more where rows would share lines of the cache."""
+    return blocks_of(dimensions) * TILE + LANES
+
+
+def blocks_of(dimensions: int) -> int:
+    """Tiles that a row of `dimensions` numbers takes."""
+    return -(-dimensions // TILE)
 
 
 def padded_outputs(outputs: int) -> int:
-    """Rows of a layer."""
+    """Outputs of a layer with those added that only fill up a tile; their weights stay 0."""
     return outputs + outputs % 2
 
 
 def _compiled(function: _Function) -> _Function:
-    # Sums may be reordered, which is what lets the compiler use vectors; infinity and NaN stay what they are.
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz", "arcp"}}
+    def compiled(cache: bool) -> Any:
+        # Sums may be reordered, which is what lets the compiler use vectors; infinity and NaN stay what they are.
+        allowed = {"reassoc", "contract", "nsz", "arcp"}
+        return numba.njit(nogil=True, error_model="numpy", fastmath=allowed, cache=cache)(function)
+
     try:
-        found: _Function = numba.njit(cache=True, **options)(function)
+        found: _Function = compiled(cache=True)
     except RuntimeError:
-        # Neither the installation nor the home can be written to.
-        found = numba.njit(**options)(function)
+        # Neither the installation's folder nor the user's cache can be written to.
+        found = compiled(cache=False)
     return found
 
 
@@ -72,7 +80,7 @@ def _list_rows(matrix: NDArray[np.float32], table: NDArray[np.int64]) -> None:
 
 @_compiled
 def _exp(x: Any) -> Any:
-    """e ** x for x up to 88, to the last bit or two, in operations that the compiler turns into vectors.
+    """E ** x for x up to 88, to the last bit or two, in operations that the compiler turns into vectors.
 
     Source: the range reduction and polynomial of Moshier's Cephes library, expf.
     """
@@ -90,66 +98,52 @@ def _exp(x: Any) -> Any:
 
 
 @_compiled
-def _outputs(rows: NDArray[np.int64], layer: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+def _outputs(
+    rows: NDArray[np.int64], layer: NDArray[np.float32], bias: NDArray[np.float32], out: NDArray[np.float32]
+) -> None:
     """Write the layer's outputs [batch, outputs]; `rows` holds the addresses of its inputs."""
-    outputs, stride = layer.shape[1:]
-    whole, wide = outputs // 4 * 4, stride - LANES
-    weights, to = _address(layer), _address(out)
+    blocks, outputs = layer.shape[1:3]
+    whole, block, stride = outputs // 4 * 4, outputs * _TILE_BYTES, 4 * out.shape[1]
+    table, weights, to = _address(rows), _address(layer), _address(out)
     for row in range(0, BATCH_SIZE, 4):
         for output in range(0, whole, 4):
-            dot_tile_4x4(
-                _address(rows) + 8 * row,
-                weights + 4 * output * stride,
-                4 * stride,
-                wide // LANES,
-                to + 4 * (row * out.shape[1] + output),
-                4 * out.shape[1],
-            )
+            at = weights + output * _TILE_BYTES
+            dot_tile_4x4(table + 8 * row, at, block, blocks, to + row * stride + 4 * output, stride)
     if outputs > whole:
         for row in range(0, BATCH_SIZE, 8):
-            dot_tile_8x2(
-                _address(rows) + 8 * row,
-                weights + 4 * whole * stride,
-                4 * stride,
-                wide // LANES,
-                to + 4 * (row * out.shape[1] + whole),
-                4 * out.shape[1],
-            )
+            at = weights + whole * _TILE_BYTES
+            dot_tile_8x2(table + 8 * row, at, block, blocks, to + row * stride + 4 * whole, stride)
     for row in range(BATCH_SIZE):
         for output in range(outputs):
-            out[row, output] += layer[0, output, wide]
+            out[row, output] += bias[0, output]
 
 
 @_compiled
 def _update(
     layer: NDArray[np.float32],
+    bias: NDArray[np.float32],
     residual: NDArray[np.float32],
     rows: NDArray[np.int64],
     numbers: NDArray[np.float32],
 ) -> None:
     """One step of AdamW; the gradients are `residual`'s products with the inputs, whose addresses `rows` holds."""
-    outputs, stride = layer.shape[1:]
-    whole, wide = outputs // 4 * 4, stride - LANES
+    blocks, outputs = layer.shape[1:3]
+    whole, block, stride = outputs // 4 * 4, outputs * _TILE_BYTES, 4 * residual.shape[1]
     keep, epsilon, rate = numbers[0], numbers[1], numbers[2]
-    moment, across, along = 4 * outputs * stride, 4, 4 * residual.shape[1]
-    weights, to, table = _address(residual), _address(layer), _address(rows)
-    for column in range(0, wide, TILE):
-        at = 4 * column
+    moment, weights, table = blocks * block, _address(residual), _address(rows)
+    for column in range(blocks):
+        at, offset = _address(layer) + column * block, column * _TILE_BYTES
         for output in range(0, whole, 4):
-            adamw_tile_4(
-                weights + 4 * output, across, along, table, at, BATCH_SIZE,
-                to + 4 * output * stride + at, moment, 4 * stride, keep, epsilon, rate,
-            )  # fmt: skip
+            first, to = weights + 4 * output, at + output * _TILE_BYTES
+            adamw_tile_4(first, 4, stride, table, offset, BATCH_SIZE, to, moment, keep, epsilon, rate)
         if outputs > whole:
-            adamw_tile_2(
-                weights + 4 * whole, across, along, table, at, BATCH_SIZE,
-                to + 4 * whole * stride + at, moment, 4 * stride, keep, epsilon, rate,
-            )  # fmt: skip
+            first, to = weights + 4 * whole, at + whole * _TILE_BYTES
+            adamw_tile_2(first, 4, stride, table, offset, BATCH_SIZE, to, moment, keep, epsilon, rate)
     for output in range(outputs):
         gradient = np.float32(0)
         for row in range(BATCH_SIZE):
             gradient += residual[row, output]
-        _adamw(layer[:, output, wide], gradient, keep, epsilon, rate)
+        _adamw(bias[:, output], gradient, keep, epsilon, rate)
 
 
 @_compiled
@@ -191,21 +185,22 @@ def _to_residual(
 def _back(
     residual: NDArray[np.float32], layer: NDArray[np.float32], table: NDArray[np.int64], out: NDArray[np.float32]
 ) -> None:
-    """Write the gradients at the layer's inputs, [batch, stride]."""
-    outputs, stride = layer.shape[1:]
-    _list_rows(layer[0], table)
-    for column in range(0, stride - LANES, TILE):
+    """Write the gradients at the layer's inputs, [batch, stride]; `table` is overwritten."""
+    blocks, outputs = layer.shape[1:3]
+    across, stride = 4 * residual.shape[1], 4 * out.shape[1]
+    _list_rows(layer[0, 0], table)
+    for column in range(blocks):
+        offset, to = column * outputs * _TILE_BYTES, _address(out) + column * _TILE_BYTES
         for row in range(0, BATCH_SIZE, 4):
-            sum_tile(
-                _address(residual) + 4 * row * residual.shape[1], 4 * residual.shape[1], 4, _address(table),
-                4 * column, outputs, _address(out) + 4 * (row * out.shape[1] + column), 4 * out.shape[1],
-            )  # fmt: skip
+            first = _address(residual) + row * across
+            sum_tile(first, across, 4, _address(table), offset, outputs, to + row * stride, stride)
 
 
 @_compiled
 def _softmax(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
     raised = np.exp(numbers - numbers.max())
-    return (raised / raised.sum()).astype(np.float32)
+    weights: NDArray[np.float32] = (raised / raised.sum()).astype(np.float32)
+    return weights
 
 
 @_compiled
@@ -259,7 +254,9 @@ def take_steps(
     numbers: NDArray[np.float32],
     mixing: NDArray[np.float32],
     hidden: NDArray[np.float32],
+    hidden_bias: NDArray[np.float32],
     last: NDArray[np.float32],
+    last_bias: NDArray[np.float32],
 ) -> None:
     """Take a step on each of several batches, updating the layers in place.
 
@@ -273,12 +270,14 @@ def take_steps(
         kept: bool [steps * BATCH_SIZE, hidden units], what dropout leaves; of no rows without a hidden layer.
         numbers: FP32 [steps, 3], see `optimiser.step_numbers`.
         mixing: FP32 [3, layers], none where there is nothing to mix; with moments, as the layers are.
-        hidden: the hidden layer; of no rows if there is none.
+        hidden: the hidden layer; of no outputs if there is none.
+        hidden_bias: its biases.
         last: the layer whose outputs are the classes'.
+        last_bias: its biases.
     """
-    width = last.shape[2]
-    rows, table = np.empty(BATCH_SIZE, dtype=np.int64), np.empty(last.shape[1], dtype=np.int64)
-    outputs = np.zeros((BATCH_SIZE, last.shape[1]), dtype=np.float32)
+    width, with_hidden = last.shape[1] * TILE + LANES, hidden.shape[2] > 0
+    rows, table = np.empty(BATCH_SIZE, dtype=np.int64), np.empty(last.shape[2], dtype=np.int64)
+    outputs = np.zeros((BATCH_SIZE, last.shape[2]), dtype=np.float32)
     between, back = np.zeros((BATCH_SIZE, width), dtype=np.float32), np.zeros((BATCH_SIZE, width), dtype=np.float32)
     between_rows = np.empty(BATCH_SIZE, dtype=np.int64)
     _list_rows(between, between_rows)
@@ -293,23 +292,23 @@ def take_steps(
             weights = _softmax(mixing[0])
             _mix(inputs, batch, weights, between)
             last_rows = between_rows
-        if hidden.shape[1]:
-            _outputs(rows, hidden, between)
+        if with_hidden:
+            _outputs(rows, hidden, hidden_bias, between)
             for row in range(BATCH_SIZE):
                 for unit in range(kept.shape[1]):
                     value = between[row, unit] * _KEPT
                     between[row, unit] = value if value > 0 and kept[start + row, unit] else np.float32(0)
             last_rows = between_rows
-        _outputs(last_rows, last, outputs)
+        _outputs(last_rows, last, last_bias, outputs)
         _to_residual(outputs, targets, batch, present, multi_label)
-        if hidden.shape[1] or len(weights):
+        if with_hidden or len(weights):
             _back(outputs, last, table, back)
-        _update(last, outputs, last_rows, numbers[step])
-        if hidden.shape[1]:
+        _update(last, last_bias, outputs, last_rows, numbers[step])
+        if with_hidden:
             # A hidden unit that ReLU or dropout set to 0 passes no gradient back.
             for row in range(BATCH_SIZE):
                 for unit in range(kept.shape[1]):
                     back[row, unit] = back[row, unit] * _KEPT if between[row, unit] > 0 else np.float32(0)
-            _update(hidden, back, rows, numbers[step])
+            _update(hidden, hidden_bias, back, rows, numbers[step])
         if len(weights):
             _update_mixing(mixing, weights, inputs, batch, back, numbers[step])

@@ -7,6 +7,8 @@ compiler fits the 16 lanes to what the processor has.
 All addresses and strides are in bytes; nothing checks them.
 """
 
+# ruff: noqa: ARG001  numba counts an intrinsic's arguments by its signature and hands their values to `generate`.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -21,11 +23,11 @@ from arch_harness.probes.optimiser import BETAS
 
 LANES = 16
 TILE = 4 * LANES
-"""Columns that a tile covers; the rows of every matrix are padded to a multiple of it."""
+"""Columns that a tile covers; the rows of every matrix are padded with zeros to a multiple of it."""
 
 _FLOAT, _INT, _INDEX = ir.FloatType(), ir.IntType(64), ir.IntType(32)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
-_FLOAT_BYTES, _VECTOR_BYTES, _ADDRESS_BYTES = 4, 4 * LANES, 8
+_VECTOR_BYTES, _TILE_BYTES, _ADDRESS_BYTES = 4 * LANES, 4 * TILE, 8
 
 
 def _at(build: ir.IRBuilder, address: Any, kind: Any) -> Any:
@@ -88,20 +90,22 @@ def _lane_sums(build: ir.IRBuilder, vectors: list[Any]) -> Any:
 
 
 def _dot_tile(rows: int, columns: int) -> Callable[..., None]:
-    @intrinsic  # type: ignore[misc]
-    def tile(_typing: Any, left: Any, right: Any, right_stride: Any, depth: Any, out: Any, out_stride: Any) -> Any:
+    @intrinsic  # type: ignore[untyped-decorator]
+    def tile(_typing: Any, left: Any, right: Any, block: Any, blocks: Any, out: Any, out_stride: Any) -> Any:
         def generate(context: Any, build: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
-            left, right, right_stride, depth, out, out_stride = arguments
+            left, right, block, blocks, out, out_stride = arguments
             lefts = [_read(build, _moved(build, left, row, _INT(_ADDRESS_BYTES)), _INT) for row in range(rows)]
-            rights = [_moved(build, right, column, right_stride) for column in range(columns)]
             sums = _zeros(build, rows * columns)
-            with cgutils.for_range(build, depth, intp=_INT) as loop:
-                offset = build.mul(loop.index, _INT(_VECTOR_BYTES))
-                ones = [_read(build, build.add(address, offset)) for address in lefts]
-                for column, address in enumerate(rights):
-                    other = _read(build, build.add(address, offset))
-                    for row, one in enumerate(ones):
-                        _add_product(build, sums[row * columns + column], one, other)
+            with cgutils.for_range(build, blocks, intp=_INT) as loop:
+                lefts = [build.add(address, build.mul(loop.index, _INT(_TILE_BYTES))) for address in lefts]
+                right = build.add(right, build.mul(loop.index, block))
+                for vector in range(TILE // LANES):
+                    offset = _INT(vector * _VECTOR_BYTES)
+                    ones = [_read(build, build.add(address, offset)) for address in lefts]
+                    for column in range(columns):
+                        other = _read(build, build.add(_moved(build, right, column, _INT(_TILE_BYTES)), offset))
+                        for row, one in enumerate(ones):
+                            _add_product(build, sums[row * columns + column], one, other)
             totals = _lane_sums(build, [build.load(one) for one in sums])
             for row in range(rows):
                 part = _shuffled(build, totals, totals, range(row * columns, (row + 1) * columns))
@@ -119,10 +123,10 @@ dot_tile_4x4, dot_tile_8x2 = _dot_tile(4, 4), _dot_tile(8, 2)
 
 Args:
     left: of a table of the rows' addresses.
-    right: of the first row.
-    right_stride: from one right row to the next.
-    depth: vectors in a row.
-    out: where the block begins.
+    right: of the first row's first `TILE` numbers; those of the next row follow them.
+    block: from there to the first row's next `TILE` numbers.
+    blocks: of `TILE` numbers in a row.
+    out: where the products are written.
     out_stride: from one of its rows to the next.
 """
 
@@ -145,7 +149,7 @@ def _weighted_sums(
     return [build.load(one) for one in sums]
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic  # type: ignore[untyped-decorator]
 def sum_tile(
     _typing: Any, weights: Any, across: Any, along: Any, rows: Any, offset: Any, count: Any, out: Any, stride: Any
 ) -> Any:
@@ -173,7 +177,7 @@ def sum_tile(
 
 
 def _adamw_tile(height: int) -> Callable[..., None]:
-    @intrinsic  # type: ignore[misc]
+    @intrinsic  # type: ignore[untyped-decorator]
     def tile(
         _typing: Any,
         weights: Any,
@@ -184,17 +188,16 @@ def _adamw_tile(height: int) -> Callable[..., None]:
         count: Any,
         parameters: Any,
         moment: Any,
-        stride: Any,
         keep: Any,
         epsilon: Any,
         rate: Any,
     ) -> Any:
         def generate(context: Any, build: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
-            *summed, parameters, moment, stride, keep, epsilon, rate = arguments
+            *summed, parameters, moment, keep, epsilon, rate = arguments
             gradients = _weighted_sums(build, height, *summed)
             keep, epsilon, rate = (_repeated(build, number) for number in (keep, epsilon, rate))
             for index, gradient in enumerate(gradients):
-                place = _moved(build, _moved(build, parameters, index // 4, stride), index % 4, _INT(_VECTOR_BYTES))
+                place = _moved(build, parameters, index, _INT(_VECTOR_BYTES))
                 places = [place, build.add(place, moment), _moved(build, place, 2, moment)]
                 old, first, second = (_read(build, one) for one in places)
                 first = _call(build, "fma", _constant(BETAS[0]), first, gradient)
@@ -207,14 +210,14 @@ def _adamw_tile(height: int) -> Callable[..., None]:
                     _write(build, value, one)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 9, *[types.float32] * 3), generate
+        return types.void(*[types.int64] * 8, *[types.float32] * 3), generate
 
     found: Callable[..., None] = tile
     return found
 
 
 adamw_tile_4, adamw_tile_2 = _adamw_tile(4), _adamw_tile(2)
-"""AdamW on a block of 4 or 2 rows and `TILE` columns, whose gradients are weighted sums as in `sum_tile`.
+"""AdamW on 4 or 2 rows of `TILE` parameters, one behind the other, whose gradients are sums as in `sum_tile`.
 
 Args:
     weights: see `sum_tile`, and so are the next five.
@@ -223,9 +226,8 @@ Args:
     rows: see there.
     offset: see there.
     count: see there.
-    parameters: where the block begins.
+    parameters: where the first row begins.
     moment: from there to the first moment, and from that to the second.
-    stride: from one of the block's rows to the next.
     keep: what weight decay leaves of a parameter, FP32.
     epsilon: added to the root of the second moment, FP32.
     rate: of the step, negative, FP32.

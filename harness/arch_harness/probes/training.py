@@ -1,8 +1,8 @@
 """Training of every fold and seed of a dataset together, exactly as each alone would be trained.
 
 On a GPU all of them are stepped as one batched problem (`gpu`). On the CPU every core trains one for an epoch, then the
-one that has most left to do, so that all cores are busy to the end. A problem's schedule, batches and clip order are its
-own, whatever else is trained beside it.
+one that has most left to do, so that all cores are busy to the end. A problem's schedule, batches and clip order are
+its own, whatever else is trained beside it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy as np
 from arch_harness.probes import gpu
 from arch_harness.probes.optimiser import BATCH_SIZE
 from arch_harness.probes.problems import Course, Problem
-from arch_harness.probes.tiles import LANES
-from arch_harness.probes.steps import padded_outputs, stride_of, take_steps
+from arch_harness.probes.steps import blocks_of, padded_outputs, stride_of, take_steps
+from arch_harness.probes.tiles import TILE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,12 +71,21 @@ class _Run:
         self._network, self._course, self._step = network, course, 0
         mixing, layers = network.split(course.initial)
         self._mixing = np.stack([mixing, np.zeros_like(mixing), np.zeros_like(mixing)])
-        self._layers = [np.zeros((3, 0, stride_of(network.dimensions)), dtype=np.float32)] if not network.hidden else []
+        if not network.hidden:
+            self._layers = [
+                np.zeros((3, blocks_of(network.dimensions), 0, TILE), dtype=np.float32),
+                np.zeros((3, 0), dtype=np.float32),
+            ]
+        else:
+            self._layers = []
         for layer, (inputs, outputs) in zip(layers, network.shapes, strict=True):
-            stride = stride_of(inputs)
-            state = np.zeros((3, padded_outputs(outputs), stride), dtype=np.float32)
-            state[0, :outputs, :inputs], state[0, :outputs, _bias(stride)] = layer[:-1].T, layer[-1]
-            self._layers.append(state)
+            wide = np.zeros((padded_outputs(outputs), blocks_of(inputs) * TILE), dtype=np.float32)
+            wide[:outputs, :inputs] = layer[:-1].T
+            state = np.zeros((3, blocks_of(inputs), len(wide), TILE), dtype=np.float32)
+            state[0] = wide.reshape(len(wide), -1, TILE).swapaxes(0, 1)
+            bias = np.zeros((3, len(wide)), dtype=np.float32)
+            bias[0, :outputs] = layer[-1]
+            self._layers += [state, bias]
 
     @property
     def left(self) -> int:
@@ -107,14 +116,11 @@ class _Run:
     def parameters(self) -> NDArray[np.float32]:
         """As `Network` lays them out, FP32 [size]."""
         flat = [self._mixing[0]]
-        for state, (inputs, outputs) in zip(self._layers[-len(self._network.shapes) :], self._network.shapes, strict=True):
-            weights = state[0, :outputs]
-            flat += [weights[:, :inputs].T.ravel(), weights[:, _bias(state.shape[2])]]
+        used = self._layers[-2 * len(self._network.shapes) :]
+        for state, bias, (inputs, outputs) in zip(used[::2], used[1::2], self._network.shapes, strict=True):
+            wide = state[0].swapaxes(0, 1).reshape(bias.shape[1], -1)
+            flat += [wide[:outputs, :inputs].T.ravel(), bias[0, :outputs]]
         return np.concatenate(flat)
-
-
-def _bias(stride: int) -> int:
-    return stride - LANES
 
 
 def _train_on_cpu(
