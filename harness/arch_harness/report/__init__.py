@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from arch_harness.errors import ArchError
 from arch_harness.files import whole_file
-from arch_harness.report import content, html, markdown, plots
+from arch_harness.report import confusion, content, html, markdown, plots
 from arch_harness.report.terminal import TerminalReport
 from arch_harness.results import write_run
 
@@ -39,14 +39,14 @@ def write_report(run: Run, folder: Path) -> list[Path]:
     except OSError as error:
         raise ArchError(f"cannot write {results}: {error.strerror}") from error
 
-    report, groups = content.build(run), plots.draw(run)
+    report, groups = content.build(run), [*plots.draw(run), *confusion.draw(content.ordered(run))]
     texts = {folder / _PLOTS / plot.file: plot.svg for group in groups for plot in group.plots}
     written = [results, *texts, folder / "report.md", folder / "report.html"]
     texts[folder / "report.md"] = markdown.render(report, groups, _PLOTS)
     texts[folder / "report.html"] = html.render(report, groups)
     for path, text in texts.items():
         _write_whole(path, text)
-    for kind in plots.KINDS:
+    for kind in (*plots.KINDS, confusion.KIND):
         for path in (folder / _PLOTS).glob(f"{kind}-*.svg"):
             if path not in texts:
                 path.unlink(missing_ok=True)

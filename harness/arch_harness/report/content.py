@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from arch_harness.report import probing
-from arch_harness.report.tables import Column, Meaning, Table
+from arch_harness.report.tables import Column, Meaning, Section, Table
 from arch_harness.report.wording import clean, number, optional, percent, plural, scientific, shorten, span, timestamp
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Report:
     summary: list[str]
     results: Table
     meanings: list[Meaning]
-    probing: list[probing.Section]
+    probing: list[Section]
     failures: list[FailureList]
     notes: list[str]
     models: Table

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from arch_harness.report.content import Report
-    from arch_harness.report.plots import Plot, PlotGroup
+    from arch_harness.report.figures import Plot, PlotGroup
 
 _REFERENCE = re.compile(r'(\bid="|url\(#|xlink:href="#)')
 _NAMESPACE = re.compile(r' xmlns(:\w+)?="[^"]*"')
@@ -24,10 +24,11 @@ def _inline(plot: Plot) -> Markup:
     svg = plot.svg[plot.svg.index("<svg") :]
     head, body = svg.split(">", 1)
     head = _SIZE.sub("", _NAMESPACE.sub("", head))
+    wide = ' class="wide"' if plot.wide else ""
     prefix = plot.file.removesuffix(".svg")
     body = _REFERENCE.sub(lambda match: f"{match[0]}{prefix}-", body)
     # The drawing is made here from escaped text, so it is safe to take over as it is.
-    return Markup(f'{head} role="img" aria-label="{escape(plot.label)}">{body}')  # noqa: S704
+    return Markup(f'{head}{wide} role="img" aria-label="{escape(plot.label)}">{body}')  # noqa: S704
 
 
 def render(report: Report, groups: Sequence[PlotGroup]) -> str:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from arch_harness.report.content import Report
-    from arch_harness.report.plots import PlotGroup
+    from arch_harness.report.figures import PlotGroup
     from arch_harness.report.tables import Meaning, Table
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~$#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")

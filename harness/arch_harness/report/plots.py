@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import math
-import re
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from arch_harness.report.figures import FAINT, INK, Plot, PlotGroup, as_svg, file_names, styled
 from arch_harness.report.wording import clean, number, shorten
 
 if TYPE_CHECKING:
@@ -31,7 +29,6 @@ KINDS = ("score", "latency", "batch-sizes", "layers")
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _QUEUE, _COMPUTE = "#C9CED6", "#6B7480"
-_INK, _FAINT = "#1F2328", "#6B7480"
 
 _WIDTH = 4.4  # inches; on a phone the plot is shown at about 1:1, so the text stays readable
 _LEFT, _RIGHT, _TOP = 0.18, 0.18, 0.45
@@ -39,44 +36,6 @@ _AXIS = 0.5  # tick labels and the axis title
 _LINE = 0.21  # a line of a legend
 _NAME = 46  # characters of a model's name
 _HALF = 26  # of these, what fits into half the width
-
-_STYLE: Any = {
-    "svg.fonttype": "none",  # text stays text: searchable, and in the reader's own fonts
-    "svg.hashsalt": "arch",  # the same run gives the same file
-    "text.parse_math": False,  # a name may hold dollar signs
-    "font.size": 9,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": "#AFB8C1",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#E6E9ED",
-    "grid.linewidth": 0.7,
-    "xtick.color": "#AFB8C1",
-    "ytick.color": "#AFB8C1",
-    "xtick.labelcolor": _INK,
-    "ytick.labelcolor": _INK,
-}
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A drawing: its file name, a text alternative, and the SVG."""
-
-    file: str
-    label: str
-    svg: str
-
-
-@dataclass(frozen=True)
-class PlotGroup:
-    """The drawings that answer one question, one per dataset."""
-
-    title: str
-    text: str
-    plots: list[Plot]
 
 
 @dataclass(frozen=True)
@@ -137,39 +96,20 @@ def draw(run: Run) -> list[PlotGroup]:
         ),
     ]
     groups = []
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        # The reader's fonts draw the text; that a character is missing from ours does not matter.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with styled():
         for kind, (title, text, label, make) in zip(KINDS, kinds, strict=True):
             shown = panels
             if make is _layers:
                 with_layers = [(name, [one for one in results if one.layers]) for name, results in panels]
                 shown = [(name, results) for name, results in with_layers if results]
-            files = _file_names(kind, [name for name, _ in shown])
+            files = file_names(kind, [name for name, _ in shown])
             drawn = [
-                Plot(file, f"{name}: {label}", _svg(make(name, results, looks)))
+                Plot(file, f"{name}: {label}", as_svg(make(name, results, looks)))
                 for file, (name, results) in zip(files, shown, strict=True)
             ]
             if drawn:
                 groups.append(PlotGroup(title, text, drawn))
     return groups
-
-
-def _file_names(kind: str, datasets: Sequence[str]) -> list[str]:
-    stems = [re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower() or "dataset" for name in datasets]
-    names = []
-    for index, stem in enumerate(stems):
-        # Two names may differ only in what a file name leaves out.
-        suffix = f"-{index + 1}" if stems.count(stem) > 1 else ""
-        names.append(f"{kind}-{stem}{suffix}.svg")
-    return names
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(buffer, format="svg", metadata=metadata)
-    return buffer.getvalue().decode("utf-8")
 
 
 def _panel(title: str, plot_height: float, legend_lines: int, left: float = _LEFT) -> tuple[Axes, Axes]:
@@ -228,7 +168,7 @@ def _score_axis(axes: Axes, results: Sequence[Result], values: Sequence[float]) 
     axes.set_ylim(ticks[0], ticks[-1])
     axes.set_ylabel("score (%)")
     for chance in sorted({round(100 * result.chance, 1) for result in results}):
-        axes.axhline(chance, color=_FAINT, linestyle=(0, (5, 3)), linewidth=1, zorder=1)
+        axes.axhline(chance, color=FAINT, linestyle=(0, (5, 3)), linewidth=1, zorder=1)
     chance = max(100 * result.chance for result in results)
     axes.annotate(
         f"chance {chance:.1f}",
@@ -238,7 +178,7 @@ def _score_axis(axes: Axes, results: Sequence[Result], values: Sequence[float]) 
         textcoords="offset points",
         ha="right",
         size=8,
-        color=_FAINT,
+        color=FAINT,
     )
 
 
@@ -325,7 +265,7 @@ def _rows(axes: Axes, results: Sequence[Result], looks: dict[str, _Look], figure
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
         axes.text(0.038, row + 0.15, look.name, transform=across, va="center_baseline", size=8.5, bbox=box)
         axes.text(
-            1, row + 0.15, text, transform=across, va="center_baseline", ha="right", size=8, color=_FAINT, bbox=box
+            1, row + 0.15, text, transform=across, va="center_baseline", ha="right", size=8, color=FAINT, bbox=box
         )
 
 
@@ -346,13 +286,13 @@ def _latency(title: str, results: Sequence[Result], looks: dict[str, _Look]) -> 
     axes.set_xlabel("ms")
 
     for x, marker, text in ((0, "o", "p50"), (0.55, "D", "p95"), (1.1, "|", "p99")):
-        _latency_mark(legend, 1.3 + x, 1.5 * _LINE + 0.04, marker, _INK)
+        _latency_mark(legend, 1.3 + x, 1.5 * _LINE + 0.04, marker, INK)
         legend.text(1.3 + x + 0.1, 1.5 * _LINE + 0.04, text, va="center_baseline", size=8)
     for x, colour, text in ((0, _QUEUE, "queue"), (0.7, _COMPUTE, "compute (means)")):
         legend.barh(0.5 * _LINE + 0.04, 0.14, left=1.23 + x, height=0.1, color=colour)
         legend.text(1.4 + x, 0.5 * _LINE + 0.04, text, va="center_baseline", size=8)
     for line, text in ((1.5, "At the client"), (0.5, "In the server")):
-        legend.text(_LEFT, line * _LINE + 0.04, text, va="center_baseline", size=8, color=_FAINT)
+        legend.text(_LEFT, line * _LINE + 0.04, text, va="center_baseline", size=8, color=FAINT)
     return axes.get_figure(root=True)  # type: ignore[return-value]
 
 
@@ -373,7 +313,7 @@ def _batch_sizes(title: str, results: Sequence[Result], looks: dict[str, _Look])
     for row, result in enumerate(results):
         executions = sum(result.server.batch_sizes.values())
         if not executions:
-            axes.text(0.5, row + 0.57, "no executions recorded", size=8, color=_FAINT, va="center", ha="left")
+            axes.text(0.5, row + 0.57, "no executions recorded", size=8, color=FAINT, va="center", ha="left")
         start = 0.0
         for size, count in sorted(result.server.batch_sizes.items()):
             if not count:
@@ -382,7 +322,7 @@ def _batch_sizes(title: str, results: Sequence[Result], looks: dict[str, _Look])
             colour = shade(size)
             axes.barh(row + 0.57, share, left=start, height=0.36, color=colour, edgecolor="white", linewidth=0.6)
             if share >= 1.8 + 1.8 * len(str(size)):
-                ink = "white" if sum(colour[:3]) < 1.7 else _INK
+                ink = "white" if sum(colour[:3]) < 1.7 else INK
                 axes.text(
                     start + share / 2, row + 0.57, str(size), ha="center", va="center_baseline", size=7.5, color=ink
                 )
@@ -392,7 +332,7 @@ def _batch_sizes(title: str, results: Sequence[Result], looks: dict[str, _Look])
     axes.set_xlabel("share of executions (%)")
 
     sizes = sorted({2**power for power in range(int(math.log2(max(1, largest))) + 1)} | {largest})
-    legend.text(_LEFT, 0.5 * _LINE + 0.04, "Batch size", va="center_baseline", size=8, color=_FAINT)
+    legend.text(_LEFT, 0.5 * _LINE + 0.04, "Batch size", va="center_baseline", size=8, color=FAINT)
     for index, size in enumerate(sizes):
         x = 1.0 + index * min(0.46, 3.3 / len(sizes))
         legend.barh(0.5 * _LINE + 0.04, 0.13, left=x, height=0.1, color=shade(size))

@@ -32,6 +32,15 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Section:
+    """A table with a title and a sentence on how to read it."""
+
+    title: str
+    text: str
+    table: Table
+
+
+@dataclass(frozen=True)
 class Meaning:
     """What the numbers of one or more columns mean."""
 
