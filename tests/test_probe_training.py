@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -161,6 +163,21 @@ def test_a_gpu_without_memory_leaves_the_training_to_the_cpu(monkeypatch: pytest
     found, trained_on = training.train(*arguments)
     assert trained_on == "CPU"
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.skipif(gpu.find() is not None, reason="there is a GPU, so torch is asked")
+def test_without_a_gpu_torch_is_not_imported() -> None:
+    script = (
+        "import sys, numpy as np\n"
+        "from arch_harness.probes.networks import Network\n"
+        "from arch_harness.probes.problems import Problem\n"
+        "from arch_harness.probes.training import train\n"
+        "eye = np.eye(2, dtype=np.float32)\n"
+        "found = train(Network(2, 2), eye, eye, False, [Problem(np.arange(2), [0])], 3)\n"
+        "print(found[1], 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["CPU", "False"]
 
 
 def test_an_interruption_stops_every_thread() -> None:

@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
-from arch_harness.report import TerminalReport, confusion, content, html, markdown, plots, write_report
+from arch_harness.report import TerminalReport, content, html, markdown, plots, write_report
 from arch_harness.report.wording import clean, number, percent, scientific, shorten
-from arch_harness.results import ClassScore, Comparison, Run
+from arch_harness.results import Comparison, Run
 from rich.console import Console
 
 if TYPE_CHECKING:
@@ -334,40 +333,6 @@ def test_the_numbers_are_those_of_the_run() -> None:
     assert built.models.rows[0][2] == "0123456789"
     assert built.models.rows[0][8:11] == ("ababababab", "1.2e-05", "0.999997")
     assert built.date == "2026-03-01 12:34 UTC"
-
-
-def confused(classes: int) -> Run:
-    """A run of one dataset of so many classes, each taken for the next in as many percent as its number says."""
-    run = run_of(("a", "b"), ("d",))
-    best = max(run.results, key=lambda one: one.score).probes[0]
-    best.classes = [ClassScore(name=f"class {index}", clips=100, f1=1 - index / 100) for index in range(classes)]
-    matrix = np.diag(100 - np.arange(classes)) + np.roll(np.diag(np.arange(classes)), 1, axis=1)
-    best.confusion = matrix.tolist()
-    return run
-
-
-def test_the_confusion_matrix_is_drawn_as_long_as_it_can_be_read() -> None:
-    few, many, too_many = (confusion.draw(content.ordered(confused(classes))) for classes in (10, 50, 70))
-    assert too_many == []
-    for groups, classes in ((few, 10), (many, 50)):
-        (plot,) = groups[0].plots
-        assert plot.file == "confusion-d.svg"
-        assert plot.wide == (classes == 50)
-        texts = re.findall(r">([^<]+)</text>", plot.svg)
-        assert texts.count(f"class {classes - 1}") == 2
-        assert ("91" in texts) == (classes == 10)  # class 9 is right in 91 % of its clips
-        assert plot.svg.count('id="PatchCollection') == 2  # right and wrong
-
-
-def test_many_classes_have_a_table_of_confused_pairs_instead() -> None:
-    sections = {one.title: one.table.rows for one in content.build(confused(70)).probing}
-    assert len(sections["Confused pairs"]) == 20
-    assert [row[2:] for row in sections["Confused pairs"]][:2] == [
-        ("class 69", "class 0", "69.0"),
-        ("class 68", "class 69", "68.0"),
-    ]
-    assert len(sections["Classes"]) == 70
-    assert "Confused pairs" not in [one.title for one in content.build(confused(60)).probing]
 
 
 def test_a_tie_and_a_best_model_that_is_the_fastest() -> None:
