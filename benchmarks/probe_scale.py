@@ -57,7 +57,7 @@ def _dataset(targets: NDArray[np.int64] | NDArray[np.bool_], sizes: tuple[int, i
 
 
 def main() -> None:
-    """Print the times, the extrapolation where one is needed, and the peak memory of all processes."""
+    """Print the times, the extrapolation where one is needed, and the peak memory."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--seeds", type=int, default=3)
@@ -85,9 +85,8 @@ def main() -> None:
         if options.epochs < EPOCHS:
             whole = training * EPOCHS / options.epochs + total - training
             print(f"  extrapolated to {EPOCHS} epochs, not measured: {whole:.0f} s")
-        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        print(f"  peak memory so far: {own / 2**20:.2f} GiB here, {largest / 2**20:.2f} GiB in the largest process")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(f"  peak memory so far: {peak / 2**20:.2f} GiB; trained on {found.score.trained_on}")
 
 
 if __name__ == "__main__":

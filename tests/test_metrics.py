@@ -93,6 +93,35 @@ def test_the_interval_covers_the_truth_about_95_percent_of_the_time() -> None:
     assert 0.91 <= covered / 300 <= 0.98  # 3 standard errors of 0.95, and what the method itself is known to lack
 
 
+def test_the_map_interval_covers_what_such_test_sets_score_on_average() -> None:
+    random = np.random.default_rng(0)
+
+    def outcomes() -> Outcomes:
+        truth = random.random((400, 20)) < 0.02
+        outputs = (1.5 * truth + random.standard_normal((1, 400, 20))).astype(np.float32)
+        plain = right_or_wrong(np.zeros(400))
+        return Outcomes("map_macro", plain.clips, plain.folds, plain.groups, outputs, truth)
+
+    expected = np.mean([intervals.score(outcomes()) for _ in range(400)])
+    covered = 0
+    for trial in range(100):
+        low, high = intervals.interval(intervals.resampled_scores(outcomes(), trial, 200))
+        covered += bool(low <= expected <= high)
+    assert 0.9 <= covered / 100 <= 0.99  # rare classes are the hard case: uncentred samples cover it in 87 %
+
+
+def test_the_interval_over_speakers_covers_a_truth_that_varies_from_speaker_to_speaker() -> None:
+    random = np.random.default_rng(0)
+    speakers = np.repeat(np.arange(20), 20)
+    covered = 0
+    for trial in range(200):
+        rate = np.clip(0.6 + 0.15 * random.standard_normal(20), 0, 1)[speakers]
+        outcomes = right_or_wrong(random.random(400) < rate, groups=speakers)
+        low, high = intervals.interval(intervals.resampled_scores(outcomes, trial, 300))
+        covered += low <= 0.6 <= high
+    assert 0.91 <= covered / 200 <= 0.99
+
+
 @pytest.mark.parametrize("spread", [0.0, 0.1])
 def test_the_interval_over_folds_covers_a_truth_that_varies_from_fold_to_fold(spread: float) -> None:
     random = np.random.default_rng(0)

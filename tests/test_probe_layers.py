@@ -8,33 +8,49 @@ import numpy as np
 import torch
 from arch_harness.datasets import Clip, Dataset, Fold
 from arch_harness.datasets.esc50 import DECLARATION
+from arch_harness.probes import gpu
 from arch_harness.probes.layers import probe_layers
-from arch_harness.probes.networks import WeightedSum
+from arch_harness.probes.networks import Network
+from arch_harness.probes.optimiser import learning_rates
+from arch_harness.probes.problems import Course, Problem
+from arch_harness.probes.training import train
 from arch_harness.results import Settings
 
 LAYERS, DIMENSIONS, CLASSES = 4, 6, 3
 
 
-def test_gradient_of_the_weighted_sum_is_torch_s() -> None:
+def test_the_weighted_sum_is_trained_as_torch_trains_it() -> None:
     random = np.random.default_rng(0)
-    network = WeightedSum(LAYERS, DIMENSIONS, CLASSES)
-    parameters = random.standard_normal((2, network.size)).astype(np.float32)
-    inputs = np.ones((2, 5, LAYERS * DIMENSIONS + 1), dtype=np.float32)
-    inputs[..., :-1] = random.standard_normal((2, 5, LAYERS * DIMENSIONS))
-    residual = random.standard_normal((2, 5, CLASSES)).astype(np.float32)
-    outputs, hidden = network.forward(parameters, inputs, [random, random])
-    gradients = np.empty_like(parameters)
-    network.backward(parameters, inputs, hidden, residual, gradients)
-    for problem in range(2):
-        theta = torch.tensor(parameters[problem], requires_grad=True)
-        layers = torch.tensor(inputs[problem, :, :-1]).reshape(5, LAYERS, DIMENSIONS)
+    network, epochs = Network(DIMENSIONS, CLASSES, summed=LAYERS), 40
+    inputs = random.standard_normal((100, network.inputs)).astype(np.float32)
+    targets = np.eye(CLASSES, dtype=np.float32)[random.integers(0, CLASSES, 100)]
+    problem = Problem(np.arange(80), (0,))
+    (found,), _ = train(network, inputs, targets, False, [problem], epochs)
+    course = Course(network, problem, epochs)
+    theta = torch.tensor(course.initial, requires_grad=True)
+    optimiser = torch.optim.AdamW([theta], lr=1e-3)
+    rates = learning_rates(epochs, problem.batches)
+    for step, rate in enumerate(rates):
+        if step % problem.batches == 0:
+            order = course.next_order()
+        batch = order[step % problem.batches * 32 :][:32][: 80 - step % problem.batches * 32]
+        optimiser.param_groups[0]["lr"] = rate
+        optimiser.zero_grad()
+        stacked = torch.tensor(inputs[batch]).reshape(-1, LAYERS, DIMENSIONS)
         matrix = theta[LAYERS:].reshape(DIMENSIONS + 1, CLASSES)
-        mixed = torch.einsum("l,bld->bd", torch.softmax(theta[:LAYERS], 0), layers)
-        expected = mixed @ matrix[:-1] + matrix[-1]
-        np.testing.assert_allclose(outputs[problem], expected.detach().numpy(), atol=1e-5)
-        (expected * torch.tensor(residual[problem])).sum().backward()  # type: ignore[no-untyped-call]
-        assert theta.grad is not None
-        np.testing.assert_allclose(gradients[problem], theta.grad.numpy(), atol=1e-4)
+        mixed = torch.einsum("l,bld->bd", torch.softmax(theta[:LAYERS], 0), stacked)
+        loss = torch.nn.functional.cross_entropy(mixed @ matrix[:-1] + matrix[-1], torch.tensor(targets[batch]))
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    np.testing.assert_allclose(found, theta.detach().numpy(), atol=1e-5)
+    assert np.ptp(found[:LAYERS]) > 1e-3  # the weights did move
+    courses = [Course(network, problem, epochs)]
+    in_torch = gpu.train(network, inputs, targets, False, courses, epochs, "cpu", lambda: None)
+    assert in_torch is not None
+    np.testing.assert_allclose(found, in_torch[0], atol=1e-5)
+    mixed = np.einsum("l,bld->bd", network.weights(found), inputs.reshape(-1, LAYERS, DIMENSIONS))
+    matrix = found[LAYERS:].reshape(DIMENSIONS + 1, CLASSES)
+    np.testing.assert_allclose(network.logits(found, inputs), mixed @ matrix[:-1] + matrix[-1], atol=1e-5)
 
 
 def test_the_layer_that_knows_the_classes_is_found() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from arch_harness.probes import training
-from arch_harness.probes.networks import DROPOUT, Linear, Mlp
+from arch_harness.probes import gpu, training
+from arch_harness.probes.networks import DROPOUT, Network
 from arch_harness.probes.optimiser import learning_rates
-from arch_harness.probes.training import Problem, train
+from arch_harness.probes.problems import Course, Problem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,6 +22,8 @@ torch = pytest.importorskip("torch", reason="the plain loop is torch's")
 torch.set_num_threads(1)  # several threads only get in each other's way on products this small
 
 CLIPS, DIMENSIONS, CLASSES = 300, 24, 7
+
+Trainer = Callable[..., "NDArray[np.float32]"]
 
 
 def data(multi_label: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -31,8 +36,26 @@ def data(multi_label: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return embeddings, np.eye(CLASSES, dtype=np.float32)[outputs.argmax(axis=1)]
 
 
-def with_ones(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.hstack([embeddings, np.ones((len(embeddings), 1), dtype=np.float32)])
+def train(network: Network, *options: Any) -> NDArray[np.float32]:
+    parameters, trained_on = training.train(network, *options)
+    assert trained_on
+    return parameters
+
+
+def train_in_torch(
+    network: Network,
+    inputs: NDArray[np.float32],
+    targets: NDArray[np.float32],
+    multi_label: bool,
+    problems: list[Problem],
+    epochs: int,
+    on_epoch: Callable[[], None] = lambda: None,
+) -> NDArray[np.float32]:
+    """What a GPU runs, on the CPU: no GPU is needed to hold its results to the plain loop's."""
+    courses = [Course(network, problem, epochs) for problem in problems]
+    trained = gpu.train(network, inputs, targets, multi_label, courses, epochs, "cpu", on_epoch)
+    assert trained is not None
+    return trained
 
 
 def plain_loop(
@@ -81,38 +104,94 @@ def plain_loop(
     return logits
 
 
-@pytest.mark.parametrize(
-    ("hidden", "multi_label", "processes"),
-    [(False, False, False), (False, True, False), (True, False, False), (True, True, False), (False, False, True)],
-)
-def test_logits_are_those_of_the_plain_loop(
-    hidden: bool, multi_label: bool, processes: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("trainer", [train, train_in_torch])
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_logits_are_those_of_the_plain_loop(hidden: bool, multi_label: bool, trainer: Trainer) -> None:
     embeddings, targets = data(multi_label)
     # Folds of different sizes, one of them in whole batches, and two seeds, all trained together.
     sizes, epochs = (96, 150, 70), 30 if hidden else 100
     problems = [Problem(np.arange(size), (seed, size)) for size in sizes for seed in (0, 1)][:5]
-    if processes:
-        monkeypatch.setattr(training, "_WORTH_PROCESSES", 0)
-    network = (Mlp if hidden else Linear)(DIMENSIONS, CLASSES)
+    network = Network(DIMENSIONS, CLASSES, hidden)
     calls: list[None] = []
-    parameters = train(
-        network, with_ones(embeddings), targets, multi_label, problems, epochs, lambda: calls.append(None)
-    )
+    parameters = trainer(network, embeddings, targets, multi_label, problems, epochs, lambda: calls.append(None))
     assert len(calls) == epochs * len(problems)
     for row, problem in zip(parameters, problems, strict=True):
         plain = plain_loop(hidden, embeddings, targets, multi_label, problem, epochs)
-        np.testing.assert_allclose(network.logits(row[None], with_ones(embeddings))[0], plain, atol=1e-4)
+        np.testing.assert_allclose(network.logits(row, embeddings), plain, atol=1e-4)
         assert np.ptp(plain) > 1  # it did learn
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize(("dimensions", "classes"), [(1, 2), (63, 3), (64, 4), (65, 5), (130, 50)])
+def test_any_number_of_dimensions_and_classes_fits_into_tiles(hidden: bool, dimensions: int, classes: int) -> None:
+    random = np.random.default_rng(0)
+    embeddings = random.standard_normal((80, dimensions)).astype(np.float32)
+    targets = np.eye(classes, dtype=np.float32)[random.integers(0, classes, 80)]
+    network, problems = Network(dimensions, classes, hidden), [Problem(np.arange(40, 77), (0,))]
+    compiled, plain = (
+        trainer(network, embeddings, targets, False, problems, 20) for trainer in (train, train_in_torch)
+    )
+    np.testing.assert_allclose(compiled, plain, atol=1e-5)
 
 
 def test_a_problem_does_not_depend_on_its_company() -> None:
     embeddings, targets = data(False)
     problems = [Problem(np.arange(size), (0, size)) for size in (40, 250, 100)]
-    together = train(Linear(DIMENSIONS, CLASSES), with_ones(embeddings), targets, False, problems, 20)
+    together = train(Network(DIMENSIONS, CLASSES), embeddings, targets, False, problems, 20)
     for row, problem in zip(together, problems, strict=True):
-        alone = train(Linear(DIMENSIONS, CLASSES), with_ones(embeddings), targets, False, [problem], 20)[0]
-        np.testing.assert_allclose(row, alone, atol=1e-6)
+        alone = train(Network(DIMENSIONS, CLASSES), embeddings, targets, False, [problem], 20)[0]
+        np.testing.assert_array_equal(row, alone)
+
+
+def test_a_gpu_without_memory_leaves_the_training_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    embeddings, targets = data(False)
+    problems = [Problem(np.arange(100), (0,))]
+    arguments = (Network(DIMENSIONS, CLASSES), embeddings, targets, False, problems, 5)
+    expected, trained_on = training.train(*arguments)
+    if gpu.find() is None:
+        assert trained_on == "CPU"
+
+    def full(self: object, array: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    # The device is made up, and so is its lack of memory: neither can be had on every machine.
+    monkeypatch.setattr(gpu, "find", lambda: "cpu")
+    monkeypatch.setattr(gpu, "name", lambda _device: "a made-up GPU")
+    assert training.train(*arguments)[1] == "a made-up GPU"
+    monkeypatch.setattr(gpu._Batched, "_moved", full)
+    found, trained_on = training.train(*arguments)
+    assert trained_on == "CPU"
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.skipif(gpu.find() is not None, reason="there is a GPU, so torch is asked")
+def test_without_a_gpu_torch_is_not_imported() -> None:
+    script = (
+        "import sys, numpy as np\n"
+        "from arch_harness.probes.networks import Network\n"
+        "from arch_harness.probes.problems import Problem\n"
+        "from arch_harness.probes.training import train\n"
+        "eye = np.eye(2, dtype=np.float32)\n"
+        "found = train(Network(2, 2), eye, eye, False, [Problem(np.arange(2), [0])], 3)\n"
+        "print(found[1], 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["CPU", "False"]
+
+
+def test_an_interruption_stops_every_thread() -> None:
+    embeddings, targets = data(False)
+    problems = [Problem(np.arange(200), (seed,)) for seed in range(8)]
+    calls: list[None] = []
+
+    def on_epoch() -> None:
+        calls.append(None)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(Network(DIMENSIONS, CLASSES), embeddings, targets, False, problems, 200, on_epoch)
+    assert len(calls) <= 8
 
 
 def test_the_schedule_has_the_reference_s_quirk() -> None:
@@ -139,8 +218,8 @@ def test_the_schedule_has_the_reference_s_quirk() -> None:
 
 def test_extreme_embeddings_stay_finite() -> None:
     embeddings, targets = data(True)
-    inputs = with_ones(embeddings * np.float32(1e4))
+    inputs = embeddings * np.float32(1e4)
     for multi_label in (False, True):
         one = targets if multi_label else np.eye(CLASSES, dtype=np.float32)[np.arange(CLIPS) % CLASSES]
-        parameters = train(Linear(DIMENSIONS, CLASSES), inputs, one, multi_label, [Problem(np.arange(CLIPS), (0,))], 5)
+        parameters = train(Network(DIMENSIONS, CLASSES), inputs, one, multi_label, [Problem(np.arange(CLIPS), (0,))], 5)
         assert np.isfinite(parameters).all()

@@ -322,7 +322,7 @@ def test_the_numbers_are_those_of_the_run() -> None:
         "The score is no more than noise apart from that of hubert-base-ls960."
     )
     sections = {section.title: section.table for section in built.probing}
-    assert list(sections) == ["Comparisons", "Probes", "Folds", "Hardest classes"]
+    assert list(sections) == ["Comparisons", "Probes", "Folds", "Classes"]
     assert [row[5:] for row in sections["Comparisons"].rows] == [
         ("+1.4", "-0.4 to +3.1", "no more than noise"),
         ("+7.4", "+5.2 to +9.7", "more than noise"),
@@ -332,9 +332,9 @@ def test_the_numbers_are_those_of_the_run() -> None:
     assert [column.header for column in sections["Folds"].columns][6:8] == ["Score, linear (%)", "Score, knn (%)"]
     assert sections["Folds"].rows[0][6:] == ("89.3", "84.3", "88.2")
     # A class without test clips has no score that could be the lowest.
-    assert [row[2:] for row in sections["Hardest classes"].rows[:2]] == [
-        ("dog", "40", "61.0", "rain (25.0 %)"),
-        ("rain", "40", "93.0", "dog (8.3 %)"),
+    assert [row[2:] for row in sections["Classes"].rows[:2]] == [
+        ("dog", "40", "70.0", "80.0", "61.0", "rain (25.0 %)"),
+        ("rain", "40", "70.0", "80.0", "93.0", "dog (8.3 %)"),
     ]
     assert built.models.rows[0][2] == "0123456789"
     assert built.models.rows[0][8:11] == ("ababababab", "1.2e-05", "0.999997")

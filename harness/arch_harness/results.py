@@ -100,6 +100,7 @@ class ProbeScore(Strict):
     confusion: list[list[Count]] | None = Field(
         default=None, description="true class x predicted class, summed over folds and seeds; single-label only"
     )
+    trained_on: str = Field(default="CPU", description="CPU, or the name of the GPU")
     seconds: NonNegative
 
 

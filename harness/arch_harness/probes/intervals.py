@@ -76,9 +76,15 @@ def resampled_scores(outcomes: Outcomes, seed: int, resamples: int = RESAMPLES) 
 
     Clips are drawn where they are the unit. Folds or groups are drawn whole, and then clips within each drawn one.
     The same seed draws the same clips, whatever the outcomes.
+
+    Clips that are drawn twice raise average precision, the more the rarer the classes; so samples' mAP are moved until
+    their mean is the score. The mean of samples' accuracy is that without help.
     """
-    scores = [_scores(outcomes, counts, drawn) for counts, drawn in _samples(outcomes, seed, resamples)]
-    return np.concatenate(scores)
+    found = [_scores(outcomes, counts, drawn) for counts, drawn in _samples(outcomes, seed, resamples)]
+    scores = np.concatenate(found)
+    if outcomes.metric == "map_macro":
+        scores = np.clip(scores + score(outcomes) - scores.mean(), 0, 1)
+    return scores
 
 
 def _samples(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arch_harness.probes.networks import WeightedSum
+from arch_harness.probes.networks import Network
 from arch_harness.probes.scoring import probe_dataset, probe_network
 from arch_harness.results import LayerScore, LayerScores
 
@@ -41,7 +41,7 @@ def probe_layers(
     for layer in range(layers.shape[1]):
         found = probe_dataset("linear", dataset, layers[:, layer], succeeded, settings, on_epoch).score
         scores.append(LayerScore(layer=layer, score=found.score, std=found.std, interval=found.interval))
-    network = WeightedSum(layers.shape[1], layers.shape[2], len(dataset.classes))
+    network = Network(layers.shape[2], len(dataset.classes), summed=layers.shape[1])
     summed, parameters = probe_network(
         "linear", network, dataset, layers.reshape(len(layers), -1), succeeded, settings, on_epoch
     )

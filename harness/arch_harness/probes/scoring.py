@@ -13,8 +13,9 @@ from arch_harness.errors import ScoreError
 from arch_harness.probes import intervals, metrics
 from arch_harness.probes.intervals import Outcomes
 from arch_harness.probes.neighbours import logistic_regression, nearest_neighbours
-from arch_harness.probes.networks import Linear, Mlp, Network
-from arch_harness.probes.training import Problem, train
+from arch_harness.probes.networks import Network
+from arch_harness.probes.problems import Problem
+from arch_harness.probes.training import CPU, train
 from arch_harness.results import ClassScore, FoldScore, Interval, ProbeScore
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from arch_harness.datasets import Dataset, Fold
     from arch_harness.results import Metric, ProbeName, Settings
 
-_NETWORKS: dict[str, type[Linear] | type[Mlp]] = {"linear": Linear, "mlp": Mlp}
+_NETWORKS = ("linear", "mlp")
 _WITHOUT_SEED = {"logreg": logistic_regression, "knn": nearest_neighbours}
 
 
@@ -68,14 +69,14 @@ def probe_dataset(
         ScoreError: if a fold has no clips left to train or to test on.
     """
     if probe in _NETWORKS:
-        network = _NETWORKS[probe](embeddings.shape[1], len(dataset.classes))
+        network = Network(embeddings.shape[1], len(dataset.classes), hidden=probe == "mlp")
         return probe_network(probe, network, dataset, embeddings, succeeded, settings, on_epoch)[0]
     clock = time.perf_counter()
     targets = _as_matrix(dataset)
     multi_label = dataset.targets.ndim == 2
     tested = list(_without_seed(probe, _folds(dataset, succeeded), embeddings, targets, multi_label, on_epoch))
     score = _multi_label if multi_label else _single_label
-    return score(probe, dataset, tested, settings, clock)
+    return score(probe, dataset, tested, settings, clock, CPU)
 
 
 def probe_network(
@@ -91,9 +92,9 @@ def probe_network(
 
     Args:
         probe: what the scores are filed under.
-        network: takes rows of `embeddings` with a 1 behind them.
+        network: takes rows of `embeddings`.
         dataset: see `probe_dataset`, and so are the others.
-        embeddings: FP32 [clips, whatever the network takes].
+        embeddings: FP32 [clips, network.inputs].
         succeeded: see there.
         settings: see there.
         on_epoch: see there.
@@ -107,22 +108,22 @@ def probe_network(
     clock = time.perf_counter()
     folds = _folds(dataset, succeeded)
     multi_label = dataset.targets.ndim == 2
-    inputs = np.ones((len(embeddings), embeddings.shape[1] + 1), dtype=np.float32)
-    inputs[:, :-1] = embeddings
     # The fold's name joins the seed, so that a fold's score does not depend on which other folds exist.
     problems = [
         Problem(fold.train, (settings.seed + offset, *fold.name.encode()))
         for fold in folds
         for offset in range(settings.seeds)
     ]
-    parameters = train(network, inputs, _as_matrix(dataset), multi_label, problems, settings.epochs, on_epoch)
+    parameters, trained_on = train(
+        network, embeddings, _as_matrix(dataset), multi_label, problems, settings.epochs, on_epoch
+    )
     of_fold = parameters.reshape(len(folds), settings.seeds, network.size)
     tested = [
-        _Tested(fold, np.concatenate([network.logits(row[None], inputs[fold.test]) for row in rows]))
+        _Tested(fold, np.stack([network.logits(row, embeddings[fold.test]) for row in rows]))
         for fold, rows in zip(folds, of_fold, strict=True)
     ]
     score = _multi_label if multi_label else _single_label
-    return score(probe, dataset, tested, settings, clock), parameters
+    return score(probe, dataset, tested, settings, clock, trained_on), parameters
 
 
 def _folds(dataset: Dataset, succeeded: NDArray[np.bool_]) -> list[Fold]:
@@ -188,6 +189,7 @@ def _finish(
     probe: ProbeName,
     settings: Settings,
     clock: float,
+    trained_on: str,
     chance: float,
     outcomes: Outcomes,
     seed_scores: list[float],
@@ -215,6 +217,7 @@ def _finish(
         classes=classes,
         classes_without_test_clips=[one.name for one in classes if not one.clips],
         confusion=confusion,
+        trained_on=trained_on,
         seconds=time.perf_counter() - clock,
     )
     return Scored(score, outcomes.metric, chance, outcomes)
@@ -225,7 +228,7 @@ def _sizes(fold: Fold) -> dict[str, int]:
 
 
 def _single_label(
-    probe: ProbeName, dataset: Dataset, tested: Sequence[_Tested], settings: Settings, clock: float
+    probe: ProbeName, dataset: Dataset, tested: Sequence[_Tested], settings: Settings, clock: float, trained_on: str
 ) -> Scored:
     targets, classes = dataset.targets.astype(np.int64), len(dataset.classes)
     folds, correct, seed_scores, chance = [], [], [], []
@@ -263,6 +266,7 @@ def _single_label(
         probe,
         settings,
         clock,
+        trained_on,
         _mean(chance),
         outcomes,
         np.mean(seed_scores, axis=0).tolist(),
@@ -273,7 +277,7 @@ def _single_label(
 
 
 def _multi_label(
-    probe: ProbeName, dataset: Dataset, tested: Sequence[_Tested], settings: Settings, clock: float
+    probe: ProbeName, dataset: Dataset, tested: Sequence[_Tested], settings: Settings, clock: float, trained_on: str
 ) -> Scored:
     targets = dataset.targets.astype(np.bool_)
     folds, seed_scores, chance = [], [], []
@@ -303,6 +307,7 @@ def _multi_label(
         probe,
         settings,
         clock,
+        trained_on,
         _mean(chance),
         outcomes,
         np.mean(seed_scores, axis=0).tolist(),

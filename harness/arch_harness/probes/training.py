@@ -1,153 +1,34 @@
-"""Training of every fold and seed of a dataset together, on all cores, exactly as each alone would be trained.
+"""Training of every fold and seed of a dataset together, exactly as each alone would be trained.
 
-Several problems are stepped together as one batched problem, and where there is enough to do, a process per core takes
-a share of them. (Threads would do, but the steps are so short that they mostly wait for the interpreter's lock.) A
-problem's schedule, batches and clip order are its own, whatever else is trained beside it.
+On a GPU all of them are stepped as one batched problem (`gpu`). On the CPU every core trains one for an epoch, then the
+one that has most left to do, so that all cores are busy to the end. A problem's schedule, batches and clip order are
+its own, whatever else is trained beside it.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import heapq
 import os
-import signal
-import tempfile
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
-from arch_harness.probes.optimiser import BATCH_SIZE, AdamW, learning_rates
+from arch_harness.probes import gpu
+from arch_harness.probes.optimiser import BATCH_SIZE
+from arch_harness.probes.problems import Course, Problem
+from arch_harness.probes.steps import blocks_of, padded_outputs, stride_of, take_steps
+from arch_harness.probes.tiles import TILE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from arch_harness.probes.networks import Network
 
-_GROUP_PARAMETERS = 1 << 17
-"""Of the problems stepped together; beyond it a call costs little beside its work, and the arrays leave the cache."""
-
-_WORTH_PROCESSES = 20_000_000_000
-"""Multiplications and additions of one core that take longer than starting processes does."""
-
-_POLL_S = 0.2
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One probe to train.
-
-    Attributes:
-        clips: int64, the rows to train on.
-        seed: of the initial parameters, the clip order and dropout.
-    """
-
-    clips: NDArray[np.int64]
-    seed: Sequence[int]
-
-    @property
-    def batches(self) -> int:
-        """Steps of one epoch; the last batch may be smaller."""
-        return -(-len(self.clips) // BATCH_SIZE)
-
-
-class _Group:
-    """Problems stepped together: those with more steps first, so that the ones still running are a prefix."""
-
-    def __init__(
-        self,
-        network: Network,
-        inputs: NDArray[np.float32],
-        targets: NDArray[np.float32],
-        multi_label: bool,
-        problems: Sequence[Problem],
-        epochs: int,
-        on_epoch: Callable[[], bool],
-    ) -> None:
-        self._network, self._inputs, self._targets, self._multi_label = network, inputs, targets, multi_label
-        self._problems, self._on_epoch = problems, on_epoch
-        self._random = [np.random.default_rng(problem.seed) for problem in problems]
-        self.parameters = np.stack([network.initialise(random) for random in self._random])
-        self._gradients = np.empty_like(self.parameters)
-        self._optimiser = AdamW(*self.parameters.shape)
-        self._rates = np.zeros((epochs * problems[0].batches, len(problems)))
-        for column, problem in enumerate(problems):
-            self._rates[: epochs * problem.batches, column] = learning_rates(epochs, problem.batches)
-        # The schedule ends in steps of rate 0, which change nothing.
-        self._steps = [int(np.flatnonzero(self._rates[:, column]).max()) + 1 for column in range(len(problems))]
-        # The order of an epoch, filled up to whole batches with clip 0, and each clip's share in its batch's mean loss.
-        padded = [problem.batches * BATCH_SIZE for problem in problems]
-        self._order = [np.zeros(size, dtype=np.int64) for size in padded]
-        self._shares = [np.zeros(size, dtype=np.float32) for size in padded]
-        for problem, shares in zip(problems, self._shares, strict=True):
-            count = len(problem.clips)
-            whole = count // BATCH_SIZE * BATCH_SIZE
-            shares[:whole] = 1 / BATCH_SIZE
-            shares[whole:count] = 1 / max(1, count - whole)
-        self._step = 0
-
-    def train(self) -> None:
-        """Take all steps, unless `on_epoch` asks to stop."""
-        with np.errstate(over="ignore"):
-            while self._step < self._steps[0]:
-                if not self._one_step():
-                    return
-
-    def _one_step(self) -> bool:
-        running = sum(steps > self._step for steps in self._steps)
-        rows, shares = [], []
-        for index, problem in enumerate(self._problems[:running]):
-            start = self._step % problem.batches * BATCH_SIZE
-            if start == 0:
-                self._order[index][: len(problem.clips)] = self._random[index].permutation(problem.clips)
-            rows.append(self._order[index][start : start + BATCH_SIZE])
-            shares.append(self._shares[index][start : start + BATCH_SIZE])
-        clips = rows[0][None] if running == 1 else np.stack(rows)
-        share = shares[0][None] if running == 1 else np.stack(shares)
-        parameters, gradients = self.parameters[:running], self._gradients[:running]
-        inputs = self._inputs.take(clips, axis=0)
-        outputs, hidden = self._network.forward(parameters, inputs, self._random[:running])
-        self._to_probabilities(outputs)
-        outputs -= self._targets.take(clips, axis=0)
-        scale = self._optimiser.gradient_scale / (outputs.shape[2] if self._multi_label else 1)
-        outputs *= (share * np.float32(scale))[..., None]
-        self._network.backward(parameters, inputs, hidden, outputs, gradients)
-        self._optimiser.step(parameters, gradients, self._rates[self._step, :running])
-        self._step += 1
-        ends = sum(self._step % problem.batches == 0 for problem in self._problems[:running])
-        return sum(self._on_epoch() for _ in range(ends)) == ends
-
-    def _to_probabilities(self, outputs: NDArray[np.float32]) -> None:
-        """Logits to probabilities, in place."""
-        if self._multi_label:
-            # exp overflows to infinity for very negative logits, and 1 / infinity is the sigmoid's 0.
-            np.negative(outputs, out=outputs)
-            np.exp(outputs, out=outputs)
-            outputs += 1
-            np.reciprocal(outputs, out=outputs)
-        else:
-            outputs -= np.maximum.reduce(outputs, axis=2, keepdims=True)
-            np.exp(outputs, out=outputs)
-            outputs /= np.add.reduce(outputs, axis=2, keepdims=True)
-
-
-def _train_group(
-    network: Network,
-    inputs: NDArray[np.float32],
-    targets: NDArray[np.float32],
-    multi_label: bool,
-    problems: Sequence[Problem],
-    epochs: int,
-    on_epoch: Callable[[], bool],
-) -> NDArray[np.float32]:
-    # A product of 32 rows gains nothing from several threads.
-    with threadpool_limits(1, "blas"):
-        group = _Group(network, inputs, targets, multi_label, problems, epochs, on_epoch)
-        group.train()
-    return group.parameters
+CPU = "CPU"
+_BATCHES = 64  # of one call, which bounds what dropout holds at once
 
 
 def train(
@@ -158,109 +39,131 @@ def train(
     problems: Sequence[Problem],
     epochs: int,
     on_epoch: Callable[[], None] = lambda: None,
-) -> NDArray[np.float32]:
+) -> tuple[NDArray[np.float32], str]:
     """Train one network per problem: cross-entropy, or sigmoid and binary cross-entropy, and AdamW.
 
     Args:
         network: the probe.
-        inputs: FP32 [clips, dimensions + 1] of all clips, the last column 1.
+        inputs: FP32 [clips, network.inputs] of all clips.
         targets: FP32 [clips, classes] of 0 and 1.
         multi_label: whether a clip may have any number of labels.
         problems: which clips, and the seed.
         epochs: passes over each problem's clips.
-        on_epoch: called after each epoch of each problem.
+        on_epoch: called after each epoch of each problem, from any thread.
 
     Returns:
-        Parameters after the last epoch, FP32 [problems, network.size].
+        Parameters after the last epoch, FP32 [problems, network.size], and what they were trained on.
     """
-    cores = len(os.sched_getaffinity(0))
-    work = 4 * network.size * BATCH_SIZE * epochs * sum(problem.batches for problem in problems)
-    processes = min(cores, len(problems)) if work > _WORTH_PROCESSES else 1
-    groups = _grouped(problems, max(1, _GROUP_PARAMETERS // network.size), processes)
-    reported = 0
+    courses = [Course(network, problem, epochs) for problem in problems]
+    device = gpu.find()
+    if device is not None:
+        trained = gpu.train(network, inputs, targets, multi_label, courses, epochs, device, on_epoch)
+        if trained is not None:
+            return trained, gpu.name(device)
+        courses = [Course(network, problem, epochs) for problem in problems]
+    return _train_on_cpu(network, inputs, targets, multi_label, courses, epochs, on_epoch), CPU
 
-    def report(count: int) -> bool:
-        nonlocal reported
-        for _ in range(reported, count):
-            on_epoch()
-        reported = max(reported, count)
-        return True
 
-    trained = np.empty((len(problems), network.size), dtype=np.float32)
-    if processes > 1:
-        members = [[problems[index] for index in group] for group in groups]
-        found = _in_processes(network, inputs, targets, multi_label, members, epochs, processes, report)
-    else:
-        found = [
-            _train_group(
-                network,
+class _Run:
+    """A problem in training on the CPU, an epoch at a time; its layers as `steps` lays them out."""
+
+    def __init__(self, network: Network, course: Course) -> None:
+        self._network, self._course, self._step = network, course, 0
+        mixing, layers = network.split(course.initial)
+        self._mixing = np.stack([mixing, np.zeros_like(mixing), np.zeros_like(mixing)])
+        if not network.hidden:
+            self._layers = [
+                np.zeros((3, blocks_of(network.dimensions), 0, TILE), dtype=np.float32),
+                np.zeros((3, 0), dtype=np.float32),
+            ]
+        else:
+            self._layers = []
+        for layer, (inputs, outputs) in zip(layers, network.shapes, strict=True):
+            wide = np.zeros((padded_outputs(outputs), blocks_of(inputs) * TILE), dtype=np.float32)
+            wide[:outputs, :inputs] = layer[:-1].T
+            state = np.zeros((3, blocks_of(inputs), len(wide), TILE), dtype=np.float32)
+            state[0] = wide.reshape(len(wide), -1, TILE).swapaxes(0, 1)
+            bias = np.zeros((3, len(wide)), dtype=np.float32)
+            bias[0, :outputs] = layer[-1]
+            self._layers += [state, bias]
+
+    @property
+    def left(self) -> int:
+        """Steps that are still to be taken."""
+        return len(self._course.numbers) - self._step
+
+    def one_epoch(self, inputs: NDArray[np.float32], targets: NDArray[np.float32], multi_label: bool) -> None:
+        problem, order = self._course.problem, self._course.next_order()
+        units = self._network.dimensions if self._network.hidden else 0
+        numbers = self._course.numbers[self._step : self._step + problem.batches]
+        for start in range(0, len(numbers), _BATCHES):
+            some = numbers[start : start + _BATCHES]
+            kept = self._course.kept(len(some) if units else 0, units)
+            first = start * BATCH_SIZE
+            take_steps(
                 inputs,
                 targets,
                 multi_label,
-                [problems[index] for index in group],
-                epochs,
-                lambda: report(reported + 1),
+                order[first : first + len(some) * BATCH_SIZE],
+                len(problem.clips) - first,
+                kept,
+                some,
+                self._mixing,
+                *self._layers,
             )
-            for group in groups
-        ]
-    for group, parameters in zip(groups, found, strict=True):
-        trained[group] = parameters
-    report(epochs * len(problems))
-    return trained
+        self._step += len(numbers)
+
+    def parameters(self) -> NDArray[np.float32]:
+        """As `Network` lays them out, FP32 [size]."""
+        flat = [self._mixing[0]]
+        used = self._layers[-2 * len(self._network.shapes) :]
+        for state, bias, (inputs, outputs) in zip(used[::2], used[1::2], self._network.shapes, strict=True):
+            wide = state[0].swapaxes(0, 1).reshape(bias.shape[1], -1)
+            flat += [wide[:outputs, :inputs].T.ravel(), bias[0, :outputs]]
+        return np.concatenate(flat)
 
 
-def _grouped(problems: Sequence[Problem], width: int, processes: int) -> list[list[int]]:
-    """Indices of the problems of each group, at most `width`; as many groups as give every process the same share."""
-    rounds = -(-len(problems) // (width * processes))
-    count = min(len(problems), rounds * processes)
-    by_length = sorted(range(len(problems)), key=lambda index: -problems[index].batches)
-    return [by_length[start::count] for start in range(count)]
-
-
-def _in_processes(
+def _train_on_cpu(
     network: Network,
     inputs: NDArray[np.float32],
     targets: NDArray[np.float32],
     multi_label: bool,
-    groups: Sequence[Sequence[Problem]],
+    courses: Sequence[Course],
     epochs: int,
-    processes: int,
-    report: Callable[[int], bool],
-) -> list[NDArray[np.float32]]:
-    # A fork of this process would inherit the locks of Ray's and gRPC's threads.
-    context = multiprocessing.get_context("spawn")
-    done, stop = context.Value("q", 0), context.Event()
-    with tempfile.TemporaryDirectory(prefix="arch-probe-") as folder:
-        # The processes map the file, so that the embeddings are in memory once.
-        np.save(Path(folder) / "inputs.npy", inputs)
-        np.save(Path(folder) / "targets.npy", targets)
-        with ProcessPoolExecutor(processes, context, _start_worker, (Path(folder), done, stop)) as executor:
-            try:
-                futures = [executor.submit(_work, network, multi_label, group, epochs) for group in groups]
-                while wait(futures, _POLL_S).not_done:
-                    report(done.value)
-                return [future.result() for future in futures]
-            finally:
-                stop.set()
-                executor.shutdown(cancel_futures=True)
+    on_epoch: Callable[[], None],
+) -> NDArray[np.float32]:
+    if not network.summed:
+        padded = np.zeros((len(inputs), stride_of(network.dimensions)), dtype=np.float32)
+        padded[:, : network.dimensions] = inputs
+        inputs = padded
+    runs = [_Run(network, course) for course in courses]
+    waiting = [(-run.left, index) for index, run in enumerate(runs) if run.left]
+    heapq.heapify(waiting)
+    lock, stop = threading.Lock(), threading.Event()
 
+    def work() -> int:
+        """Train until no problem waits; those that other threads hold stay theirs. Returns the epochs trained."""
+        trained = 0
+        while not stop.is_set():
+            with lock:
+                if not waiting:
+                    break
+                _, index = heapq.heappop(waiting)
+            runs[index].one_epoch(inputs, targets, multi_label)
+            trained += 1
+            on_epoch()
+            if runs[index].left:
+                with lock:
+                    heapq.heappush(waiting, (-runs[index].left, index))
+        return trained
 
-_worker: dict[str, Any] = {}
-
-
-def _start_worker(folder: Path, done: Any, stop: Any) -> None:
-    # Ctrl-C reaches the whole terminal; the parent says when to stop.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _worker["inputs"] = np.load(folder / "inputs.npy", mmap_mode="r")
-    _worker["targets"] = np.load(folder / "targets.npy", mmap_mode="r")
-    _worker["done"], _worker["stop"] = done, stop
-
-
-def _work(network: Network, multi_label: bool, problems: Sequence[Problem], epochs: int) -> NDArray[np.float32]:
-    def on_epoch() -> bool:
-        with _worker["done"].get_lock():
-            _worker["done"].value += 1
-        return not _worker["stop"].is_set()
-
-    inputs, targets = np.asarray(_worker["inputs"]), np.asarray(_worker["targets"])
-    return _train_group(network, inputs, targets, multi_label, problems, epochs, on_epoch)
+    threads = max(1, min(len(os.sched_getaffinity(0)), len(runs)))
+    with ThreadPoolExecutor(threads, "arch-probe") as executor:
+        try:
+            trained = sum(future.result() for future in [executor.submit(work) for _ in range(threads)])
+        finally:
+            stop.set()
+    # Epochs whose steps all have rate 0 were left out.
+    for _ in range(trained, epochs * len(runs)):
+        on_epoch()
+    return np.stack([run.parameters() for run in runs])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from arch_harness.errors import ArchError
 from arch_harness.files import whole_file
-from arch_harness.report import content, html, markdown, plots, timing_plots
+from arch_harness.report import confusion, content, html, markdown, plots, timing_plots
 from arch_harness.report.drawing import draw
 from arch_harness.report.terminal import TerminalReport
 from arch_harness.results import write_run
@@ -40,15 +40,16 @@ def write_report(run: Run, folder: Path) -> list[Path]:
     except OSError as error:
         raise ArchError(f"cannot write {results}: {error.strerror}") from error
 
-    report, groups, timing = content.build(run), draw(run, plots.KINDS), draw(run, timing_plots.KINDS)
+    report, timing = content.build(run), draw(run, timing_plots.KINDS)
+    groups = [*draw(run, plots.KINDS), *confusion.draw(content.ordered(run))]
     texts = {folder / _PLOTS / plot.file: plot.svg for group in (*groups, *timing) for plot in group.plots}
     written = [results, *texts, folder / "report.md", folder / "report.html"]
     texts[folder / "report.md"] = markdown.render(report, groups, timing, _PLOTS)
     texts[folder / "report.html"] = html.render(report, groups, timing)
     for path, text in texts.items():
         _write_whole(path, text)
-    for kind in (*plots.KINDS, *timing_plots.KINDS):
-        for path in (folder / _PLOTS).glob(f"{kind.name}-*.svg"):
+    for kind in (*(kind.name for kind in (*plots.KINDS, *timing_plots.KINDS)), confusion.KIND):
+        for path in (folder / _PLOTS).glob(f"{kind}-*.svg"):
             if path not in texts:
                 path.unlink(missing_ok=True)
     return written

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from arch_harness.report import confusion
 from arch_harness.report.tables import Column, Section, Table
 from arch_harness.report.wording import clean, optional, percent, points, span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from arch_harness.results import ClassScore, Comparison, ProbeScore, Result, Run
+    from arch_harness.results import Comparison, ProbeScore, Result, Run
 
 METRICS = {"accuracy": "accuracy", "map_macro": "mAP"}
-_HARDEST = 5
 
 
 def build(run: Run, results: Sequence[Result]) -> list[Section]:
     """The sections that have rows; `results` in the order in which they are shown."""
-    sections = [_comparisons(run), _probes(results), _layers(results), _folds(run, results), _hardest(results)]
+    sections = [
+        _comparisons(run),
+        _probes(results),
+        _layers(results),
+        _folds(run, results),
+        *confusion.sections(results),
+    ]
     return [section for section in sections if section.table.rows]
 
 
@@ -144,6 +150,7 @@ def _probes(results: Sequence[Result]) -> Section:
         Column("Macro F1", "%", True),
         Column("Balanced accuracy", "%", True),
         Column("Weighted mAP", "%", True),
+        Column("Trained on"),
         Column("Time", "s", True),
     )
     rows = [
@@ -158,6 +165,7 @@ def _probes(results: Sequence[Result]) -> Section:
             optional(one.macro_f1),
             optional(one.balanced_accuracy),
             optional(one.map_weighted),
+            clean(one.trained_on),
             f"{one.seconds:,.1f}",
         )
         for result in results
@@ -203,52 +211,3 @@ def _folds(run: Run, results: Sequence[Result]) -> Section:
             for index, fold in enumerate(result.folds)
         ]
     return Section("Folds", "The score of each fold, the mean over seeds.", Table(columns, rows))
-
-
-def _confused(probe: ProbeScore, index: int) -> str:
-    if probe.confusion is None:
-        return "–"
-    row = [0 if column == index else count for column, count in enumerate(probe.confusion[index])]
-    total = sum(probe.confusion[index])
-    if not total or not max(row):
-        return "–"
-    return f"{clean(probe.classes[row.index(max(row))].name)} ({percent(max(row) / total)} %)"
-
-
-def _hardest(results: Sequence[Result]) -> Section:
-    columns = (
-        Column("Dataset"),
-        Column("Model"),
-        Column("Class"),
-        Column("Test clips", "", True),
-        Column("F1 or average precision", "%", True),
-        Column("Mostly taken for"),
-    )
-
-    def quality(one: ClassScore) -> float:
-        return (one.f1 if one.f1 is not None else one.average_precision) or 0.0
-
-    rows = []
-    shown = set()
-    for result in results:
-        if result.dataset in shown or not result.probes:
-            continue
-        shown.add(result.dataset)
-        probe = result.probes[0]
-        tested = [index for index, one in enumerate(probe.classes) if one.clips]
-        rows += [
-            (
-                clean(result.dataset),
-                clean(result.model),
-                clean(probe.classes[index].name),
-                f"{probe.classes[index].clips:,}",
-                percent(quality(probe.classes[index])),
-                _confused(probe, index),
-            )
-            for index in sorted(tested, key=lambda index: quality(probe.classes[index]))[:_HARDEST]
-        ]
-    text = (
-        "The classes that the best model's first probe finds hardest. results.json holds every class and the confusion "
-        "matrix of every probe."
-    )
-    return Section("Hardest classes", text, Table(columns, rows))
