@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
+    console = Console()
     batch, threads = 8, len(os.sched_getaffinity(0))  # the limit of the exported models, and what the backend takes
     ours, alone = [], []
     with triton(options.model) as target, Server(target) as server:
@@ -85,6 +86,7 @@ def main() -> None:
         for _ in range(options.rounds):
             alone.append(in_process(loaded, options.clips, batch))
             ours.append(through_triton(target, options.model, options.clips, 2 * batch))
+            console.print(f"in process {alone[-1]:.2f}, through Triton {ours[-1]:.2f} clips/s")
         after = server.statistics(options.model)
     counted = after.since(before, options.rounds * options.clips)
     if counted is None:
@@ -93,7 +95,6 @@ def main() -> None:
     table = Table("", "clips/s", "rounds", "mean batch")
     for name, speeds, size in (("in process", alone, float(batch)), ("through Triton", ours, served.mean_batch_size)):
         table.add_row(name, f"{statistics.median(speeds):.2f}", " ".join(f"{one:.2f}" for one in speeds), f"{size:.2f}")
-    console = Console()
     console.print(table)
     ratio = statistics.median(ours) / statistics.median(alone)
     paired = statistics.median(one / other for one, other in zip(ours, alone, strict=True))

@@ -1,4 +1,4 @@
-"""Clips through served encoders: Ray workers read and send them, the driver hands on what comes back, chunk by chunk."""
+"""Clips through served encoders: Ray workers read and send them, the driver hands on what comes back."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ class _Pass:
 class WorkerPool:
     """Ray actors that send clips to servers; a context manager that ends them.
 
-    Actors rather than Ray Data: a stage of Ray Data would hold whole blocks of decoded audio in the object store between
-    reading and sending, and has no place for a bound on requests in flight that changes while it runs.
+    Actors rather than Ray Data: a stage of Ray Data would hold whole blocks of decoded audio in the object store
+    between reading and sending, and has no place for a bound on requests in flight that changes while it runs.
 
     Args:
         targets: the servers, which must have the same models.
@@ -244,7 +244,7 @@ class WorkerPool:
         while self._dispatch(state):
             arrived, _ = ray.wait(list(state.running), timeout=_TICK_S)
             for reference in arrived:
-                member, piece = state.running[reference]
+                member, _ = state.running[reference]
                 try:
                     chunk = ray.get(reference)
                 except (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError) as error:
