@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from arch_export import parity, pipeline
+from arch_export import graph, parity, pipeline
 from arch_export.checkpoints import ALIASES
 from arch_export.encoder import Normalization, NormalizedWaveform, fold_weight_norm, read_feature_extractor
 from arch_export.errors import ExportError, ExportUsageError
@@ -177,7 +177,7 @@ def test_a_wrong_graph_is_refused_and_leaves_nothing(
         fold_weight_norm(module)
         module.encoder.encoder.pos_conv_embed.conv.weight.mul_(1.5)  # type: ignore[union-attr, operator]
 
-    monkeypatch.setattr(pipeline, "fold_weight_norm", fold_wrongly)
+    monkeypatch.setattr(graph, "fold_weight_norm", fold_wrongly)
     with pytest.raises(ExportError, match=r"differ from the original model's by \d.*fp32 allows 1e-04"):
         export(str(checkpoint), tmp_path)
     assert (tmp_path / "tiny-hubert" / "config.pbtxt").read_text() == before
