@@ -6,7 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+from transformers import (
+    Data2VecAudioConfig,
+    Data2VecAudioModel,
+    HubertConfig,
+    HubertModel,
+    UniSpeechConfig,
+    UniSpeechModel,
+    UniSpeechSatConfig,
+    UniSpeechSatModel,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
+    WavLMConfig,
+    WavLMModel,
+)
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32,
@@ -19,7 +33,18 @@ SMALL: dict[str, Any] = {
 }
 GROUP_NORM = {"feat_extract_norm": "group", "do_stable_layer_norm": False}
 LAYER_NORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
-FAMILIES = {"hubert": (HubertConfig, HubertModel), "wav2vec2": (Wav2Vec2Config, Wav2Vec2Model)}
+# As in the checkpoints of the family, but with a narrower kernel.
+DATA2VEC = {"num_conv_pos_embeddings": 5, "conv_pos_kernel_size": 19, "conv_bias": False}
+# Distances past `max_bucket_distance` occur in clips beyond 0.4 s.
+WAVLM = {"num_buckets": 16, "max_bucket_distance": 20}
+FAMILIES: dict[str, tuple[Any, Any]] = {
+    "data2vec-audio": (Data2VecAudioConfig, Data2VecAudioModel),
+    "hubert": (HubertConfig, HubertModel),
+    "unispeech": (UniSpeechConfig, UniSpeechModel),
+    "unispeech-sat": (UniSpeechSatConfig, UniSpeechSatModel),
+    "wav2vec2": (Wav2Vec2Config, Wav2Vec2Model),
+    "wavlm": (WavLMConfig, WavLMModel),
+}
 
 
 def write_checkpoint(

@@ -27,7 +27,7 @@ ALIASES: dict[str, str] = {
     "hubert-xlarge": "facebook/hubert-xlarge-ll60k",
 }
 
-FAMILIES = ("hubert", "wav2vec2")
+FAMILIES = ("data2vec-audio", "hubert", "unispeech", "unispeech-sat", "wav2vec2", "wavlm")
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -88,8 +88,6 @@ def locate(reference: str) -> Checkpoint:
 
 def _local(folder: Path) -> Checkpoint:
     config = _read_config(folder, str(folder))
-    if not (folder / PREPROCESSOR).is_file():
-        raise ExportUsageError(f"{folder} is no checkpoint with a feature extractor: it has no {PREPROCESSOR}")
     files = _weight_files(folder)
     digest = hashlib.sha256()
     for file in files:
@@ -142,9 +140,8 @@ def _download(hub_id: str, name: str) -> Checkpoint:
     try:
         info = HfApi().model_info(hub_id)
         files = {sibling.rfilename for sibling in info.siblings or []}
-        for needed in (CONFIG, PREPROCESSOR):
-            if needed not in files:
-                raise ExportUsageError(f"{hub_id} has no {needed}: it cannot be exported as an audio encoder")
+        if CONFIG not in files:
+            raise ExportUsageError(f"{hub_id} has no {CONFIG}: it cannot be exported as an audio encoder")
         # Before gigabytes of weights: is it something that we can export?
         _read_config(Path(hf_hub_download(hub_id, CONFIG)).parent, hub_id)
         patterns = [CONFIG, PREPROCESSOR, *_weight_patterns(hub_id, files)]
@@ -176,7 +173,7 @@ def _cached(hub_id: str) -> Path | None:
             _weight_files(folder)
         except (OSError, ExportUsageError):
             continue
-        if (folder / CONFIG).is_file() and (folder / PREPROCESSOR).is_file():
+        if (folder / CONFIG).is_file():
             return folder
     return None
 

@@ -38,7 +38,8 @@ class Parity:
     Attributes:
         max_relative_error: |ours - reference| / |reference|, Euclidean norms.
         min_cosine: between ours and the reference.
-        max_batch_effect: |in its batch - alone| / |alone|: how much a clip's embedding moves with its batch mates.
+        max_batch_effect: |in its batch - alone| / |alone|: how much a clip's embedding moves with its batch mates
+            and, where padding is not to count, with its padding: alone is then without.
         clips: how many embeddings were compared.
     """
 
@@ -73,8 +74,8 @@ def test_clips(case: Case, seed: int, sample_rate: int) -> Clips:
     return clips
 
 
-def measure(path: Path, reference: Reference, sample_rate: int) -> Parity:
-    """Compare the graph at `path` with `reference` on every case."""
+def measure(path: Path, reference: Reference, sample_rate: int, exact: bool = False) -> Parity:
+    """Compare the graph at `path` with `reference` on every case; with `exact`, padding must not count."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     errors, cosines, effects = [], [], []
     for seed, case in enumerate(cases(sample_rate)):
@@ -84,7 +85,8 @@ def measure(path: Path, reference: Reference, sample_rate: int) -> Parity:
         together = _run(session, waveform, num_samples)
         for row, clip in enumerate(clips):
             expected = np.asarray(reference(clip, case.length), dtype=np.float64)
-            alone = _run(session, waveform[row : row + 1], num_samples[row : row + 1])[0]
+            own = len(clip) if exact else case.length
+            alone = _run(session, waveform[row : row + 1, :own], num_samples[row : row + 1])[0]
             norm = _norm(expected)
             for ours in (together[row], alone):
                 errors += list(_norm(ours - expected) / norm)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from arch_export import parity, triton_config
 from arch_export.errors import ExportError, ExportUsageError
+from arch_export.form import Form
 from arch_export.graph import Graph, write_graph
 from arch_export.install import building
 from arch_export.subject import Step, open_subject
@@ -31,8 +32,10 @@ def export(
     reference: str,
     repository: Path,
     name: str | None = None,
-    layers: bool = False,
+    layers: str = "none",
+    lengths: str = "padded",
     on_step: Step = lambda _: None,
+    on_warning: Step = lambda _: None,
 ) -> Exported:
     """Export a checkpoint as a Triton model: `<repository>/<name>/config.pbtxt` and `<name>/1/model.onnx`.
 
@@ -43,8 +46,11 @@ def export(
         reference: an alias, a hub id, a checkpoint folder, or `logmel`.
         repository: the model repository; made if it is not there.
         name: the model's name; by default the alias, or the last part of the hub id or folder.
-        layers: give the model a second output, `layer_embeddings`: the mean of every layer's hidden state.
+        layers: `all` gives the model a second output, `layer_embeddings`: the mean of every layer's hidden state. A
+            number cuts the encoder after that layer, whose mean hidden state becomes the embedding.
+        lengths: `exact` makes the embedding independent of padding.
         on_step: told what is being done, for a progress display.
+        on_warning: told what the user should know although the export goes on.
 
     Raises:
         ExportUsageError: if there is no such checkpoint or it is not supported.
@@ -52,7 +58,7 @@ def export(
     """
     if name is not None:
         _check_name(name)
-    subject = open_subject(reference, layers, on_step)
+    subject = open_subject(reference, Form.parse(layers, lengths), on_step, on_warning)
     name = name or subject.name
     _check_name(name)
     with building(repository, name) as folder:
@@ -80,7 +86,7 @@ def _check_name(name: str) -> None:
 
 
 def _verify(graph: Graph) -> parity.Parity:
-    measured = parity.measure(graph.path, graph.reference, graph.sample_rate)
+    measured = parity.measure(graph.path, graph.reference, graph.sample_rate, graph.exact)
     # Written so that NaN fails too.
     if not (measured.max_relative_error <= parity.MAX_RELATIVE_ERROR):
         raise ExportError(

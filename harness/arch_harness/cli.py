@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -82,19 +82,30 @@ def export(
     name: Annotated[str | None, typer.Option(help="The model's name; by default the checkpoint's.")] = None,
     repository: Repository = Path("model_repository"),
     layers: Annotated[
-        Literal["none", "all"], typer.Option(help="all: a second output with every layer's mean hidden state.")
+        str, typer.Option(help="all: a second output with every layer's mean hidden state; K: cut after layer K.")
     ] = "none",
+    lengths: Annotated[
+        str, typer.Option(help="padded: padding counts, as the ARCH protocol has it; exact: it changes nothing.")
+    ] = "padded",
 ) -> None:
     """Turn a checkpoint into a verified ONNX encoder in a Triton model repository."""
     _stop_on_sigterm()
-    _out.print(_export_table([_export(checkpoint, name, repository, layers == "all")]))
+    _out.print(_export_table([_export(checkpoint, name, repository, layers, lengths)]))
 
 
-def _export(checkpoint: str, name: str | None, repository: Path, layers: bool = False) -> Exported:
+def _export(
+    checkpoint: str, name: str | None, repository: Path, layers: str = "none", lengths: str = "padded"
+) -> Exported:
+    def step(text: str) -> None:
+        status.update(f"{checkpoint}: {text}")
+
+    def warn(text: str) -> None:
+        _err.print(f"warning: {text}", highlight=False, soft_wrap=True)
+
     with _err.status(f"exporting {checkpoint}") as status, part("export"):
         from arch_export.pipeline import export as run_export
 
-        return run_export(checkpoint, repository, name, layers, lambda step: status.update(f"{checkpoint}: {step}"))
+        return run_export(checkpoint, repository, name, layers, lengths, step, warn)
 
 
 def _export_table(exported: list[Exported]) -> Table:
