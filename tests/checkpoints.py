@@ -5,22 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import (
-    Data2VecAudioConfig,
-    Data2VecAudioModel,
-    HubertConfig,
-    HubertModel,
-    UniSpeechConfig,
-    UniSpeechModel,
-    UniSpeechSatConfig,
-    UniSpeechSatModel,
-    Wav2Vec2Config,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2Model,
-    WavLMConfig,
-    WavLMModel,
-)
+from arch_export.random_checkpoint import write_random
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32,
@@ -37,14 +22,6 @@ LAYER_NORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_
 DATA2VEC = {"num_conv_pos_embeddings": 5, "conv_pos_kernel_size": 19, "conv_bias": False}
 # Distances past `max_bucket_distance` occur in clips beyond 0.4 s.
 WAVLM = {"num_buckets": 16, "max_bucket_distance": 20}
-FAMILIES: dict[str, tuple[Any, Any]] = {
-    "data2vec-audio": (Data2VecAudioConfig, Data2VecAudioModel),
-    "hubert": (HubertConfig, HubertModel),
-    "unispeech": (UniSpeechConfig, UniSpeechModel),
-    "unispeech-sat": (UniSpeechSatConfig, UniSpeechSatModel),
-    "wav2vec2": (Wav2Vec2Config, Wav2Vec2Model),
-    "wavlm": (WavLMConfig, WavLMModel),
-}
 
 
 def write_checkpoint(
@@ -56,9 +33,5 @@ def write_checkpoint(
     **config: Any,
 ) -> Path:
     """Write config.json, preprocessor_config.json and model.safetensors into `folder`."""
-    torch.manual_seed(3)
-    config_class, model_class = FAMILIES[family]
-    model_class(config_class(**{**SMALL, **norm, **config})).save_pretrained(folder)
-    extractor = Wav2Vec2FeatureExtractor(do_normalize=do_normalize, return_attention_mask=return_attention_mask)
-    extractor.save_pretrained(folder)
-    return folder
+    settings = {**SMALL, **norm, **config}
+    return write_random(folder, family, do_normalize, return_attention_mask, seed=3, **settings)

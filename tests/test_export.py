@@ -18,9 +18,9 @@ from arch_export.encoder import Normalization, NormalizedWaveform, fold_weight_n
 from arch_export.errors import ExportError, ExportUsageError
 from arch_export.loading import read_feature_extractor
 from arch_export.pipeline import export
-from checkpoints import FAMILIES, GROUP_NORM, LAYER_NORM, write_checkpoint
+from checkpoints import GROUP_NORM, LAYER_NORM, write_checkpoint
 from google.protobuf import text_format
-from transformers import Wav2Vec2FeatureExtractor
+from transformers import AutoModel, Wav2Vec2FeatureExtractor
 from tritonclient.grpc import model_config_pb2
 
 SAMPLE_RATE = 16000
@@ -84,7 +84,7 @@ def test_exported_graph_equals_transformers(
     """Checked here against transformers directly, not through the export's own check."""
     folder = write_checkpoint(tmp_path / "ckpt", family, norm, do_normalize, mask)
     exported = export(str(folder), tmp_path / "repository")
-    model = FAMILIES[family][1].from_pretrained(folder).eval()
+    model = AutoModel.from_pretrained(folder).eval()
     extractor = Wav2Vec2FeatureExtractor.from_pretrained(folder)
     clips = [clip(valid, seed) for seed, valid in enumerate((20000, 7000, 30001))]
     inputs = extractor(clips, sampling_rate=SAMPLE_RATE, padding="max_length", max_length=30001, return_tensors="pt")
@@ -106,7 +106,7 @@ def test_every_layer(tmp_path: Path, norm: dict[str, Any]) -> None:
     waveform = clip(3 * SAMPLE_RATE)
     inputs = Wav2Vec2FeatureExtractor.from_pretrained(folder)(waveform, sampling_rate=SAMPLE_RATE, return_tensors="pt")
     with torch.no_grad():
-        output = FAMILIES["wav2vec2"][1].from_pretrained(folder).eval()(**inputs, output_hidden_states=True)
+        output = AutoModel.from_pretrained(folder).eval()(**inputs, output_hidden_states=True)
     session = onnxruntime.InferenceSession(exported.folder / "1" / "model.onnx")
     feeds = {"waveform": waveform[None], "num_samples": np.array([[len(waveform)]])}
     embedding, layers = session.run(["embedding", "layer_embeddings"], feeds)
@@ -139,7 +139,7 @@ def test_configuration_holds_every_fact(repository: Path, checkpoint: Path) -> N
     assert facts["revision"].startswith("sha256:")
     assert (facts["family"], facts["precision"], facts["normalization"]) == ("hubert", "fp32", "whole")
     assert (facts["sample_rate"], facts["embedding_size"], facts["opset"]) == ("16000", "32", "20")
-    model = FAMILIES["hubert"][1].from_pretrained(checkpoint)
+    model = AutoModel.from_pretrained(checkpoint)
     assert int(facts["parameter_count"]) == sum(one.numel() for one in model.parameters())
     assert facts["content_hash"] == pipeline.content_hash(repository / "tiny-hubert" / "1")
     assert 0 < float(facts["parity_max_relative_error"]) < 1e-4
@@ -148,7 +148,7 @@ def test_configuration_holds_every_fact(repository: Path, checkpoint: Path) -> N
 
 def test_padding_does_not_spoil_the_group_norm(repository: Path, checkpoint: Path) -> None:
     """Half a second in half a minute: plain fp32 sums over the padding would be off by parts in ten thousand."""
-    model = FAMILIES["hubert"][1].from_pretrained(checkpoint).eval()
+    model = AutoModel.from_pretrained(checkpoint).eval()
     extractor = Wav2Vec2FeatureExtractor.from_pretrained(checkpoint)
     waveform = np.pad(clip(SAMPLE_RATE // 2) + np.float32(0.05), (0, 59 * SAMPLE_RATE // 2))
     inputs = extractor(waveform, sampling_rate=SAMPLE_RATE, return_tensors="pt")
@@ -278,4 +278,4 @@ def test_unknown_alias_names_near_ones(tmp_path: Path) -> None:
         export("zzzzzz", tmp_path)
     with pytest.raises(ExportUsageError, match="neither a folder nor a hub id"):
         export("./no/such/folder", tmp_path)
-    assert ALIASES["hubert-large"] == "facebook/hubert-large-ll60k"
+    assert ALIASES["hubert-large"].checkpoint == "facebook/hubert-large-ll60k"

@@ -77,8 +77,9 @@ def part(extra: str) -> Iterator[None]:
 @app.command()
 def export(
     checkpoint: Annotated[
-        str, typer.Argument(help="An alias (hubert-large), a hub id, a checkpoint folder, or logmel.")
-    ],
+        str | None,
+        typer.Argument(help="An alias (see --list), a hub id, a checkpoint folder, or logmel."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name; by default the checkpoint's.")] = None,
     repository: Repository = Path("model_repository"),
     layers: Annotated[
@@ -87,10 +88,30 @@ def export(
     lengths: Annotated[
         str, typer.Option(help="padded: padding counts, as the ARCH protocol has it; exact: it changes nothing.")
     ] = "padded",
+    list_: Annotated[bool, typer.Option("--list", help="Show the aliases, and export nothing.")] = False,
 ) -> None:
     """Turn a checkpoint into a verified ONNX encoder in a Triton model repository."""
+    if list_:
+        _out.print(_alias_table())
+        return
+    if checkpoint is None:
+        raise UsageError("which checkpoint? Name an alias, a hub id or a folder; arch export --list shows the aliases")
     _stop_on_sigterm()
     _out.print(_export_table([_export(checkpoint, name, repository, layers, lengths)]))
+
+
+def _alias_table() -> Table:
+    with part("export"):
+        from arch_export.checkpoints import ALIASES
+    table = Table(title="Checkpoints that have a short name", title_justify="left")
+    for column in ("alias", "checkpoint", "size", "licence"):
+        table.add_column(column, justify="right" if column == "size" else "left", no_wrap=column == "alias")
+    for alias, one in ALIASES.items():
+        table.add_row(alias, one.checkpoint, f"{one.parameters_m} M", one.licence)
+    table.add_row("logmel", "built in", "0 M")
+    table.caption = "Size: parameters. Licence: as the model card names it. Others go by hub id or folder."
+    table.caption_justify = "left"
+    return table
 
 
 def _export(
