@@ -61,6 +61,8 @@ def write_graph(subject: Subject, path: Path, on_step: Step) -> Graph:
     on_step("computing the reference embeddings")
     answers = _Answers(original.reference, subject.sample_rate)
     embeddings, embedding_size = answers.shape
+    if not answers.finite:
+        raise ExportError(f"{subject.facts['source']} gives NaN or infinity: its weights are damaged, fetch it again")
     on_step("writing the ONNX graph")
     write_onnx(original.as_module(), path, subject.outputs, subject.sample_rate)
     parameter_count = original.parameter_count
@@ -88,15 +90,18 @@ class _Answers:
 
     Attributes:
         shape: (embeddings of a clip, embedding size).
+        finite: none holds NaN or infinity.
     """
 
     def __init__(self, reference: parity.Reference, sample_rate: int) -> None:
         self._known: dict[tuple[bytes, int], NDArray[np.floating[Any]]] = {}
+        self.finite = True
         for seed, case in enumerate(parity.cases(sample_rate)):
             for clip in parity.test_clips(case, seed, sample_rate):
                 answer = reference(clip, case.length)
                 self._known[clip.tobytes(), case.length] = answer
                 self.shape: tuple[int, ...] = answer.shape
+                self.finite &= bool(np.isfinite(answer).all())
 
     def __call__(self, clip: NDArray[np.float32], length: int) -> NDArray[np.floating[Any]]:
         return self._known[clip.tobytes(), length]

@@ -76,7 +76,10 @@ def test_clips(case: Case, seed: int, sample_rate: int) -> Clips:
 
 def measure(path: Path, reference: Reference, sample_rate: int, exact: bool = False) -> Parity:
     """Compare the graph at `path` with `reference` on every case; with `exact`, padding must not count."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    # The arena keeps what the largest batch needed, and grows by doubling: more than the weights of a base encoder.
+    options.enable_cpu_mem_arena = False
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     errors, cosines, effects = [], [], []
     for seed, case in enumerate(cases(sample_rate)):
         clips = test_clips(case, seed, sample_rate)

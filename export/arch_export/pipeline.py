@@ -61,7 +61,7 @@ def export(
     subject = open_subject(reference, Form.parse(layers, lengths), on_step, on_warning)
     name = name or subject.name
     _check_name(name)
-    with building(repository, name) as folder:
+    with building(repository, name, subject.size) as folder:
         version_folder = folder / "1"
         version_folder.mkdir()
         graph = write_graph(subject, version_folder / "model.onnx", on_step)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from arch_export import logmel, parity
-from arch_export.checkpoints import Checkpoint, locate
+from arch_export.checkpoints import Checkpoint, locate, weight_files
 from arch_export.encoder import ClipEncoder, Normalization
 from arch_export.errors import ExportUsageError
 from arch_export.form import Form, Lengths
@@ -50,6 +50,7 @@ class Subject:
         outputs: the names of the graph's outputs.
         sample_rate: in Hz.
         form: how many layers, and what padding does.
+        size: of the weights in bytes, about.
         facts: what config.pbtxt says of it.
         load: reads the weights. Not before they are needed: they are large.
     """
@@ -58,6 +59,7 @@ class Subject:
     outputs: list[str]
     sample_rate: int
     form: Form
+    size: int
     facts: dict[str, str]
     load: Callable[[], Original]
 
@@ -80,6 +82,8 @@ def open_subject(reference: str, form: Form, on_step: Step, on_warning: Step) ->
     on_step("finding the checkpoint")
     checkpoint = locate(reference)
     extractor = read_feature_extractor(checkpoint, on_warning)
+    if checkpoint.config.get("add_adapter"):
+        raise ExportUsageError(f"{checkpoint.source} has an adapter after its encoder (add_adapter): not supported")
     layers = int(checkpoint.config.get("num_hidden_layers", 12))
     if form.cut_after_layer is not None and form.cut_after_layer > layers:
         raise ExportUsageError(f"--layers {form.cut_after_layer}: {checkpoint.source} has {layers} layers")
@@ -102,6 +106,7 @@ def open_subject(reference: str, form: Form, on_step: Step, on_warning: Step) ->
         outputs=["embedding", "layer_embeddings"] if form.all_layers else ["embedding"],
         sample_rate=extractor.sample_rate,
         form=form,
+        size=sum(file.stat().st_size for file in weight_files(checkpoint.folder)),
         facts=_facts(checkpoint, normalization, extractor.sample_rate),
         load=load,
     )
@@ -158,6 +163,7 @@ def _logmel(form: Form) -> Subject:
         outputs=["embedding"],
         sample_rate=logmel.SAMPLE_RATE,
         form=form,
+        size=0,
         facts={
             "source": f"builtin:{LOGMEL}",
             "revision": version("arch-bench"),

@@ -105,7 +105,7 @@ def _alias_table() -> Table:
         from arch_export.checkpoints import ALIASES
     table = Table(title="Checkpoints that have a short name", title_justify="left")
     for column in ("alias", "checkpoint", "size", "licence"):
-        table.add_column(column, justify="right" if column == "size" else "left", no_wrap=column == "alias")
+        table.add_column(column, justify="right" if column == "size" else "left", overflow="fold")
     for alias, one in ALIASES.items():
         table.add_row(alias, one.checkpoint, f"{one.parameters_m} M", one.licence)
     table.add_row("logmel", "built in", "0 M")
