@@ -21,6 +21,7 @@ def building(repository: Path, name: str) -> Iterator[Path]:
     Raises:
         ExportError: if the repository cannot be written to.
     """
+    is_new = not repository.exists()
     try:
         repository.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=_workplace(repository)))
@@ -34,6 +35,8 @@ def building(repository: Path, name: str) -> Iterator[Path]:
         raise ExportError(f"cannot write {repository / name}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if is_new and not any(repository.iterdir()):
+            repository.rmdir()
 
 
 def _workplace(repository: Path) -> Path:

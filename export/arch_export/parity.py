@@ -38,8 +38,9 @@ class Parity:
         max_relative_error: largest |ours - reference| / |reference|, Euclidean norms.
         mean_cosine: between ours and the reference.
         min_cosine: the worst clip's.
-        max_batch_effect: |in its batch - alone| / |alone|: how much a clip's embedding moves with its batch mates.
-        mean_batch_effect: the same over all clips that have batch mates.
+        max_batch_effect: |in its batch - alone| / |alone|: how much a clip's embedding moves with its batch mates
+            and, where padding is not to count, with its padding: alone is then without.
+        mean_batch_effect: the same over all clips.
         clips: how many embeddings were compared.
     """
 
@@ -97,22 +98,23 @@ def batches(sample_rate: int) -> Iterator[tuple[Case, Clips, dict[str, NDArray[A
         yield case, clips, {"waveform": waveform, "num_samples": num_samples}
 
 
-def measure(session: onnxruntime.InferenceSession, reference: Reference, sample_rate: int) -> Parity:
-    """Compare what `session` gives with `reference` on every case."""
+def measure(
+    session: onnxruntime.InferenceSession, reference: Reference, sample_rate: int, exact: bool = False
+) -> Parity:
+    """Compare what `session` gives with `reference` on every case; with `exact`, padding must not count."""
     errors, cosines, effects = [], [], []
     for case, clips, feeds in batches(sample_rate):
-        together = _run(session, feeds)
+        together = _run(session, feeds["waveform"], feeds["num_samples"])
         for row, clip in enumerate(clips):
             expected = np.asarray(reference(clip, case.length), dtype=np.float64)
+            own = len(clip) if exact else case.length
+            one = slice(row, row + 1)
+            alone = _run(session, feeds["waveform"][one, :own], feeds["num_samples"][one])[0]
             norm = _norm(expected)
-            answers = [together[row]]
-            if len(clips) > 1:
-                alone = _run(session, {name: values[row : row + 1] for name, values in feeds.items()})[0]
-                answers.append(alone)
-                effects += list(_norm(together[row] - alone) / _norm(alone))
-            for ours in answers:
+            for ours in (together[row], alone):
                 errors += list(_norm(ours - expected) / norm)
                 cosines += list(np.sum(ours * expected, axis=-1) / (_norm(ours) * norm))
+            effects += list(_norm(together[row] - alone) / _norm(alone))
     # max() and min() would skip NaN.
     return Parity(
         max_relative_error=float(np.max(errors)),
@@ -124,10 +126,12 @@ def measure(session: onnxruntime.InferenceSession, reference: Reference, sample_
     )
 
 
-def _run(session: onnxruntime.InferenceSession, feeds: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
+def _run(
+    session: onnxruntime.InferenceSession, waveform: NDArray[np.float32], num_samples: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """All embeddings of all clips, FP64 [batch, embeddings of a clip, embedding size]."""
-    outputs = session.run(None, feeds)
-    rows = [output.reshape(len(output), -1, output.shape[-1]) for output in outputs]
+    outputs = session.run(None, {"waveform": waveform, "num_samples": num_samples})
+    rows = [output.reshape(len(waveform), -1, output.shape[-1]) for output in outputs]
     return np.concatenate(rows, axis=1, dtype=np.float64)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from arch_export import parity, triton_config
 from arch_export.errors import ExportError, ExportUsageError
+from arch_export.form import Form
 from arch_export.graph import Graph, write_graph
 from arch_export.install import building
 from arch_export.precision import LIMITS, Precision, Target, check_target
@@ -44,8 +45,10 @@ def export(
     reference: str,
     repository: Path,
     name: str | None = None,
-    layers: bool = False,
+    layers: str = "none",
+    lengths: str = "padded",
     on_step: Step = lambda _: None,
+    on_warning: Step = lambda _: None,
     *,
     precision: Precision = Precision.FP32,
     target: Target = Target.AUTO,
@@ -61,8 +64,11 @@ def export(
         repository: the model repository; made if it is not there.
         name: the model's name; by default the alias, or the last part of the hub id or folder, and the precision
             where it is not fp32.
-        layers: give the model a second output, `layer_embeddings`: the mean of every layer's hidden state.
+        layers: `all` gives the model a second output, `layer_embeddings`: the mean of every layer's hidden state. A
+            number cuts the encoder after that layer, whose mean hidden state becomes the embedding.
+        lengths: `exact` makes the embedding independent of padding.
         on_step: told what is being done, for a progress display.
+        on_warning: told what the user should know although the export goes on.
         precision: what the encoder computes in.
         target: the kind of machine that its configuration is written for.
         force: install it also if it misses the limits of its precision; its configuration then says so.
@@ -78,13 +84,13 @@ def export(
     if reference == LOGMEL and precision is not Precision.FP32:
         raise ExportUsageError(f"{LOGMEL} has no encoder to run in {precision}; export it in fp32")
     check_precision(precision)
-    subject = open_subject(reference, layers, on_step)
+    subject = open_subject(reference, Form.parse(layers, lengths), on_step, on_warning)
     name = name or (subject.name if precision is Precision.FP32 else f"{subject.name}-{precision}")
     _check_name(name)
     with building(repository, name) as folder:
         graph, path = _write(folder, subject, precision, on_step)
         on_step(f"comparing the {precision} graph with the original")
-        measured = parity.measure(open_session(path, precision), graph.reference, graph.sample_rate)
+        measured = parity.measure(open_session(path, precision), graph.reference, graph.sample_rate, graph.exact)
         misses = measured.misses(LIMITS[precision])
         facts = graph.facts | {
             "precision": str(precision),

@@ -1,8 +1,8 @@
-"""A small randomly initialised HuBERT as a checkpoint folder, for the demonstration: real code paths, no download."""
+"""Randomly initialised encoders as checkpoint folders: real code paths, no download."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -10,15 +10,44 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def write_random(
+    folder: Path,
+    family: str,
+    do_normalize: bool = True,
+    return_attention_mask: bool = False,
+    seed: int = 0,
+    **config: Any,
+) -> Path:
+    """Write config.json, preprocessor_config.json and model.safetensors of an encoder with random weights.
+
+    Args:
+        folder: made if it is not there.
+        family: the `model_type`, as transformers names it.
+        do_normalize: see transformers' Wav2Vec2FeatureExtractor.
+        return_attention_mask: likewise.
+        seed: of the weights.
+        config: what differs from transformers' defaults for the family.
+    """
+    from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    torch.manual_seed(seed)
+    AutoModel.from_config(AutoConfig.for_model(family, **config)).save_pretrained(folder)
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=do_normalize, return_attention_mask=return_attention_mask)
+    extractor.save_pretrained(folder)
+    return folder
+
+
 def write_random_hubert(folder: Path, seed: int = 0) -> Path:
-    """Write a HuBERT of 2 layers with 128 dimensions (config.json, preprocessor_config.json, safetensors).
+    """Write a HuBERT of 2 layers with 128 dimensions, for the demonstration.
 
     Its weights are random: it shows the speed of a small encoder and how well random features do, nothing more.
     """
-    from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
-
-    torch.manual_seed(seed)
-    config = HubertConfig(
+    return write_random(
+        folder,
+        "hubert",
+        seed=seed,
         hidden_size=128,
         num_hidden_layers=2,
         num_attention_heads=4,
@@ -27,6 +56,3 @@ def write_random_hubert(folder: Path, seed: int = 0) -> Path:
         num_conv_pos_embeddings=32,
         num_conv_pos_embedding_groups=4,
     )
-    HubertModel(config).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False).save_pretrained(folder)
-    return folder

@@ -13,8 +13,10 @@ import torch
 
 from arch_export import logmel, parity
 from arch_export.checkpoints import Checkpoint, locate
-from arch_export.encoder import ClipEncoder, FeatureExtractor, Normalization, load_encoder, read_feature_extractor
+from arch_export.encoder import ClipEncoder, Normalization
 from arch_export.errors import ExportUsageError
+from arch_export.form import Form, Lengths
+from arch_export.loading import FeatureExtractor, load_encoder, read_feature_extractor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,102 +27,143 @@ Step = Callable[[str], None]
 
 
 @dataclass(frozen=True)
+class Original:
+    """A loaded model.
+
+    Attributes:
+        reference: its embeddings.
+        as_module: makes waveform, num_samples -> the outputs out of it; it is of no use afterwards.
+        parameter_count: of the whole model, whatever is cut off.
+    """
+
+    reference: parity.Reference
+    as_module: Callable[[], torch.nn.Module]
+    parameter_count: int
+
+
+@dataclass(frozen=True)
 class Subject:
-    """What is exported, and what it is checked against.
+    """What is exported.
 
     Attributes:
         name: what the model is called unless told otherwise.
-        module: waveform, num_samples -> the outputs.
-        outputs: the names of the module's outputs.
-        reference: the original's embeddings, of the unchanged module: ask it before the module is rewritten.
-        extractor: what happens to the waveform first, and its sample rate.
-        source: see `Checkpoint`.
-        revision: see `Checkpoint`.
-        family: see `Checkpoint`.
+        outputs: the names of the graph's outputs.
+        sample_rate: in Hz.
+        form: how many layers, and what padding does.
+        facts: what config.pbtxt says of it.
+        load: reads the weights. Not before they are needed: they are large.
     """
 
     name: str
-    module: torch.nn.Module
     outputs: list[str]
-    reference: parity.Reference
-    extractor: FeatureExtractor
-    source: str
-    revision: str
-    family: str
+    sample_rate: int
+    form: Form
+    facts: dict[str, str]
+    load: Callable[[], Original]
 
 
-def open_subject(reference: str, layers: bool, on_step: Step) -> Subject:
-    """Find and load what `reference` means: an alias, a hub id, a checkpoint folder, or `logmel`.
+def open_subject(reference: str, form: Form, on_step: Step, on_warning: Step) -> Subject:
+    """Find what `reference` means: an alias, a hub id, a checkpoint folder, or `logmel`.
+
+    Args:
+        reference: as above.
+        form: how many layers, and what padding does.
+        on_step: told what is being done.
+        on_warning: told what the user should know although the export goes on.
 
     Raises:
-        ExportUsageError: if there is no such checkpoint or it is not supported.
+        ExportUsageError: if there is no such checkpoint, or it is not supported in this form.
         ExportError: if it cannot be downloaded.
     """
-    if reference != LOGMEL:
-        return _checkpoint(reference, layers, on_step)
-    if layers:
-        raise ExportUsageError(f"{LOGMEL} has no layers")
-    return _logmel()
-
-
-def _checkpoint(reference: str, layers: bool, on_step: Step) -> Subject:
+    if reference == LOGMEL:
+        return _logmel(form)
     on_step("finding the checkpoint")
     checkpoint = locate(reference)
-    on_step("loading the checkpoint")
-    extractor = read_feature_extractor(checkpoint.folder)
-    encoder = load_encoder(checkpoint)
+    extractor = read_feature_extractor(checkpoint, on_warning)
+    layers = int(checkpoint.config.get("num_hidden_layers", 12))
+    if form.cut_after_layer is not None and form.cut_after_layer > layers:
+        raise ExportUsageError(f"--layers {form.cut_after_layer}: {checkpoint.source} has {layers} layers")
+    exact = form.lengths is Lengths.EXACT
+    normalization = extractor.normalization
+    if exact and normalization is Normalization.WHOLE:
+        normalization = Normalization.VALID  # the statistics that the clip has alone, unpadded
+
+    def load() -> Original:
+        on_step("loading the checkpoint")
+        model = load_encoder(checkpoint)
+        return Original(
+            _torch_reference(model, extractor, form),
+            lambda: ClipEncoder(model, normalization, form),
+            sum(parameter.numel() for parameter in model.parameters()),
+        )
+
     return Subject(
-        name=re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoint.name).lstrip("."),
-        module=ClipEncoder(encoder, extractor.normalization, layers),
-        outputs=["embedding", "layer_embeddings"] if layers else ["embedding"],
-        reference=_torch_reference(checkpoint, encoder, extractor, layers),
-        extractor=extractor,
-        source=checkpoint.source,
-        revision=checkpoint.revision,
-        family=checkpoint.family,
+        name=re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoint.name).lstrip(".") + form.suffix,
+        outputs=["embedding", "layer_embeddings"] if form.all_layers else ["embedding"],
+        sample_rate=extractor.sample_rate,
+        form=form,
+        facts=_facts(checkpoint, normalization, extractor.sample_rate),
+        load=load,
     )
 
 
-def _torch_reference(
-    checkpoint: Checkpoint, encoder: torch.nn.Module, extractor: FeatureExtractor, layers: bool
-) -> parity.Reference:
-    """Embed as the ARCH reference does: transformers' own feature extractor, no attention mask, mean over frames."""
-    from transformers import AutoFeatureExtractor
+def _facts(checkpoint: Checkpoint, normalization: Normalization, sample_rate: int) -> dict[str, str]:
+    return {
+        "source": checkpoint.source,
+        "revision": checkpoint.revision,
+        "family": checkpoint.family,
+        "normalization": str(normalization),
+        "sample_rate": str(sample_rate),
+    }
 
-    try:
-        features = AutoFeatureExtractor.from_pretrained(checkpoint.folder, local_files_only=True)
-    except Exception as error:  # transformers raises whatever the file at fault provokes
-        reason = str(error).strip().splitlines()[0]
-        raise ExportUsageError(f"the feature extractor of {checkpoint.source} cannot be loaded: {reason}") from error
+
+def _torch_reference(model: torch.nn.Module, extractor: FeatureExtractor, form: Form) -> parity.Reference:
+    """Embed as the ARCH reference does: transformers' own feature extractor, no attention mask, mean over frames.
+
+    With `Lengths.EXACT`, each clip alone and without padding.
+    """
 
     def embed(clip: NDArray[np.float32], length: int) -> NDArray[np.floating[Any]]:
-        inputs = features(
-            [clip],
-            sampling_rate=extractor.sample_rate,
-            padding="max_length",
-            max_length=length,
-            truncation=True,
-            return_tensors="pt",
+        padding = (
+            {"padding": False}
+            if form.lengths is Lengths.EXACT
+            else {"padding": "max_length", "max_length": length, "truncation": True}
         )
-        with torch.no_grad():
-            output = encoder(inputs["input_values"], output_hidden_states=layers)
-        states = [output.last_hidden_state, *(output.hidden_states if layers else ())]
+        inputs = extractor.features([clip], sampling_rate=extractor.sample_rate, return_tensors="pt", **padding)
+        with torch.inference_mode():
+            output = model(
+                inputs["input_values"], output_hidden_states=form.all_layers or form.cut_after_layer is not None
+            )
+        states = [output.last_hidden_state]
+        if form.cut_after_layer is not None:
+            states = [output.hidden_states[form.cut_after_layer]]
+        elif form.all_layers:
+            states += output.hidden_states
         return np.stack([frames[0].mean(dim=0).numpy() for frames in states])
 
     return embed
 
 
-def _logmel() -> Subject:
+def _logmel(form: Form) -> Subject:
+    if form.all_layers or form.cut_after_layer is not None:
+        raise ExportUsageError(f"{LOGMEL} has no layers")
+    if form.lengths is not Lengths.PADDED:
+        raise ExportUsageError(f"{LOGMEL} counts padding: export it with --lengths padded")
+
     def embed(clip: NDArray[np.float32], length: int) -> NDArray[np.floating[Any]]:
         return logmel.reference(np.pad(clip, (0, length - len(clip))))[None]
 
     return Subject(
         name=LOGMEL,
-        module=logmel.LogMel().eval(),
         outputs=["embedding"],
-        reference=embed,
-        extractor=FeatureExtractor(Normalization.NONE, logmel.SAMPLE_RATE),
-        source=f"builtin:{LOGMEL}",
-        revision=version("arch-bench"),
-        family=LOGMEL,
+        sample_rate=logmel.SAMPLE_RATE,
+        form=form,
+        facts={
+            "source": f"builtin:{LOGMEL}",
+            "revision": version("arch-bench"),
+            "family": LOGMEL,
+            "normalization": str(Normalization.NONE),
+            "sample_rate": str(logmel.SAMPLE_RATE),
+        },
+        load=lambda: Original(embed, logmel.LogMel().eval, 0),
     )

@@ -12,6 +12,7 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 from arch_export.errors import ExportError
+from arch_export.graph import EXTERNAL_DATA_FROM
 from arch_export.precision import Precision
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 _SENSITIVE = ("LayerNormalization", "InstanceNormalization", "GroupNormalization", "Log", "Range", "ReduceMean")
 _ACTIVATIONS = ("Gelu", "Relu")
 FP16_MAX = 65504.0
-# Protobuf's limit is 2 GB; the graph itself needs some of it.
-_EXTERNAL_ABOVE = 1_900_000_000
 
 
 def write_variant(fp32: Path, path: Path, precision: Precision) -> None:
@@ -46,7 +45,7 @@ def write_variant(fp32: Path, path: Path, precision: Precision) -> None:
 
 
 def _save(model: onnx.ModelProto, path: Path) -> None:
-    if model.ByteSize() > _EXTERNAL_ABOVE:
+    if model.ByteSize() > EXTERNAL_DATA_FROM:
         onnx.save_model(model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
     else:
         onnx.save_model(model, path)
@@ -104,8 +103,7 @@ def _write_int8(fp32: Path, path: Path) -> None:
             weight_type=QuantType.QInt8,
             per_channel=True,
             reduce_range=False,
-            use_external_data_format=fp32.stat().st_size > _EXTERNAL_ABOVE
-            or fp32.with_name(f"{fp32.name}.data").is_file(),
+            use_external_data_format=fp32.with_name(f"{fp32.name}.data").is_file(),
         )
     finally:
         logger.setLevel(level)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -77,24 +77,56 @@ def part(extra: str) -> Iterator[None]:
 @app.command()
 def export(
     checkpoint: Annotated[
-        str, typer.Argument(help="An alias (hubert-large), a hub id, a checkpoint folder, or logmel.")
-    ],
+        str | None,
+        typer.Argument(help="An alias (see --list), a hub id, a checkpoint folder, or logmel."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name; by default the checkpoint's.")] = None,
     repository: Repository = Path("model_repository"),
     layers: Annotated[
-        Literal["none", "all"], typer.Option(help="all: a second output with every layer's mean hidden state.")
+        str, typer.Option(help="all: a second output with every layer's mean hidden state; K: cut after layer K.")
     ] = "none",
+    lengths: Annotated[
+        str, typer.Option(help="padded: padding counts, as the ARCH protocol has it; exact: it changes nothing.")
+    ] = "padded",
+    list_: Annotated[bool, typer.Option("--list", help="Show the aliases, and export nothing.")] = False,
 ) -> None:
     """Turn a checkpoint into a verified ONNX encoder in a Triton model repository."""
+    if list_:
+        _out.print(_alias_table())
+        return
+    if checkpoint is None:
+        raise UsageError("which checkpoint? Name an alias, a hub id or a folder; arch export --list shows the aliases")
     _stop_on_sigterm()
-    _out.print(_export_table([_export(checkpoint, name, repository, layers == "all")]))
+    _out.print(_export_table([_export(checkpoint, name, repository, layers, lengths)]))
 
 
-def _export(checkpoint: str, name: str | None, repository: Path, layers: bool = False) -> Exported:
+def _alias_table() -> Table:
+    with part("export"):
+        from arch_export.checkpoints import ALIASES
+    table = Table(title="Checkpoints that have a short name", title_justify="left")
+    for column in ("alias", "checkpoint", "size", "licence"):
+        table.add_column(column, justify="right" if column == "size" else "left", no_wrap=column == "alias")
+    for alias, one in ALIASES.items():
+        table.add_row(alias, one.checkpoint, f"{one.parameters_m} M", one.licence)
+    table.add_row("logmel", "built in", "0 M")
+    table.caption = "Size: parameters. Licence: as the model card names it. Others go by hub id or folder."
+    table.caption_justify = "left"
+    return table
+
+
+def _export(
+    checkpoint: str, name: str | None, repository: Path, layers: str = "none", lengths: str = "padded"
+) -> Exported:
+    def step(text: str) -> None:
+        status.update(f"{checkpoint}: {text}")
+
+    def warn(text: str) -> None:
+        _err.print(f"warning: {text}", highlight=False, soft_wrap=True)
+
     with _err.status(f"exporting {checkpoint}") as status, part("export"):
         from arch_export.pipeline import export as run_export
 
-        return run_export(checkpoint, repository, name, layers, lambda step: status.update(f"{checkpoint}: {step}"))
+        return run_export(checkpoint, repository, name, layers, lengths, step, warn)
 
 
 def _export_table(exported: list[Exported]) -> Table:
