@@ -1,8 +1,8 @@
-"""Test clips of the kinds that an audio encoder meets, synthesised from seeds: nothing to download, the same each time.
+"""Test clips of the kinds that an audio encoder meets, synthesised from seeds.
 
-Noise alone would be the kindest input there is: every frame looks like every other, and an embedding that is a mean over
-frames averages the rounding away. So most clips change over time, hold silence or a click, or are far too quiet or
-off-centre.
+Noise alone would be the kindest input there is: every frame looks like every other, and an embedding that is a mean
+over frames averages the rounding away. So most clips change over time, hold silence or a click, or are far too quiet
+or off-centre.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def _tone(random: np.random.Generator, time: NDArray[np.float64]) -> NDArray[np.float64]:
     """A tone that swells and fades in noise."""
     tone = np.sin(2 * np.pi * random.uniform(80, 3000) * time) * np.hanning(len(time))
-    return 0.6 * tone + 0.2 * random.standard_normal(len(time))
+    sound: NDArray[np.float64] = 0.6 * tone + 0.2 * random.standard_normal(len(time))
+    return sound
 
 
 def _voice(random: np.random.Generator, time: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -37,7 +38,9 @@ def _voice(random: np.random.Generator, time: NDArray[np.float64]) -> NDArray[np
     syllables = np.clip(np.sin(2 * np.pi * random.uniform(3, 5) * time + random.uniform(0, 6)), 0, None)
     phrases = (np.sin(2 * np.pi * 0.4 * time + random.uniform(0, 6)) > -0.6).astype(np.float64)
     hiss = np.diff(random.standard_normal(len(time) + 1)) * (syllables < 0.1)
-    return phrases * (0.3 * vowels * syllables + 0.04 * hiss) + 0.002 * random.standard_normal(len(time))
+    quiet = 0.002 * random.standard_normal(len(time))
+    sound: NDArray[np.float64] = phrases * (0.3 * vowels * syllables + 0.04 * hiss) + quiet
+    return sound
 
 
 def _music(random: np.random.Generator, time: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -49,12 +52,16 @@ def _music(random: np.random.Generator, time: NDArray[np.float64]) -> NDArray[np
         for partial in range(1, 9):
             chord += np.sin(2 * np.pi * note * partial * time) * np.exp(-partial * since * 2) / partial
     rattle = random.standard_normal(len(time)) * np.exp(-60 * (time % (beat / 2)))
-    return 0.12 * chord + 0.15 * np.sin(2 * np.pi * random.uniform(50, 100) * time) + 0.2 * rattle
+    bass = np.sin(2 * np.pi * random.uniform(50, 100) * time)
+    sound: NDArray[np.float64] = 0.12 * chord + 0.15 * bass + 0.2 * rattle
+    return sound
 
 
 def _event(random: np.random.Generator, time: NDArray[np.float64]) -> NDArray[np.float64]:
     """Near silence with a few short, loud events: clicks, chirps and bursts of coloured noise."""
-    sound = 0.001 * np.cumsum(random.standard_normal(len(time))) / np.sqrt(np.arange(1, len(time) + 1))
+    sound: NDArray[np.float64] = (
+        0.001 * np.cumsum(random.standard_normal(len(time))) / np.sqrt(np.arange(1, len(time) + 1))
+    )
     for kind in range(3):
         since = time - random.uniform(0, max(0.05, time[-1]))
         shape = np.where(since > 0, np.exp(-random.uniform(8, 80) * np.maximum(since, 0)), 0)

@@ -13,7 +13,7 @@ from arch_export.errors import ExportError, ExportUsageError
 from arch_export.form import Form
 from arch_export.graph import Graph, write_graph
 from arch_export.install import building
-from arch_export.precision import LIMITS, Precision, Target, check_target
+from arch_export.precision import LIMITS, Precision, Target, settle
 from arch_export.runtime import check_precision, open_session
 from arch_export.subject import LOGMEL, Step, Subject, open_subject
 from arch_export.variants import FP16_MAX, fp16_peak, write_variant
@@ -50,8 +50,8 @@ def export(
     on_step: Step = lambda _: None,
     on_warning: Step = lambda _: None,
     *,
-    precision: Precision = Precision.FP32,
-    target: Target = Target.AUTO,
+    precision: str = Precision.FP32,
+    target: str = Target.AUTO,
     force: bool = False,
 ) -> Exported:
     """Export a checkpoint as a Triton model: `<repository>/<name>/config.pbtxt` and `<name>/1/model.onnx`.
@@ -69,8 +69,8 @@ def export(
         lengths: `exact` makes the embedding independent of padding.
         on_step: told what is being done, for a progress display.
         on_warning: told what the user should know although the export goes on.
-        precision: what the encoder computes in.
-        target: the kind of machine that its configuration is written for.
+        precision: what the encoder computes in, one of `Precision`.
+        target: the kind of machine that its configuration is written for, one of `Target`.
         force: install it also if it misses the limits of its precision; its configuration then says so.
 
     Raises:
@@ -80,7 +80,7 @@ def export(
     """
     if name is not None:
         _check_name(name)
-    target = check_target(precision, target)
+    precision, target = settle(precision, target)
     if reference == LOGMEL and precision is not Precision.FP32:
         raise ExportUsageError(f"{LOGMEL} has no encoder to run in {precision}; export it in fp32")
     check_precision(precision)

@@ -38,21 +38,23 @@ _TARGETS = {
 }
 
 
-def check_target(precision: Precision, target: Target) -> Target:
-    """What `target` means for `precision`: `auto` becomes the kind of machine that the precision is made for.
+def settle(precision: str, target: str) -> tuple[Precision, Target]:
+    """The precision and the target that are meant: `auto` becomes the machine that a precision other than fp32 is for.
 
     Raises:
-        ExportUsageError: if the precision is not for that target.
+        ExportUsageError: if there is no such precision or target, or one does not go with the other.
     """
-    allowed = _TARGETS[precision]
-    if target not in allowed:
+    for what, found, known in (("precision", precision, Precision), ("target", target, Target)):
+        if found not in list(known):
+            raise ExportUsageError(f"unknown {what} {found!r}: choose one of {', '.join(known)}")
+    chosen, where = Precision(precision), Target(target)
+    allowed = _TARGETS[chosen]
+    if where not in allowed:
+        others = [one for one, targets in _TARGETS.items() if where in targets]
         raise ExportUsageError(
-            f"{precision} does not go with the target {target}: it is for {' and '.join(allowed[1:])}; "
-            f"the target {target} takes {', '.join(one for one, targets in _TARGETS.items() if target in targets)}"
+            f"{chosen} is for the target {' or '.join(allowed[1:])}, not {where}, which takes {' or '.join(others)}"
         )
-    if target is Target.AUTO and precision is not Precision.FP32:
-        return allowed[1]
-    return target
+    return chosen, allowed[1] if where is Target.AUTO and chosen is not Precision.FP32 else where
 
 
 @dataclass(frozen=True)

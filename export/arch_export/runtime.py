@@ -26,7 +26,9 @@ def check_precision(precision: Precision) -> None:
         _openvino_device()
 
 
-def open_session(path: Path, precision: Precision) -> onnxruntime.InferenceSession:
+def open_session(
+    path: Path, precision: Precision, options: onnxruntime.SessionOptions | None = None
+) -> onnxruntime.InferenceSession:
     """A session on the CPU: bf16 through OpenVINO, everything else through ONNX Runtime's own kernels.
 
     The CPU runs fp16 by way of fp32: rounded weights and casts show, overflow does not.
@@ -34,10 +36,10 @@ def open_session(path: Path, precision: Precision) -> onnxruntime.InferenceSessi
     Raises:
         ExportUsageError: as `check_precision`.
     """
+    options = options or onnxruntime.SessionOptions()
     if precision is not Precision.BF16:
-        return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     device = _openvino_device()
-    options = onnxruntime.SessionOptions()
     threads = str(len(os.sched_getaffinity(0)))
     settings = {"CPU": {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": threads}}
     options.add_provider_for_devices([device], {"load_config": json.dumps(settings)})

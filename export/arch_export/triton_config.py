@@ -11,8 +11,8 @@ from arch_export.precision import Precision, Target
 
 # A request waits this long for batch mates; far below one execution of a base encoder, so it costs no latency.
 MAX_QUEUE_DELAY_US = 2000
-# Beyond it Triton answers UNAVAILABLE, "Exceeds maximum queue size", at once. A client with a bounded number of requests
-# in flight never sees it: a full queue of 30 s clips is 1 GB of server memory and minutes of work for a CPU.
+# Beyond it Triton answers UNAVAILABLE, "Exceeds maximum queue size", at once. A client with a bounded number of
+# requests in flight never sees it: a full queue of 30 s clips is 1 GB of memory and minutes of work for a CPU.
 MAX_QUEUE_SIZE = 512
 # The clip lengths of the benchmark's 12 datasets, in seconds; most are of 5 s.
 CLIP_SECONDS = (3, 5, 10, 30)
