@@ -47,12 +47,15 @@ class NormalizedWaveform(torch.nn.Module):
         waveform = waveform.double()
         if self.normalization is Normalization.WHOLE:
             centred = waveform - waveform.mean(dim=1, keepdim=True)
+            # Again, because a runtime that computes in bf16 leaves a part in 500 of the mean, more than a quiet clip.
+            centred = centred - centred.mean(dim=1, keepdim=True)
             return (centred / torch.sqrt(centred.square().mean(dim=1, keepdim=True) + 1e-7)).float()
         positions = torch.arange(waveform.shape[1], device=waveform.device)
         valid = (positions[None, :] < num_samples).to(waveform.dtype)
         # Counted from the mask: a num_samples beyond the clip's end, or 0, must not skew the mean.
         count = valid.sum(dim=1, keepdim=True).clamp(min=1)
         centred = (waveform - (waveform * valid).sum(dim=1, keepdim=True) / count) * valid
+        centred = (centred - centred.sum(dim=1, keepdim=True) / count) * valid  # again, as above
         return (centred / torch.sqrt(centred.square().sum(dim=1, keepdim=True) / count + 1e-7)).float()
 
 

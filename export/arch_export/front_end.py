@@ -67,10 +67,11 @@ class GroupNormConvolution(torch.nn.Module):
             covariance = torch.matmul(centred * share, centred.transpose(1, 2))
         variance = (torch.matmul(weight, covariance) * weight).sum(dim=2).clamp(min=0)
         scale = gain / torch.sqrt(variance + self.epsilon)
-        shift = bias - torch.matmul(weight, mean)[:, :, 0] * scale
+        # The product takes centred frames, so that nothing large cancels in it: in bf16 a clip with an offset would
+        # lose most of its digits. A row of ones carries the bias through.
+        shift = bias.expand(scale.shape[0], -1)
         weights = torch.cat([weight * scale[:, :, None], shift[:, :, None]], dim=2).float()
-        # A row of ones carries the shift through the product.
-        frames = torch.cat([frames, torch.ones_like(frames[:, :1])], dim=1)
+        frames = torch.cat([centred.float(), torch.ones_like(frames[:, :1])], dim=1)
         product = (
             torch.matmul(frames.transpose(1, 2), weights.transpose(1, 2))
             if self.as_product

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,10 @@ from arch_export.errors import ExportError, ExportUsageError
 from arch_export.form import Form
 from arch_export.graph import Graph, write_graph
 from arch_export.install import building
-from arch_export.subject import Step, open_subject
+from arch_export.precision import LIMITS, Precision, Target, settle
+from arch_export.runtime import check_precision, open_session
+from arch_export.subject import LOGMEL, Step, Subject, open_subject
+from arch_export.variants import FP16_MAX, fp16_peak, write_variant
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,12 +24,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was installed: the model's name and folder, the facts in its configuration, and the parity measured."""
+    """What was installed.
+
+    Attributes:
+        name: the model's.
+        folder: in the repository.
+        facts: the parameters in its configuration.
+        parity: what was measured.
+        misses: the limits that it missed and was installed in spite of; empty for a good one.
+    """
 
     name: str
     folder: Path
     facts: dict[str, str]
     parity: parity.Parity
+    misses: list[str]
 
 
 def export(
@@ -36,6 +49,10 @@ def export(
     lengths: str = "padded",
     on_step: Step = lambda _: None,
     on_warning: Step = lambda _: None,
+    *,
+    precision: str = Precision.FP32,
+    target: str = Target.AUTO,
+    force: bool = False,
 ) -> Exported:
     """Export a checkpoint as a Triton model: `<repository>/<name>/config.pbtxt` and `<name>/1/model.onnx`.
 
@@ -45,60 +62,83 @@ def export(
     Args:
         reference: an alias, a hub id, a checkpoint folder, or `logmel`.
         repository: the model repository; made if it is not there.
-        name: the model's name; by default the alias, or the last part of the hub id or folder.
+        name: the model's name; by default the alias, or the last part of the hub id or folder, and the precision
+            where it is not fp32.
         layers: `all` gives the model a second output, `layer_embeddings`: the mean of every layer's hidden state. A
             number cuts the encoder after that layer, whose mean hidden state becomes the embedding.
         lengths: `exact` makes the embedding independent of padding.
         on_step: told what is being done, for a progress display.
         on_warning: told what the user should know although the export goes on.
+        precision: what the encoder computes in, one of `Precision`.
+        target: the kind of machine that its configuration is written for, one of `Target`.
+        force: install it also if it misses the limits of its precision; its configuration then says so.
 
     Raises:
-        ExportUsageError: if there is no such checkpoint or it is not supported.
-        ExportError: if the export failed or its embeddings differ from the original model's.
+        ExportUsageError: if there is no such checkpoint, it is not supported, the precision does not go with the
+            target, or this machine cannot run the precision to verify it.
+        ExportError: if the export failed or its embeddings differ too much from the original model's.
     """
     if name is not None:
         _check_name(name)
+    precision, target = settle(precision, target)
+    if reference == LOGMEL and precision is not Precision.FP32:
+        raise ExportUsageError(f"{LOGMEL} has no encoder to run in {precision}; export it in fp32")
+    check_precision(precision)
     subject = open_subject(reference, Form.parse(layers, lengths), on_step, on_warning)
-    name = name or subject.name
+    name = name or (subject.name if precision is Precision.FP32 else f"{subject.name}-{precision}")
     _check_name(name)
     with building(repository, name, subject.size) as folder:
-        version_folder = folder / "1"
-        version_folder.mkdir()
-        graph = write_graph(subject, version_folder / "model.onnx", on_step)
-        on_step("comparing the graph with the original")
-        measured = _verify(graph)
+        graph, path = _write(folder, subject, precision, on_step)
+        on_step(f"comparing the {precision} graph with the original")
+        measured = parity.measure(open_session(path, precision), graph.reference, graph.sample_rate, graph.exact)
+        misses = measured.misses(LIMITS[precision])
         facts = graph.facts | {
-            "precision": "fp32",
-            "content_hash": content_hash(version_folder),
+            "precision": str(precision),
+            "target": str(target),
+            "content_hash": content_hash(path.parent),
             "parity_max_relative_error": f"{measured.max_relative_error:.3e}",
+            "parity_mean_cosine": f"{measured.mean_cosine:.9f}",
             "parity_min_cosine": f"{measured.min_cosine:.9f}",
             "parity_max_batch_effect": f"{measured.max_batch_effect:.3e}",
+            "parity_mean_batch_effect": f"{measured.mean_batch_effect:.3e}",
             "parity_clips": str(measured.clips),
         }
-        config = triton_config.model_config(name, graph.outputs, graph.sample_rate, facts)
+        if precision is Precision.FP16:
+            peak = fp16_peak(graph.path, [feeds for _, _, feeds in parity.batches(graph.sample_rate)])
+            facts["fp16_peak"] = f"{peak:.1f}"
+            if not peak < FP16_MAX:
+                misses.append(f"a value of {peak:.0f} overflows fp16, which ends at {FP16_MAX:.0f}")
+        if misses:
+            if not force:
+                raise ExportError(
+                    f"{facts['source']} is not installed in {precision}: {'; '.join(misses)}"
+                    + ("" if precision is Precision.FP32 else " (--force installs it with a mark)")
+                )
+            facts["parity_missed"] = "; ".join(misses)
+        if graph.path != path:
+            shutil.rmtree(graph.path.parent)
+        config = triton_config.model_config(name, graph.outputs, graph.sample_rate, facts, precision, target)
         (folder / "config.pbtxt").write_text(triton_config.as_text(config), encoding="utf-8")
-    return Exported(name, repository / name, facts, measured)
+    return Exported(name, repository / name, facts, measured, misses)
+
+
+def _write(folder: Path, subject: Subject, precision: Precision, on_step: Step) -> tuple[Graph, Path]:
+    """Write the fp32 graph and, where it is another file, the variant: `<folder>/1/model.onnx`."""
+    path = folder / "1" / "model.onnx"
+    path.parent.mkdir()
+    if precision in (Precision.FP32, Precision.BF16):  # bf16: the execution provider converts it when it loads
+        return write_graph(subject, path, on_step), path
+    scratch = folder / "fp32" / "model.onnx"
+    scratch.parent.mkdir()
+    graph = write_graph(subject, scratch, on_step, as_products=precision is Precision.INT8)
+    on_step(f"converting the graph to {precision}")
+    write_variant(scratch, path, precision)
+    return graph, path
 
 
 def _check_name(name: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
         raise ExportUsageError(f"{name!r} cannot name a model: use letters, digits, dots, dashes and underscores")
-
-
-def _verify(graph: Graph) -> parity.Parity:
-    measured = parity.measure(graph.path, graph.reference, graph.sample_rate, graph.exact)
-    # Written so that NaN fails too.
-    if not (measured.max_relative_error <= parity.MAX_RELATIVE_ERROR):
-        raise ExportError(
-            f"{graph.facts['source']} is not installed: its embeddings differ from the original model's by "
-            f"{measured.max_relative_error:.1e} (relative); fp32 allows {parity.MAX_RELATIVE_ERROR:.0e}"
-        )
-    if not (measured.max_batch_effect <= parity.MAX_RELATIVE_ERROR):
-        raise ExportError(
-            f"{graph.facts['source']} is not installed: an embedding moves by {measured.max_batch_effect:.1e} "
-            f"(relative) with its batch mates; fp32 allows {parity.MAX_RELATIVE_ERROR:.0e}"
-        )
-    return measured
 
 
 def content_hash(folder: Path) -> str:

@@ -16,6 +16,7 @@ def write_random(
     do_normalize: bool = True,
     return_attention_mask: bool = False,
     seed: int = 0,
+    trained_scales: bool = False,
     **config: Any,
 ) -> Path:
     """Write config.json, preprocessor_config.json and model.safetensors of an encoder with random weights.
@@ -26,6 +27,7 @@ def write_random(
         do_normalize: see transformers' Wav2Vec2FeatureExtractor.
         return_attention_mask: likewise.
         seed: of the weights.
+        trained_scales: give the weights the spread of a trained encoder's, see `spread_like_trained`.
         config: what differs from transformers' defaults for the family.
     """
     from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
@@ -33,10 +35,36 @@ def write_random(
 
     logging.disable_progress_bar()
     torch.manual_seed(seed)
-    AutoModel.from_config(AutoConfig.for_model(family, **config)).save_pretrained(folder)
+    model = AutoModel.from_config(AutoConfig.for_model(family, **config))
+    if trained_scales:
+        spread_like_trained(model)
+    model.save_pretrained(folder)
     extractor = Wav2Vec2FeatureExtractor(do_normalize=do_normalize, return_attention_mask=return_attention_mask)
     extractor.save_pretrained(folder)
     return folder
+
+
+def spread_like_trained(model: torch.nn.Module) -> None:
+    """Give random weights what makes trained ones hard to round, in place.
+
+    A fresh encoder is the kindest case there is: all channels alike, small products. A trained one has larger weights,
+    norm gains that differ from channel to channel, biases, and a few channels far beyond the rest, which set the scale
+    of everything that is quantised with them (Dettmers et al., LLM.int8(), 2022, section 3). Every hundredth channel
+    becomes such an outlier here.
+    """
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.LayerNorm):
+                layer.weight.mul_(torch.exp(0.3 * torch.randn_like(layer.weight)))
+                layer.weight[::100] *= 8
+                layer.bias.add_(0.1 * torch.randn_like(layer.bias))
+            elif isinstance(layer, torch.nn.Linear):
+                layer.weight.mul_(3)
+                layer.weight[::100] *= 4
+                if layer.bias is not None:
+                    layer.bias.add_(0.05 * torch.randn_like(layer.bias))
+            elif isinstance(layer, torch.nn.Conv1d) and layer.groups == 1:
+                layer.weight.mul_(1.5)
 
 
 def write_random_hubert(folder: Path, seed: int = 0) -> Path:

@@ -17,13 +17,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from arch_harness import probe_cli
+from arch_harness import export_cli, probe_cli
 from arch_harness.data_cli import app as data_app
 from arch_harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from arch_export.pipeline import Exported
-
     from arch_harness.datasets import Dataset
 
 app = typer.Typer(
@@ -74,77 +72,7 @@ def part(extra: str) -> Iterator[None]:
         ) from error
 
 
-@app.command()
-def export(
-    checkpoint: Annotated[
-        str | None,
-        typer.Argument(help="An alias (see --list), a hub id, a checkpoint folder, or logmel."),
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="The model's name; by default the checkpoint's.")] = None,
-    repository: Repository = Path("model_repository"),
-    layers: Annotated[
-        str, typer.Option(help="all: a second output with every layer's mean hidden state; K: cut after layer K.")
-    ] = "none",
-    lengths: Annotated[
-        str, typer.Option(help="padded: padding counts, as the ARCH protocol has it; exact: it changes nothing.")
-    ] = "padded",
-    list_: Annotated[bool, typer.Option("--list", help="Show the aliases, and export nothing.")] = False,
-) -> None:
-    """Turn a checkpoint into a verified ONNX encoder in a Triton model repository."""
-    if list_:
-        _out.print(_alias_table())
-        return
-    if checkpoint is None:
-        raise UsageError("which checkpoint? Name an alias, a hub id or a folder; arch export --list shows the aliases")
-    _stop_on_sigterm()
-    _out.print(_export_table([_export(checkpoint, name, repository, layers, lengths)]))
-
-
-def _alias_table() -> Table:
-    with part("export"):
-        from arch_export.checkpoints import ALIASES
-    table = Table(title="Checkpoints that have a short name", title_justify="left")
-    for column in ("alias", "checkpoint", "size", "licence"):
-        table.add_column(column, justify="right" if column == "size" else "left", overflow="fold")
-    for alias, one in ALIASES.items():
-        table.add_row(alias, one.checkpoint, f"{one.parameters_m} M", one.licence)
-    table.add_row("logmel", "built in", "0 M")
-    table.caption = "Size: parameters. Licence: as the model card names it. Others go by hub id or folder."
-    table.caption_justify = "left"
-    return table
-
-
-def _export(
-    checkpoint: str, name: str | None, repository: Path, layers: str = "none", lengths: str = "padded"
-) -> Exported:
-    def step(text: str) -> None:
-        status.update(f"{checkpoint}: {text}")
-
-    def warn(text: str) -> None:
-        _err.print(f"warning: {text}", highlight=False, soft_wrap=True)
-
-    with _err.status(f"exporting {checkpoint}") as status, part("export"):
-        from arch_export.pipeline import export as run_export
-
-        return run_export(checkpoint, repository, name, layers, lengths, step, warn)
-
-
-def _export_table(exported: list[Exported]) -> Table:
-    table = Table(title="Exported and verified", title_justify="left")
-    for column in ("model", "parameters", "dimensions", "MB", "relative error", "cosine"):
-        table.add_column(column, justify="left" if column == "model" else "right", overflow="fold")
-    for one in exported:
-        table.add_row(
-            one.name,
-            f"{int(one.facts['parameter_count']):,}",
-            one.facts["embedding_size"],
-            f"{sum(file.stat().st_size for file in (one.folder / '1').iterdir()) / 1e6:,.1f}",
-            f"{one.parity.max_relative_error:.1e}",
-            f"{one.parity.min_cosine:.7f}",
-        )
-    table.caption = f"installed in {exported[0].folder.parent}"
-    table.caption_justify = "left"
-    return table
+app.command()(export_cli.export)
 
 
 @app.command()
@@ -161,7 +89,7 @@ def serve(
     with part("serve"):
         from arch_serve.errors import ServeError
         from arch_serve.server import LocalServer
-    _stop_on_sigterm()
+    stop_on_sigterm()
     server = LocalServer(
         repository,
         model,
@@ -235,21 +163,21 @@ def bench(
             datasets.append(one)
     output = output or Path("reports") / datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
     workers = workers or max(1, len(os.sched_getaffinity(0)) // 2)
-    _stop_on_sigterm()
+    stop_on_sigterm()
     try:
-        with _server(server, repository, model) as address:
+        with _server(server, repository, model) as (address, metrics):
             probing = {"probes": probe_cli.names_of(probe), "seeds": seeds, "seed": seed, "layers": layers}
-            _bench(address, server is None, model or [], datasets, output, probing, concurrency, workers)
+            _bench(address, metrics, model or [], datasets, output, probing, concurrency, workers)
     except KeyboardInterrupt:
         _err.print(f"interrupted; the same command with --output {shlex.quote(str(output))} goes on from here")
         raise typer.Exit(INTERRUPTED) from None
 
 
 @contextlib.contextmanager
-def _server(address: str | None, repository: Path, models: list[str] | None) -> Iterator[str]:
-    """The given server's address, or that of one that runs as long as the block does."""
+def _server(address: str | None, repository: Path, models: list[str] | None) -> Iterator[tuple[str, str | None]]:
+    """The given server's address; or that of one that runs as long as the block does, and of its metrics."""
     if address is not None:
-        yield address
+        yield address, None
         return
     with part("serve"):
         from arch_serve.server import LocalServer
@@ -261,14 +189,14 @@ def _server(address: str | None, repository: Path, models: list[str] | None) -> 
         for status in server.models:
             if not status.ready:
                 _err.print(f"warning: {status.name} is not served: {status.short_reason}", highlight=False)
-        yield server.grpc_url
+        yield server.grpc_url, server.metrics_url
     finally:
         server.stop()
 
 
 def _bench(
     address: str,
-    started_here: bool,
+    metrics: str | None,
     models: list[str],
     datasets: list[Dataset],
     output: Path,
@@ -284,8 +212,13 @@ def _bench(
         from arch_harness.results import Settings
         from arch_harness.triton import Server
 
-    with Server(address, started_here) as server:
+    with Server(address, metrics is not None, metrics) as server:
         facts = server.models(models)
+        for one in facts:
+            if one.executed_by and not one.executed_by.startswith(f"{one.precision} "):
+                _err.print(f"warning: {one.name} is served in {one.executed_by}", highlight=False, soft_wrap=True)
+            if one.parity_missed:
+                _err.print(f"warning: {one.name} misses its limits: {one.parity_missed}", soft_wrap=True)
         settings = Settings.model_validate(
             {**probing, "epochs": EPOCHS, "concurrency": concurrency, "workers": min(workers, concurrency)}
         )
@@ -323,8 +256,8 @@ def demo(
         from arch_export.random_checkpoint import write_random_hubert
 
         checkpoint = write_random_hubert(data_root / "checkpoints" / "hubert-small-random")
-    exported = [_export("logmel", None, repository), _export(str(checkpoint), None, repository)]
-    _out.print(_export_table(exported))
+    exported = [export_cli.run(one, repository) for one in ("logmel", str(checkpoint))]
+    _out.print(export_cli.export_table(exported))
     with part("bench"), _err.status("synthesising the dataset"):
         from arch_harness.datasets.demo import write_demo
 
@@ -335,7 +268,7 @@ def demo(
     bench([f"demo={folder}"], model=[one.name for one in exported], repository=repository, output=output)
 
 
-def _stop_on_sigterm() -> None:
+def stop_on_sigterm() -> None:
     """Let a service manager's or container's stop signal clean up as Ctrl-C does."""
 
     def interrupt(_number: int, _frame: object) -> NoReturn:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import ipaddress
 import re
+import urllib.request
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -15,6 +17,10 @@ from arch_harness.errors import ArchError, UsageError
 from arch_harness.results import ModelFacts, ServerFacts, ServerTimes
 
 TIMEOUT_S = 30
+# Where Triton's gRPC and metrics are unless told otherwise.
+_GRPC_PORT, _METRICS_PORT = "8001", 8002
+_EXECUTION = re.compile(r"^arch_execution_info\{(.*)\} 1$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 @dataclass(frozen=True)
@@ -55,16 +61,23 @@ def connect(address: str) -> grpcclient.InferenceServerClient:
 class Server:
     """A Triton server at `host:port` (gRPC); a context manager.
 
+    Args:
+        address: of its gRPC endpoint.
+        started_by_arch: it runs for this benchmark alone.
+        metrics: `host:port` of its metrics; without it they are looked for at Triton's default port where gRPC is.
+
     Raises:
         UsageError: if `address` is no `host:port`.
         ArchError: if no Triton answers there or it is not live.
     """
 
-    def __init__(self, address: str, started_by_arch: bool = False) -> None:
+    def __init__(self, address: str, started_by_arch: bool = False, metrics: str | None = None) -> None:
         if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^/:\s]+):\d{1,5}", address):
             raise UsageError(f"{address!r} is no server address: wants HOST:PORT of Triton's gRPC endpoint")
         self.address = address
         self._started_by_arch = started_by_arch
+        host, port = address.rsplit(":", 1)
+        self._metrics = metrics or (f"{host}:{_METRICS_PORT}" if port == _GRPC_PORT else None)
         self._client = connect(address)
         try:
             # Live, not ready: a server counts as not ready while one model has failed to load; the others serve.
@@ -121,13 +134,35 @@ class Server:
         for name in ready:
             config = self._call("get_model_config", name).config
             if "content_hash" in config.parameters:
-                found.append(_model_facts(name, config))
+                found.append(self._facts(name, config))
         if not found:
             raise UsageError(f"the server at {self.address} has no model that 'arch export' made")
         return found
 
     def _model(self, name: str) -> ModelFacts:
-        return _model_facts(name, self._call("get_model_config", name).config)
+        return self._facts(name, self._call("get_model_config", name).config)
+
+    def _facts(self, name: str, config: Any) -> ModelFacts:
+        facts = _model_facts(name, config)
+        return facts.model_copy(update={"executed_by": self._executed_by(name, facts.content_hash)})
+
+    def _executed_by(self, model: str, content_hash: str) -> str:
+        """What the server says that a model runs on; empty where it does not say, as NVIDIA's own backend."""
+        if self._metrics is None:
+            return ""
+        handlers = [urllib.request.ProxyHandler({})] if _is_loopback(self._metrics) else []
+        try:
+            with urllib.request.build_opener(*handlers).open(f"http://{self._metrics}/metrics", timeout=5) as answer:
+                text = answer.read().decode(errors="replace")
+        except (OSError, http.client.HTTPException):
+            return ""
+        for match in _EXECUTION.finditer(text):
+            labels = dict(_LABEL.findall(match[1]))
+            # The hash tells this server's model from one of the same name on another server of the host.
+            if (labels.get("model"), labels.get("content_hash")) == (model, content_hash):
+                note = f" ({labels['note']})" if labels.get("note") else ""
+                return f"{labels['precision']} on {labels['execution_provider']}{note}"
+        return ""
 
     def statistics(self, model: str) -> Statistics:
         """The counters of a model, over all its versions."""
@@ -146,7 +181,7 @@ class Server:
 
 def _model_facts(name: str, config: Any) -> ModelFacts:
     parameters = {key: value.string_value for key, value in config.parameters.items()}
-    fields = set(ModelFacts.model_fields) - {"name", "max_batch_size", "max_queue_delay_us"}
+    fields = set(ModelFacts.model_fields) - {"name", "executed_by", "max_batch_size", "max_queue_delay_us"}
     missing = sorted(field for field in fields - set(parameters) if ModelFacts.model_fields[field].is_required())
     if missing:
         raise UsageError(
