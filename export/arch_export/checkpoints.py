@@ -60,6 +60,7 @@ WEIGHTS = (
     ("model.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
+_LFS_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def locate(reference: str) -> Checkpoint:
 
 def _local(folder: Path) -> Checkpoint:
     config = _read_config(folder, str(folder))
-    files = _weight_files(folder)
+    files = weight_files(folder)
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
@@ -138,7 +139,21 @@ def _read_config(folder: Path, source: str) -> dict[str, Any]:
     return config
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
+    """The files of a checkpoint folder that hold its weights, in one format.
+
+    Raises:
+        ExportUsageError: if some or all are missing.
+    """
+    files = _listed_weights(folder)
+    for file in files:
+        with file.open("rb") as stream:
+            if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
+                raise ExportUsageError(f"{file} only names the weights (Git LFS): fetch them with git lfs pull")
+    return files
+
+
+def _listed_weights(folder: Path) -> list[Path]:
     for single, index in WEIGHTS:
         if (folder / single).is_file():
             return [folder / single]
@@ -194,7 +209,7 @@ def _cached(hub_id: str) -> Path | None:
         patterns = [CONFIG, PREPROCESSOR, *_weight_patterns(hub_id, {single}), *_weight_patterns(hub_id, {index})]
         try:
             folder = Path(snapshot_download(hub_id, local_files_only=True, allow_patterns=patterns))
-            _weight_files(folder)
+            weight_files(folder)
         except (OSError, ExportUsageError):
             continue
         if (folder / CONFIG).is_file():

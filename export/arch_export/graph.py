@@ -50,8 +50,10 @@ class Graph:
     facts: dict[str, str]
 
 
-def write_graph(subject: Subject, path: Path, on_step: Step) -> Graph:
+def write_graph(subject: Subject, path: Path, on_step: Step, as_products: bool = False) -> Graph:
     """Write the fp32 graph of `subject` to `path`.
+
+    With `as_products`, its convolutions over the waveform are matrix products, which int8 needs to be fast.
 
     Raises:
         ExportUsageError: if its weights cannot be read.
@@ -61,8 +63,10 @@ def write_graph(subject: Subject, path: Path, on_step: Step) -> Graph:
     on_step("computing the reference embeddings")
     answers = _Answers(original.reference, subject.sample_rate)
     embeddings, embedding_size = answers.shape
+    if not answers.finite:
+        raise ExportError(f"{subject.facts['source']} gives NaN or infinity: its weights are damaged, fetch it again")
     on_step("writing the ONNX graph")
-    write_onnx(original.as_module(), path, subject.outputs, subject.sample_rate)
+    write_onnx(original.as_module(as_products), path, subject.outputs, subject.sample_rate)
     parameter_count = original.parameter_count
     del original
     gc.collect()  # torch's exporter leaves cycles that hold the weights
@@ -88,15 +92,18 @@ class _Answers:
 
     Attributes:
         shape: (embeddings of a clip, embedding size).
+        finite: none holds NaN or infinity.
     """
 
     def __init__(self, reference: parity.Reference, sample_rate: int) -> None:
         self._known: dict[tuple[bytes, int], NDArray[np.floating[Any]]] = {}
+        self.finite = True
         for seed, case in enumerate(parity.cases(sample_rate)):
             for clip in parity.test_clips(case, seed, sample_rate):
                 answer = reference(clip, case.length)
                 self._known[clip.tobytes(), case.length] = answer
                 self.shape: tuple[int, ...] = answer.shape
+                self.finite &= bool(np.isfinite(answer).all())
 
     def __call__(self, clip: NDArray[np.float32], length: int) -> NDArray[np.floating[Any]]:
         return self._known[clip.tobytes(), length]

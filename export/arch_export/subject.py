@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from arch_export import logmel, parity
-from arch_export.checkpoints import Checkpoint, locate
+from arch_export.checkpoints import Checkpoint, locate, weight_files
 from arch_export.encoder import ClipEncoder, Normalization
 from arch_export.errors import ExportUsageError
 from arch_export.form import Form, Lengths
@@ -32,12 +32,13 @@ class Original:
 
     Attributes:
         reference: its embeddings.
-        as_module: makes waveform, num_samples -> the outputs out of it; it is of no use afterwards.
+        as_module: makes waveform, num_samples -> the outputs out of it, with the convolutions over the waveform as
+            matrix products or as they are; it is of no use afterwards.
         parameter_count: of the whole model, whatever is cut off.
     """
 
     reference: parity.Reference
-    as_module: Callable[[], torch.nn.Module]
+    as_module: Callable[[bool], torch.nn.Module]
     parameter_count: int
 
 
@@ -50,6 +51,7 @@ class Subject:
         outputs: the names of the graph's outputs.
         sample_rate: in Hz.
         form: how many layers, and what padding does.
+        size: of the weights in bytes, about.
         facts: what config.pbtxt says of it.
         load: reads the weights. Not before they are needed: they are large.
     """
@@ -58,6 +60,7 @@ class Subject:
     outputs: list[str]
     sample_rate: int
     form: Form
+    size: int
     facts: dict[str, str]
     load: Callable[[], Original]
 
@@ -80,6 +83,8 @@ def open_subject(reference: str, form: Form, on_step: Step, on_warning: Step) ->
     on_step("finding the checkpoint")
     checkpoint = locate(reference)
     extractor = read_feature_extractor(checkpoint, on_warning)
+    if checkpoint.config.get("add_adapter"):
+        raise ExportUsageError(f"{checkpoint.source} has an adapter after its encoder (add_adapter): not supported")
     layers = int(checkpoint.config.get("num_hidden_layers", 12))
     if form.cut_after_layer is not None and form.cut_after_layer > layers:
         raise ExportUsageError(f"--layers {form.cut_after_layer}: {checkpoint.source} has {layers} layers")
@@ -93,7 +98,7 @@ def open_subject(reference: str, form: Form, on_step: Step, on_warning: Step) ->
         model = load_encoder(checkpoint)
         return Original(
             _torch_reference(model, extractor, form),
-            lambda: ClipEncoder(model, normalization, form),
+            lambda as_products: ClipEncoder(model, normalization, form, as_products),
             sum(parameter.numel() for parameter in model.parameters()),
         )
 
@@ -102,6 +107,7 @@ def open_subject(reference: str, form: Form, on_step: Step, on_warning: Step) ->
         outputs=["embedding", "layer_embeddings"] if form.all_layers else ["embedding"],
         sample_rate=extractor.sample_rate,
         form=form,
+        size=sum(file.stat().st_size for file in weight_files(checkpoint.folder)),
         facts=_facts(checkpoint, normalization, extractor.sample_rate),
         load=load,
     )
@@ -158,6 +164,7 @@ def _logmel(form: Form) -> Subject:
         outputs=["embedding"],
         sample_rate=logmel.SAMPLE_RATE,
         form=form,
+        size=0,
         facts={
             "source": f"builtin:{LOGMEL}",
             "revision": version("arch-bench"),
@@ -165,5 +172,5 @@ def _logmel(form: Form) -> Subject:
             "normalization": str(Normalization.NONE),
             "sample_rate": str(logmel.SAMPLE_RATE),
         },
-        load=lambda: Original(embed, logmel.LogMel().eval, 0),
+        load=lambda: Original(embed, lambda _: logmel.LogMel().eval(), 0),
     )
