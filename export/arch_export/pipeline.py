@@ -142,7 +142,7 @@ def _write(folder: Path, subject: Subject, precision: Precision, on_step: Step) 
         return write_graph(subject, path, on_step), path
     scratch = folder / "fp32" / "model.onnx"
     scratch.parent.mkdir()
-    graph = write_graph(subject, scratch, on_step, as_products=precision is Precision.INT8)
+    graph = write_graph(subject, scratch, on_step)
     on_step(f"converting the graph to {precision}")
     write_variant(scratch, path, precision)
     return graph, path
