@@ -7,6 +7,7 @@ or off-centre.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,8 +34,9 @@ def _voice(random: np.random.Generator, time: NDArray[np.float64]) -> NDArray[np
     formants = random.uniform([250, 800, 2000], [850, 2300, 3200])
     vowels = np.zeros_like(time)
     for harmonic in range(1, 30):
-        gain = sum(1 / (1 + ((harmonic * pitch - formant) / 120) ** 2) for formant in formants)
-        vowels += gain * np.sin(harmonic * phase) / harmonic**0.5
+        gain = np.sum(1 / (1 + ((harmonic * pitch.mean() - formants) / 120) ** 2))
+        if gain > 0.05:
+            vowels += gain * np.sin(harmonic * phase) / harmonic**0.5
     syllables = np.clip(np.sin(2 * np.pi * random.uniform(3, 5) * time + random.uniform(0, 6)), 0, None)
     phrases = (np.sin(2 * np.pi * 0.4 * time + random.uniform(0, 6)) > -0.6).astype(np.float64)
     hiss = np.diff(random.standard_normal(len(time) + 1)) * (syllables < 0.1)
@@ -75,10 +77,12 @@ _KINDS: tuple[Sound, ...] = (_tone, _voice, _music, _event)
 _LEVELS = ((0.5, 0.0), (0.003, 0.0), (0.3, 0.1))
 
 
+@functools.cache  # the original and every variant are asked about the same few clips
 def synthesise(index: int, samples: int, sample_rate: int, seed: int) -> NDArray[np.float32]:
     """The clip `index` of a seed: FP32 [samples] in [-1, 1]; kinds and levels alternate with the index."""
     random = np.random.default_rng([seed, index])
     sound = _KINDS[(index + seed) % len(_KINDS)](random, np.arange(samples) / sample_rate)
     level, offset = _LEVELS[index % len(_LEVELS)]
     clip: NDArray[np.float32] = np.clip(level * np.clip(sound, -1, 1) + offset, -1, 1).astype(np.float32)
+    clip.flags.writeable = False
     return clip

@@ -8,6 +8,8 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import onnxruntime
+
 from arch_export import parity, triton_config
 from arch_export.errors import ExportError, ExportUsageError
 from arch_export.form import Form
@@ -20,6 +22,9 @@ from arch_export.variants import FP16_MAX, fp16_peak, write_variant
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# The execution provider for bf16 converts the fp32 graph when it loads.
+_FP32_FILES = (Precision.FP32, Precision.BF16)
 
 
 @dataclass(frozen=True)
@@ -87,10 +92,17 @@ def export(
     subject = open_subject(reference, Form.parse(layers, lengths), on_step, on_warning)
     name = name or (subject.name if precision is Precision.FP32 else f"{subject.name}-{precision}")
     _check_name(name)
-    with building(repository, name, subject.size) as folder:
+    # A variant is written beside the fp32 graph.
+    size = subject.size if precision in _FP32_FILES else 2 * subject.size
+    with building(repository, name, size) as folder:
         graph, path = _write(folder, subject, precision, on_step)
         on_step(f"comparing the {precision} graph with the original")
-        measured = parity.measure(open_session(path, precision), graph.reference, graph.sample_rate, graph.exact)
+        options = onnxruntime.SessionOptions()
+        # The arena keeps what the largest batch needed, and grows by doubling: more than the weights of a base encoder.
+        options.enable_cpu_mem_arena = False
+        session = open_session(path, precision, options)
+        measured = parity.measure(session, graph.reference, graph.sample_rate, graph.exact)
+        del session
         misses = measured.misses(LIMITS[precision])
         facts = graph.facts | {
             "precision": str(precision),
@@ -126,11 +138,11 @@ def _write(folder: Path, subject: Subject, precision: Precision, on_step: Step) 
     """Write the fp32 graph and, where it is another file, the variant: `<folder>/1/model.onnx`."""
     path = folder / "1" / "model.onnx"
     path.parent.mkdir()
-    if precision in (Precision.FP32, Precision.BF16):  # bf16: the execution provider converts it when it loads
+    if precision in _FP32_FILES:
         return write_graph(subject, path, on_step), path
     scratch = folder / "fp32" / "model.onnx"
     scratch.parent.mkdir()
-    graph = write_graph(subject, scratch, on_step, as_products=precision is Precision.INT8)
+    graph = write_graph(subject, scratch, on_step)
     on_step(f"converting the graph to {precision}")
     write_variant(scratch, path, precision)
     return graph, path

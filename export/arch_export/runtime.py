@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -36,10 +37,7 @@ def open_session(
     Raises:
         ExportUsageError: as `check_precision`.
     """
-    if options is None:
-        options = onnxruntime.SessionOptions()
-        # The arena keeps what the largest batch took and grows by doubling: more than a base encoder's weights.
-        options.enable_cpu_mem_arena = False
+    options = options or onnxruntime.SessionOptions()
     if precision is not Precision.BF16:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     device = _openvino_device()
@@ -59,9 +57,7 @@ def _openvino_device() -> onnxruntime.OrtEpDevice:
         ) from error
     if not cpu_flags().intersection(BF16_FLAGS):
         raise ExportUsageError("bf16 cannot be verified here: this CPU has neither AMX nor AVX512-BF16; export int8")
-    if not (found := _devices()):
-        onnxruntime.register_execution_provider_library(OPENVINO, plugin.get_library_path())
-        found = _devices()
+    found = _devices(plugin.get_library_path())
     if not found:
         raise ExportUsageError(
             "bf16 cannot be verified here: OpenVINO's execution provider offers no device for this CPU "
@@ -70,7 +66,9 @@ def _openvino_device() -> onnxruntime.OrtEpDevice:
     return found[0]
 
 
-def _devices() -> list[onnxruntime.OrtEpDevice]:
+@functools.cache  # a library can be registered once in a process
+def _devices(library: str) -> list[onnxruntime.OrtEpDevice]:
+    onnxruntime.register_execution_provider_library(OPENVINO, library)
     cpu = onnxruntime.OrtHardwareDeviceType.CPU
     return [one for one in onnxruntime.get_ep_devices() if one.ep_name == OPENVINO and one.device.type == cpu]
 
