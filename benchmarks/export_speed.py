@@ -129,6 +129,7 @@ def export_all(checkpoint: Path, repository: Path) -> dict[str, Exported]:
     """Every variant that this machine can verify, and the cut."""
     found = {}
     for precision in PRECISIONS:
+        out.print(f"exporting {checkpoint.name} in {precision}", highlight=False)
         try:
             found[str(precision)] = export(str(checkpoint), repository, precision=precision, force=True)
         except ExportError as error:
@@ -167,20 +168,24 @@ def main() -> None:
     """Print the tables."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rounds", type=int, default=5, help="how often each engine runs; medians count")
-    rounds = arguments.parse_args().rounds
+    arguments.add_argument("--only", choices=("speed", "closeness", "where"), help="one of the three tables")
+    asked = arguments.parse_args()
     threads = len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     onnxruntime.set_default_logger_severity(3)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         checkpoint = write_random(folder / "hubert-base", "hubert")
-        spread = write_random(folder / "hubert-base-spread", "hubert", trained_scales=True)
         variants = export_all(checkpoint, folder / "repository")
-        spreads = export_all(spread, folder / "repository")
-        cut = export(str(checkpoint), folder / "repository", "cut", layers=str(CUT))
-        speed(checkpoint, variants, cut, static_int8(_file(variants["fp32"]), folder), threads, rounds)
-        closeness({"fresh": variants, "like trained": spreads})
-        where(variants, folder)
+        if asked.only in (None, "speed"):
+            cut = export(str(checkpoint), folder / "repository", "cut", layers=str(CUT))
+            static = static_int8(_file(variants["fp32"]), folder)
+            speed(checkpoint, variants, cut, static, threads, asked.rounds)
+        if asked.only in (None, "closeness"):
+            spread = write_random(folder / "hubert-base-spread", "hubert", trained_scales=True)
+            closeness({"fresh": variants, "like trained": export_all(spread, folder / "repository")})
+        if asked.only in (None, "where"):
+            where(variants, folder)
 
 
 def _file(exported: Exported) -> Path:

@@ -68,6 +68,7 @@ def originals(checkpoint: Path, clips: list[Any]) -> Any:
 
 
 def cosines(ours: Any, theirs: Any) -> Any:
+    ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
     return np.sum(ours * theirs, axis=1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
 
 
