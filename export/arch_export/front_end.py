@@ -1,11 +1,11 @@
 """The convolutions over the waveform, with an exact and cheap form of the first one where it is normed over time.
 
-In the `feat_extract_norm: group` checkpoints, layer 0 convolves the waveform and then normalises every channel over time, which asks a runtime for sums over tens of thousands of values. ONNX Runtime's plain
-fp32 sums are off by up to 3e-5 where most of the clip is padding. But channel c of the convolution is w_c . f(t), where
-f(t) holds the few samples under the kernel; so its mean over time is w_c . mean(f) and its variance w_c' Cov(f) w_c.
-Those come from one small covariance matrix in fp64, and what remains is a single matrix product that convolves,
-normalises and adds the bias in one pass. Statistics over the valid samples only cost no more: the other frames get no
-weight in mean and covariance.
+In the `feat_extract_norm: group` checkpoints, layer 0 convolves the waveform and then normalises every channel over
+time, which asks a runtime for sums over tens of thousands of values. ONNX Runtime's plain fp32 sums are off by up to
+3e-5 where most of the clip is padding. But channel c of the convolution is w_c . f(t), where f(t) holds the few samples
+under the kernel; so its mean over time is w_c . mean(f) and its variance w_c' Cov(f) w_c. Those come from one small
+covariance matrix in fp64, and what remains is a single matrix product that convolves, normalises and adds the bias in
+one pass. Statistics over the valid samples only cost no more: the other frames get no weight in mean and covariance.
 """
 
 from __future__ import annotations
