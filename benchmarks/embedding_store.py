@@ -72,7 +72,7 @@ def dataset_of(folder: Path, clips: int) -> Dataset:
 
 def entry_of(folder: Path, dataset: Dataset) -> Entry:
     """An entry of the store, as `arch bench` opens it."""
-    key = StoreKey("sha256:0", "fp32", DIMENSIONS, 0, "esc50", str(dataset.folder), 16000, 5.0, "none")
+    key = StoreKey("sha256:0", "fp32", "", DIMENSIONS, 0, "esc50", str(dataset.folder), 16000, 5.0, "none")
     return Entry(folder, key, "synthetic", dataset, print)
 
 

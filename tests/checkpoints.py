@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+from arch_export.random_checkpoint import write_random
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32,
@@ -19,7 +18,10 @@ SMALL: dict[str, Any] = {
 }
 GROUP_NORM = {"feat_extract_norm": "group", "do_stable_layer_norm": False}
 LAYER_NORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
-FAMILIES = {"hubert": (HubertConfig, HubertModel), "wav2vec2": (Wav2Vec2Config, Wav2Vec2Model)}
+# As in the checkpoints of the family, but with a narrower kernel.
+DATA2VEC = {"num_conv_pos_embeddings": 5, "conv_pos_kernel_size": 19, "conv_bias": False}
+# Distances past `max_bucket_distance` occur in clips beyond 0.4 s.
+WAVLM = {"num_buckets": 16, "max_bucket_distance": 20}
 
 
 def write_checkpoint(
@@ -31,9 +33,5 @@ def write_checkpoint(
     **config: Any,
 ) -> Path:
     """Write config.json, preprocessor_config.json and model.safetensors into `folder`."""
-    torch.manual_seed(3)
-    config_class, model_class = FAMILIES[family]
-    model_class(config_class(**{**SMALL, **norm, **config})).save_pretrained(folder)
-    extractor = Wav2Vec2FeatureExtractor(do_normalize=do_normalize, return_attention_mask=return_attention_mask)
-    extractor.save_pretrained(folder)
-    return folder
+    settings = {**SMALL, **norm, **config}
+    return write_random(folder, family, do_normalize, return_attention_mask, seed=3, **settings)

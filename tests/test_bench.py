@@ -304,7 +304,7 @@ def test_every_layer_is_probed_and_drawn(
     tmp_path: Path, cache: Path, checkpoint: Path, server: LocalServer, demo_dataset: Path
 ) -> None:
     repository, output = tmp_path / "repository", tmp_path / "out"
-    export(str(checkpoint), repository, "layered", layers=True)
+    export(str(checkpoint), repository, "layered", layers="all")
     common = ["bench", "--dataset", f"demo={demo_dataset}", "--output", str(output), "--layers", "--seeds", "1"]
     done = arch(*common, "--repository", str(repository))
     assert done.returncode == 0, done.stderr

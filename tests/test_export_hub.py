@@ -126,5 +126,9 @@ def test_an_unsupported_architecture_costs_no_download_of_weights(tmp_path: Path
         (folder / name).write_text("{}")
     handler.folder = folder
     code, text = locate(REPOSITORY, endpoint, tmp_path)
-    assert (code, text) == (2, f"{REPOSITORY} is of the architecture 'whisper'; supported: hubert, wav2vec2")
+    assert (code, text) == (
+        2,
+        f"{REPOSITORY} is of the architecture 'whisper'; supported: data2vec-audio, hubert, unispeech, unispeech-sat, "
+        "wav2vec2, wavlm",
+    )
     assert handler.fetched == ["config.json"]

@@ -12,22 +12,46 @@ from typing import Any
 
 from arch_export.errors import ExportError, ExportUsageError
 
-# The checkpoints of the ARCH tables (arXiv 2405.00934) whose families are supported.
-ALIASES: dict[str, str] = {
-    "wav2vec2-base": "facebook/wav2vec2-base",
-    "hubert-base": "facebook/hubert-base-ls960",
-    "wav2vec2-base-as": "ALM/wav2vec2-base-audioset",
-    "hubert-base-as": "ALM/hubert-base-audioset",
-    "wav2vec2-large-robust": "facebook/wav2vec2-large-robust",
-    "xls-r-300m": "facebook/wav2vec2-xls-r-300m",
-    "hubert-large": "facebook/hubert-large-ll60k",
-    "wav2vec2-large-as": "ALM/wav2vec2-large-audioset",
-    "hubert-large-as": "ALM/hubert-large-audioset",
-    "xls-r-1b": "facebook/wav2vec2-xls-r-1b",
-    "hubert-xlarge": "facebook/hubert-xlarge-ll60k",
+
+@dataclass(frozen=True)
+class Alias:
+    """A short name of a checkpoint on the hub.
+
+    Attributes:
+        checkpoint: the hub id.
+        parameters_m: of the encoder, in millions.
+        licence: as the model card's metadata names it; `see model card` where that names none.
+    """
+
+    checkpoint: str
+    parameters_m: int
+    licence: str
+
+
+_APACHE = "apache-2.0"
+_SEE_CARD = "see model card"
+
+# The checkpoints of the ARCH tables (arXiv 2405.00934), by size.
+ALIASES: dict[str, Alias] = {
+    "wav2vec2-base": Alias("facebook/wav2vec2-base", 95, _APACHE),
+    "wavlm-base": Alias("microsoft/wavlm-base", 95, _SEE_CARD),
+    "wavlm-base-plus": Alias("microsoft/wavlm-base-plus", 95, _SEE_CARD),
+    "hubert-base": Alias("facebook/hubert-base-ls960", 95, _APACHE),
+    "data2vec-base": Alias("facebook/data2vec-audio-base", 93, _APACHE),
+    "wav2vec2-base-as": Alias("ALM/wav2vec2-base-audioset", 95, _SEE_CARD),
+    "hubert-base-as": Alias("ALM/hubert-base-audioset", 95, _SEE_CARD),
+    "wav2vec2-large-robust": Alias("facebook/wav2vec2-large-robust", 317, _APACHE),
+    "xls-r-300m": Alias("facebook/wav2vec2-xls-r-300m", 317, _APACHE),
+    "wavlm-large": Alias("microsoft/wavlm-large", 317, _SEE_CARD),
+    "hubert-large": Alias("facebook/hubert-large-ll60k", 317, _APACHE),
+    "data2vec-large": Alias("facebook/data2vec-audio-large", 313, _APACHE),
+    "wav2vec2-large-as": Alias("ALM/wav2vec2-large-audioset", 317, _SEE_CARD),
+    "hubert-large-as": Alias("ALM/hubert-large-audioset", 317, _SEE_CARD),
+    "xls-r-1b": Alias("facebook/wav2vec2-xls-r-1b", 964, _APACHE),
+    "hubert-xlarge": Alias("facebook/hubert-xlarge-ll60k", 964, _APACHE),
 }
 
-FAMILIES = ("hubert", "wav2vec2")
+FAMILIES = ("data2vec-audio", "hubert", "unispeech", "unispeech-sat", "wav2vec2", "wavlm")
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -36,6 +60,7 @@ WEIGHTS = (
     ("model.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
+_LFS_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -73,7 +98,7 @@ def locate(reference: str) -> Checkpoint:
         ExportError: if the hub does not have it or cannot be reached.
     """
     if reference in ALIASES:
-        return _download(ALIASES[reference], name=reference)
+        return _download(ALIASES[reference].checkpoint, name=reference)
     folder = Path(reference).expanduser()
     if folder.is_dir():
         return _local(folder)
@@ -88,9 +113,7 @@ def locate(reference: str) -> Checkpoint:
 
 def _local(folder: Path) -> Checkpoint:
     config = _read_config(folder, str(folder))
-    if not (folder / PREPROCESSOR).is_file():
-        raise ExportUsageError(f"{folder} is no checkpoint with a feature extractor: it has no {PREPROCESSOR}")
-    files = _weight_files(folder)
+    files = weight_files(folder)
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
@@ -116,7 +139,21 @@ def _read_config(folder: Path, source: str) -> dict[str, Any]:
     return config
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
+    """The files of a checkpoint folder that hold its weights, in one format.
+
+    Raises:
+        ExportUsageError: if some or all are missing.
+    """
+    files = _listed_weights(folder)
+    for file in files:
+        with file.open("rb") as stream:
+            if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
+                raise ExportUsageError(f"{file} only names the weights (Git LFS): fetch them with git lfs pull")
+    return files
+
+
+def _listed_weights(folder: Path) -> list[Path]:
     for single, index in WEIGHTS:
         if (folder / single).is_file():
             return [folder / single]
@@ -142,9 +179,8 @@ def _download(hub_id: str, name: str) -> Checkpoint:
     try:
         info = HfApi().model_info(hub_id)
         files = {sibling.rfilename for sibling in info.siblings or []}
-        for needed in (CONFIG, PREPROCESSOR):
-            if needed not in files:
-                raise ExportUsageError(f"{hub_id} has no {needed}: it cannot be exported as an audio encoder")
+        if CONFIG not in files:
+            raise ExportUsageError(f"{hub_id} has no {CONFIG}: it cannot be exported as an audio encoder")
         # Before gigabytes of weights: is it something that we can export?
         _read_config(Path(hf_hub_download(hub_id, CONFIG)).parent, hub_id)
         patterns = [CONFIG, PREPROCESSOR, *_weight_patterns(hub_id, files)]
@@ -173,10 +209,10 @@ def _cached(hub_id: str) -> Path | None:
         patterns = [CONFIG, PREPROCESSOR, *_weight_patterns(hub_id, {single}), *_weight_patterns(hub_id, {index})]
         try:
             folder = Path(snapshot_download(hub_id, local_files_only=True, allow_patterns=patterns))
-            _weight_files(folder)
+            weight_files(folder)
         except (OSError, ExportUsageError):
             continue
-        if (folder / CONFIG).is_file() and (folder / PREPROCESSOR).is_file():
+        if (folder / CONFIG).is_file():
             return folder
     return None
 

@@ -1,25 +1,23 @@
-"""A Hugging Face audio encoder as one module from waveform to clip embedding, the way the ARCH protocol has it."""
+"""An audio encoder of the wav2vec 2.0 family as one module from waveform to clip embedding.
+
+wav2vec 2.0, HuBERT, WavLM, data2vec-audio and UniSpeech(-SAT) are one architecture: convolutions over the waveform, a
+projection, a convolution that tells positions, transformer layers. What differs between checkpoints stands in their
+configuration and in which modules they have. The forward pass is written out here, over transformers' modules and
+weights, because what a graph for serving needs (a cut after a layer, valid samples only, one product for queries, keys
+and values) transformers' own does not have; every export is compared with transformers' own.
+"""
 
 from __future__ import annotations
 
-import json
-import logging
-import warnings
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.nn.utils import parametrize
 
-from arch_export.checkpoints import PREPROCESSOR, Checkpoint
-from arch_export.errors import ExportError, ExportUsageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-# Only pre-training and fine-tuning read it; checkpoints of fine-tuned models lack it.
-_UNUSED_AT_INFERENCE = {"masked_spec_embed"}
+from arch_export.attention import MASKED, PositionBias, SelfAttention
+from arch_export.form import Form, Lengths
+from arch_export.front_end import FrontEnd
 
 
 class Normalization(StrEnum):
@@ -31,14 +29,6 @@ class Normalization(StrEnum):
     """Zero mean and unit variance over the whole padded clip: the padding becomes -mean/std."""
     VALID = "valid"
     """Zero mean and unit variance over the valid samples; the padding stays 0."""
-
-
-@dataclass(frozen=True)
-class FeatureExtractor:
-    """What `preprocessor_config.json` asks for; `sample_rate` in Hz."""
-
-    normalization: Normalization
-    sample_rate: int
 
 
 class NormalizedWaveform(torch.nn.Module):
@@ -57,29 +47,110 @@ class NormalizedWaveform(torch.nn.Module):
         waveform = waveform.double()
         if self.normalization is Normalization.WHOLE:
             centred = waveform - waveform.mean(dim=1, keepdim=True)
+            # Again, because a runtime that computes in bf16 leaves a part in 500 of the mean, more than a quiet clip.
+            centred = centred - centred.mean(dim=1, keepdim=True)
             return (centred / torch.sqrt(centred.square().mean(dim=1, keepdim=True) + 1e-7)).float()
         positions = torch.arange(waveform.shape[1], device=waveform.device)
         valid = (positions[None, :] < num_samples).to(waveform.dtype)
         # Counted from the mask: a num_samples beyond the clip's end, or 0, must not skew the mean.
         count = valid.sum(dim=1, keepdim=True).clamp(min=1)
         centred = (waveform - (waveform * valid).sum(dim=1, keepdim=True) / count) * valid
+        centred = (centred - centred.sum(dim=1, keepdim=True) / count) * valid  # again, as above
         return (centred / torch.sqrt(centred.square().sum(dim=1, keepdim=True) / count + 1e-7)).float()
+
+
+class PositionalConvolution(torch.nn.Module):
+    """The convolutions that tell the frames their positions: one, or data2vec's several with norms between.
+
+    Args:
+        embedding: transformers' `...PositionalConvEmbedding`.
+    """
+
+    def __init__(self, embedding: Any) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList(embedding.layers if hasattr(embedding, "layers") else [embedding])
+
+    def forward(self, hidden: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+        """FP32 [batch, frames, size] -> the same shape; `valid` FP32 [batch, frames, 1] is 1 where frames count."""
+        hidden = hidden.transpose(1, 2)
+        layer: Any
+        for layer in self.layers:
+            batch_norm, layer_norm = (getattr(layer, name, None) for name in ("batch_norm", "layer_norm"))
+            if batch_norm is not None:
+                hidden = batch_norm(hidden)
+            if valid is not None:
+                hidden = hidden * valid.transpose(1, 2)
+            hidden = layer.padding(layer.conv(hidden))
+            if layer_norm is not None:
+                hidden = layer_norm(hidden.transpose(1, 2)).transpose(1, 2)
+            hidden = layer.activation(hidden)
+        return hidden.transpose(1, 2)
+
+
+class Layer(torch.nn.Module):
+    """One transformer layer.
+
+    Args:
+        layer: transformers' `...EncoderLayer` or `...EncoderLayerStableLayerNorm`.
+        norm_first: it is the latter.
+    """
+
+    def __init__(self, layer: Any, norm_first: bool) -> None:
+        super().__init__()
+        self.norm_first = norm_first
+        self.attention = SelfAttention(layer.attention)
+        self.norm = layer.layer_norm
+        self.feed_forward = layer.feed_forward
+        self.final_norm = layer.final_layer_norm
+        self.adapter = getattr(layer, "adapter_layer", None)
+
+    def forward(
+        self, hidden: torch.Tensor, mask: torch.Tensor | None, position_bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        """FP32 [batch, frames, size] -> the same shape; see `SelfAttention` for the others."""
+        if not self.norm_first:
+            hidden = self.norm(hidden + self.attention(hidden, mask, position_bias))
+            result: torch.Tensor = self.final_norm(hidden + self.feed_forward(hidden))
+            return result
+        hidden = hidden + self.attention(self.norm(hidden), mask, position_bias)
+        hidden = hidden + self.feed_forward(self.final_norm(hidden))
+        return hidden if self.adapter is None else hidden + self.adapter(hidden)
 
 
 class ClipEncoder(torch.nn.Module):
     """Normalisation, encoder without attention mask, mean over all frames, padding included (the ARCH protocol).
 
+    With `Lengths.EXACT`, everything counts the clip's own samples only. A clip too short for one frame counts as zero-
+    padded to the length that gives one.
+
     Args:
-        encoder: a transformers audio encoder.
+        model: a transformers audio encoder in evaluation mode. Its modules are taken over and changed: it is of no use
+            afterwards.
         normalization: what its feature extractor does.
-        layers: also give the mean of every layer's hidden state.
+        form: how many layers, and what padding does.
     """
 
-    def __init__(self, encoder: torch.nn.Module, normalization: Normalization, layers: bool = False) -> None:
+    def __init__(self, model: Any, normalization: Normalization, form: Form) -> None:
         super().__init__()
+        self.form = form
         self.normalize = NormalizedWaveform(normalization)
-        self.encoder = encoder
-        self.layers = layers
+        fold_weight_norm(model)
+        self.front_end = FrontEnd(model.feature_extractor)
+        projection = model.feature_projection
+        self.projection_norm = projection.layer_norm if getattr(projection, "feat_proj_layer_norm", True) else None
+        self.projection = projection.projection
+        encoder = model.encoder
+        self.positions = PositionalConvolution(encoder.pos_conv_embed)
+        norm_first = bool(getattr(model.config, "do_stable_layer_norm", False))
+        self.norm_before = None if norm_first else encoder.layer_norm
+        self.norm_after = encoder.layer_norm if norm_first and form.cut_after_layer is None else None
+        first = encoder.layers[0].attention
+        self.position_bias = PositionBias(first) if hasattr(first, "rel_attn_embed") else None
+        self.layers = torch.nn.ModuleList()
+        del encoder.layers[form.cut_after_layer or len(encoder.layers) :]
+        while len(encoder.layers):  # one at a time: the merged weights are copies
+            self.layers.append(Layer(encoder.layers[0], norm_first))
+            del encoder.layers[0]
 
     def forward(self, waveform: torch.Tensor, num_samples: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Embed clips.
@@ -89,71 +160,36 @@ class ClipEncoder(torch.nn.Module):
             num_samples: INT64 [batch, 1], the valid samples of each clip.
 
         Returns:
-            `embedding` FP32 [batch, embedding size] and, with `layers`, `layer_embeddings` FP32 [batch, layers + 1,
+            `embedding` FP32 [batch, embedding size] and, with `all_layers`, `layer_embeddings` FP32 [batch, layers + 1,
             embedding size]: what enters the first transformer layer, then what leaves each.
         """
-        output = self.encoder(self.normalize(waveform, num_samples), output_hidden_states=self.layers)
-        embedding: torch.Tensor = output.last_hidden_state.mean(dim=1)
-        if not self.layers:
-            return (embedding,)
-        return embedding, torch.stack([frames.mean(dim=1) for frames in output.hidden_states], dim=1)
+        samples = num_samples if self.form.lengths is Lengths.EXACT else None
+        features, count = self.front_end(self.normalize(waveform, num_samples), samples)
+        if self.projection_norm is not None:
+            features = self.projection_norm(features)
+        hidden = self.projection(features)
+        frames = hidden.shape[1]
+        valid = mask = None
+        if count is not None:
+            valid = (torch.arange(frames, device=hidden.device)[None, :] < count).to(hidden.dtype)[:, :, None]
+            mask = ((1.0 - valid) * MASKED).view(-1, 1, 1, frames)
+            hidden = hidden * valid
+        hidden = hidden + self.positions(hidden, valid)
+        if self.norm_before is not None:
+            hidden = self.norm_before(hidden)
+        bias = self.position_bias(frames, hidden.device) if self.position_bias is not None else None
+        means = [_mean(hidden, valid)] if self.form.all_layers else []
+        for layer in self.layers:
+            hidden = layer(hidden, mask, bias)
+            if self.form.all_layers:
+                means.append(_mean(hidden, valid))
+        embedding = _mean(hidden if self.norm_after is None else self.norm_after(hidden), valid)
+        return (embedding, torch.stack(means, dim=1)) if means else (embedding,)
 
 
-def read_feature_extractor(folder: Path) -> FeatureExtractor:
-    """Read `preprocessor_config.json`; what it leaves out takes transformers' defaults.
-
-    Raises:
-        ExportUsageError: if it asks for something that the graph's contract cannot give.
-    """
-    path = folder / PREPROCESSOR
-    try:
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ExportUsageError(f"{path} is no JSON: {error}") from error
-    if not isinstance(settings, dict) or type(settings.get("sampling_rate", 16000)) is not int:
-        raise ExportUsageError(f"{path} is no feature extractor's: wants an object with a sampling_rate in Hz")
-    if settings.get("padding_value", 0.0) != 0.0 or settings.get("padding_side", "right") != "right":
-        raise ExportUsageError(f"{path} pads otherwise than with zeros at the end, which is not supported")
-    if settings.get("feature_size", 1) != 1:
-        raise ExportUsageError(
-            f"{path} asks for spectral features (feature_size > 1); only raw waveforms are supported"
-        )
-    normalization = Normalization.NONE
-    if settings.get("do_normalize", True):
-        normalization = Normalization.VALID if settings.get("return_attention_mask", False) else Normalization.WHOLE
-    return FeatureExtractor(normalization, int(settings.get("sampling_rate", 16000)))
-
-
-def load_encoder(checkpoint: Checkpoint) -> torch.nn.Module:
-    """Load the checkpoint's encoder in fp32 and evaluation mode.
-
-    Raises:
-        ExportUsageError: if its files do not fit one another.
-    """
-    from transformers import AutoModel
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        model, info = AutoModel.from_pretrained(
-            checkpoint.folder,
-            dtype=torch.float32,
-            attn_implementation="eager",
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except Exception as error:  # transformers raises whatever the file at fault provokes
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ExportUsageError(f"{checkpoint.source} cannot be loaded: {reason}") from error
-    missing = sorted(set(info["missing_keys"]) - _UNUSED_AT_INFERENCE)
-    if missing:
-        # transformers fills them with random numbers: the export would verify and the embeddings be noise.
-        raise ExportUsageError(
-            f"{checkpoint.source} lacks {len(missing)} of the encoder's weights, among them {missing[0]}"
-        )
-    encoder: torch.nn.Module = model.eval().requires_grad_(False)
-    return encoder
+def _mean(hidden: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+    """Over frames: FP32 [batch, frames, size] -> FP32 [batch, size]."""
+    return hidden.mean(dim=1) if valid is None else (hidden * valid).sum(dim=1) / valid.sum(dim=1)
 
 
 def fold_weight_norm(module: torch.nn.Module) -> None:
@@ -162,52 +198,3 @@ def fold_weight_norm(module: torch.nn.Module) -> None:
         if parametrize.is_parametrized(part):
             for name in list(part.parametrizations):  # type: ignore[arg-type]
                 parametrize.remove_parametrizations(part, name)
-
-
-def _drop_metadata(model: Any) -> None:
-    """Remove the exporter's notes: they hold memory addresses, and the same model must give the same file."""
-    for graph in [model.graph, *(function.graph for function in model.functions.values())]:
-        for noted in [graph, *graph.all_nodes(), *graph.inputs]:
-            noted.metadata_props.clear()
-        for node in graph.all_nodes():
-            for value in node.outputs:
-                value.metadata_props.clear()
-    model.metadata_props.clear()
-
-
-def write_onnx(module: torch.nn.Module, path: Path, outputs: list[str], sample_rate: int, opset: int) -> None:
-    """Export `module` (waveform, num_samples -> the named outputs) with free batch size and length.
-
-    Weights beyond protobuf's 2 GB limit go into `<path>.data`.
-
-    Raises:
-        ExportError: if torch cannot export the module.
-    """
-    # A batch of 1 or a short clip would be taken for a constant.
-    waveform = torch.zeros(2, 2 * sample_rate)
-    num_samples = torch.full((2, 1), 2 * sample_rate, dtype=torch.int64)
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                module,
-                (waveform, num_samples),
-                dynamo=True,
-                opset_version=opset,
-                input_names=["waveform", "num_samples"],
-                output_names=outputs,
-                dynamic_shapes={"waveform": {0: "batch", 1: "samples"}, "num_samples": {0: "batch"}},
-                verbose=False,
-            )
-    except Exception as error:  # the exporter wraps whatever went wrong
-        raise ExportError(f"torch could not export the model: {str(error).strip().splitlines()[0]}") from error
-    finally:
-        logger.setLevel(level)
-    if program is None:
-        raise ExportError("torch gave no ONNX program")
-    _drop_metadata(program.model)
-    size = sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
-    program.save(path, external_data=size > 1_900_000_000)

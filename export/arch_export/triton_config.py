@@ -2,19 +2,71 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as triton
 
-# 8 clips of 30 s need 1.6 GB for the first convolution's output of a base model; larger batches gain nothing on CPU.
-MAX_BATCH_SIZE = 8
+from arch_export.precision import Precision, Target
+
 # A request waits this long for batch mates; far below one execution of a base encoder, so it costs no latency.
 MAX_QUEUE_DELAY_US = 2000
-# Most datasets of the ARCH protocol have clips of 5 s.
-WARMUP_SECONDS = 5
+# Beyond it Triton answers UNAVAILABLE, "Exceeds maximum queue size", at once. A client with a bounded number of
+# requests in flight never sees it: a full queue of 30 s clips is 1 GB of memory and minutes of work for a CPU.
+MAX_QUEUE_SIZE = 512
+# The clip lengths of the benchmark's 12 datasets, in seconds; most are of 5 s.
+CLIP_SECONDS = (3, 5, 10, 30)
+USUAL_SECONDS = 5
+# TensorRT builds engines for minutes: mount a volume here, so that the next start finds them.
+TENSORRT_CACHE = "/var/cache/arch-tensorrt"
+
+
+@dataclass(frozen=True)
+class _Serving:
+    """What a target asks for.
+
+    Attributes:
+        kind: of the instances.
+        max_batch_size: in clips.
+        warmup: (clips, seconds) of each execution before the model counts as ready.
+    """
+
+    kind: int
+    max_batch_size: int
+    warmup: tuple[tuple[int, int], ...]
+
+
+_KIND = triton.ModelInstanceGroup
+# 8 clips of 30 s need 1.6 GB for the first convolution's output of a base model; larger batches gain nothing on CPU.
+_CPU_BATCH = 8
+# What fills a GPU with 5 s clips; 16 clips of 30 s need 3.1 GB for that output in fp32.
+_GPU_BATCH = 16
+_SERVING = {
+    # Any machine may serve it, so it starts fast on the slowest.
+    Target.AUTO: _Serving(_KIND.KIND_AUTO, _CPU_BATCH, ((1, USUAL_SECONDS), (_CPU_BATCH, USUAL_SECONDS))),
+    # A new length costs a CPU little: memory is found and kernels are chosen with one clip. A batch of 8 clips of 30 s
+    # would keep a large encoder from serving for minutes.
+    Target.CPU: _Serving(
+        _KIND.KIND_CPU, _CPU_BATCH, (*((1, seconds) for seconds in CLIP_SECONDS), (_CPU_BATCH, USUAL_SECONDS))
+    ),
+    # A GPU chooses its convolutions and grows its memory for each shape.
+    Target.GPU: _Serving(
+        _KIND.KIND_GPU, _GPU_BATCH, tuple((batch, seconds) for batch in (1, _GPU_BATCH) for seconds in CLIP_SECONDS)
+    ),
+    # One engine covers the whole profile; building it is the warm-up, and the longest shapes take its memory.
+    Target.TENSORRT: _Serving(
+        _KIND.KIND_GPU, _GPU_BATCH, tuple((batch, seconds) for batch in (1, _GPU_BATCH) for seconds in CLIP_SECONDS)
+    ),
+}
 
 
 def model_config(
-    name: str, outputs: dict[str, list[int]], sample_rate: int, parameters: dict[str, str]
+    name: str,
+    outputs: dict[str, list[int]],
+    sample_rate: int,
+    parameters: dict[str, str],
+    precision: Precision = Precision.FP32,
+    target: Target = Target.AUTO,
 ) -> triton.ModelConfig:
     """Describe an exported encoder to Triton.
 
@@ -23,26 +75,69 @@ def model_config(
         outputs: FP32 outputs and their shapes, without the batch.
         sample_rate: in Hz; sets the length of the warm-up clips.
         parameters: facts for the harness, readable through the server.
+        precision: of the model.
+        target: where it is to be served.
     """
-    config = triton.ModelConfig(name=name, backend="onnxruntime", max_batch_size=MAX_BATCH_SIZE)
+    serving = _SERVING[target]
+    config = triton.ModelConfig(name=name, backend="onnxruntime", max_batch_size=serving.max_batch_size)
     config.input.add(name="waveform", data_type=triton.TYPE_FP32, dims=[-1])
     config.input.add(name="num_samples", data_type=triton.TYPE_INT64, dims=[1])
     for output, shape in outputs.items():
         config.output.add(name=output, data_type=triton.TYPE_FP32, dims=shape)
     config.dynamic_batching.max_queue_delay_microseconds = MAX_QUEUE_DELAY_US
+    queue = config.dynamic_batching.default_queue_policy
+    queue.timeout_action = triton.ModelQueuePolicy.REJECT
+    queue.max_queue_size = MAX_QUEUE_SIZE
     # One instance: without a count, the ONNX Runtime backend starts two on a CPU, and they fight for its cores.
-    config.instance_group.add(count=1, kind=triton.ModelInstanceGroup.KIND_AUTO)
-    for batch_size in (1, MAX_BATCH_SIZE):
-        warmup = config.model_warmup.add(name=f"batch_{batch_size}", batch_size=batch_size)
+    config.instance_group.add(count=1, kind=serving.kind)
+    for batch_size, seconds in serving.warmup:
+        warmup = config.model_warmup.add(name=f"batch_{batch_size}_of_{seconds}_s", batch_size=batch_size)
         warmup.inputs["waveform"].data_type = triton.TYPE_FP32
-        warmup.inputs["waveform"].dims.append(WARMUP_SECONDS * sample_rate)
+        warmup.inputs["waveform"].dims.append(seconds * sample_rate)
         warmup.inputs["waveform"].random_data = True
         warmup.inputs["num_samples"].data_type = triton.TYPE_INT64
         warmup.inputs["num_samples"].dims.append(1)
         warmup.inputs["num_samples"].zero_data = True
-    for key, value in sorted(parameters.items()):
+    for key, value in sorted((parameters | _execution(target)).items()):
         config.parameters[key].string_value = value
+    if target is Target.TENSORRT:
+        # The engine is made for full batches of the usual length; the batcher need not wait to reach other sizes.
+        config.dynamic_batching.preferred_batch_size.append(serving.max_batch_size)
+        accelerator = config.optimization.execution_accelerators.gpu_execution_accelerator.add(name="tensorrt")
+        for key, value in _tensorrt(name, sample_rate, precision, parameters["content_hash"]).items():
+            accelerator.parameters[key] = value
     return config
+
+
+def _execution(target: Target) -> dict[str, str]:
+    """Parameters that the ONNX Runtime backend itself reads."""
+    if target is Target.CPU:
+        # 0: all cores of the machine that serves, which its one instance has to itself.
+        return {"intra_op_thread_count": "0", "inter_op_thread_count": "1"}
+    # HEURISTIC. The default tries out every convolution again for every new shape. The documented block of the `cuda`
+    # accelerator does not do: the backend overwrites this key of it with its own default.
+    return {"cudnn_conv_algo_search": "1"}
+
+
+def _tensorrt(name: str, sample_rate: int, precision: Precision, content_hash: str) -> dict[str, str]:
+    """Settings of the TensorRT execution provider; a new content of the model does not find the old one's engines."""
+
+    def shapes(batch: int, seconds: float) -> str:
+        return f"waveform:{batch}x{round(seconds * sample_rate)},num_samples:{batch}x1"
+
+    cache = f"{TENSORRT_CACHE}/{name}-{content_hash.removeprefix('sha256:')[:12]}"
+    return {
+        "precision_mode": "FP16" if precision is Precision.FP16 else "FP32",
+        "trt_layer_norm_fp32_fallback": "1",
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": cache,
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": cache,
+        # Half a second is what the shortest clips of the datasets would be without padding.
+        "trt_profile_min_shapes": shapes(1, 0.5),
+        "trt_profile_opt_shapes": shapes(_GPU_BATCH, USUAL_SECONDS),
+        "trt_profile_max_shapes": shapes(_GPU_BATCH, max(CLIP_SECONDS)),
+    }
 
 
 def as_text(config: triton.ModelConfig) -> str:

@@ -148,6 +148,11 @@ def _bench(
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(Server(target)) for target in targets]
         facts = common_models(servers, models)
+        for one in facts:
+            if one.executed_by and not one.executed_by.startswith(f"{one.precision} "):
+                _err.print(f"warning: {one.name} is served in {one.executed_by}", highlight=False, soft_wrap=True)
+            if one.parity_missed:
+                _err.print(f"warning: {one.name} misses its limits: {one.parity_missed}", soft_wrap=True)
         settings = Settings.model_validate({**asked, "epochs": EPOCHS})
         without = [one.name for one in facts if not one.layer_embeddings]
         if settings.layers and len(without) == len(facts):

@@ -7,19 +7,16 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from arch_harness import bench_cli, probe_cli
+from arch_harness import bench_cli, export_cli, probe_cli
 from arch_harness.cache_cli import app as cache_app
 from arch_harness.data_cli import app as data_app
 from arch_harness.errors import UsageError
-
-if TYPE_CHECKING:
-    from arch_export.pipeline import Exported
 
 app = typer.Typer(
     name="arch",
@@ -63,45 +60,7 @@ def part(extra: str) -> Iterator[None]:
         ) from error
 
 
-@app.command()
-def export(
-    checkpoint: Annotated[
-        str, typer.Argument(help="An alias (hubert-large), a hub id, a checkpoint folder, or logmel.")
-    ],
-    name: Annotated[str | None, typer.Option(help="The model's name; by default the checkpoint's.")] = None,
-    repository: Repository = Path("model_repository"),
-    layers: Annotated[
-        Literal["none", "all"], typer.Option(help="all: a second output with every layer's mean hidden state.")
-    ] = "none",
-) -> None:
-    """Turn a checkpoint into a verified ONNX encoder in a Triton model repository."""
-    stop_on_sigterm()
-    _out.print(_export_table([_export(checkpoint, name, repository, layers == "all")]))
-
-
-def _export(checkpoint: str, name: str | None, repository: Path, layers: bool = False) -> Exported:
-    with _err.status(f"exporting {checkpoint}") as status, part("export"):
-        from arch_export.pipeline import export as run_export
-
-        return run_export(checkpoint, repository, name, layers, lambda step: status.update(f"{checkpoint}: {step}"))
-
-
-def _export_table(exported: list[Exported]) -> Table:
-    table = Table(title="Exported and verified", title_justify="left")
-    for column in ("model", "parameters", "dimensions", "MB", "relative error", "cosine"):
-        table.add_column(column, justify="left" if column == "model" else "right", overflow="fold")
-    for one in exported:
-        table.add_row(
-            one.name,
-            f"{int(one.facts['parameter_count']):,}",
-            one.facts["embedding_size"],
-            f"{sum(file.stat().st_size for file in (one.folder / '1').iterdir()) / 1e6:,.1f}",
-            f"{one.parity.max_relative_error:.1e}",
-            f"{one.parity.min_cosine:.7f}",
-        )
-    table.caption = f"installed in {exported[0].folder.parent}"
-    table.caption_justify = "left"
-    return table
+app.command()(export_cli.export)
 
 
 @app.command()
@@ -169,8 +128,8 @@ def demo(
         from arch_export.random_checkpoint import write_random_hubert
 
         checkpoint = write_random_hubert(data_root / "checkpoints" / "hubert-small-random")
-    exported = [_export("logmel", None, repository), _export(str(checkpoint), None, repository)]
-    _out.print(_export_table(exported))
+    exported = [export_cli.run(one, repository) for one in ("logmel", str(checkpoint))]
+    _out.print(export_cli.export_table(exported))
     with part("bench"), _err.status("synthesising the dataset"):
         from arch_harness.datasets.demo import write_demo
 

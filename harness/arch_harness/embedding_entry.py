@@ -58,6 +58,7 @@ class StoreKey:
 
     content_hash: str
     precision: str
+    executed_by: str
     embedding_size: int
     layers: int
     dataset: str

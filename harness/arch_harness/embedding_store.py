@@ -68,6 +68,7 @@ class EmbeddingStore:
         key = StoreKey(
             content_hash=model.content_hash,
             precision=model.precision,
+            executed_by=model.executed_by,
             embedding_size=model.embedding_size,
             layers=model.layer_embeddings if layers else 0,
             dataset=dataset.id.removesuffix("@strict"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from typing import Any
+
+from arch_harness.metrics_endpoint import read_metrics
 
 _TIMEOUT_S = 1
 _UTILISATION = re.compile(r"^nv_gpu_utilization\{[^}]*\} (\S+)$", re.MULTILINE)
@@ -47,14 +47,7 @@ class GpuReader:
 
 def _of_server(address: str) -> list[float]:
     """The utilisation of each GPU that a Triton tells of; empty if it does not answer or has none."""
-    # Not through a proxy of the environment: the clips do not go through it either.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(f"http://{address}/metrics", timeout=_TIMEOUT_S) as answer:
-            text = answer.read(4 * 1024**2).decode("utf-8", errors="replace")
-    except (OSError, ValueError, urllib.error.URLError):
-        return []
-    shares = [float(value) for value in _UTILISATION.findall(text)]
+    shares = [float(value) for value in _UTILISATION.findall(read_metrics(address, _TIMEOUT_S))]
     return [share for share in shares if 0 <= share <= 1]
 
 

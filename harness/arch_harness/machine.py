@@ -13,7 +13,18 @@ import psutil
 
 from arch_harness.results import Machine
 
-_PACKAGES = ("arch-bench", "numba", "numpy", "onnxruntime", "ray", "scikit-learn", "soundfile", "soxr", "tritonclient")
+_PACKAGES = (
+    "arch-bench",
+    "numba",
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-ep-openvino",
+    "ray",
+    "scikit-learn",
+    "soundfile",
+    "soxr",
+    "tritonclient",
+)
 
 
 def describe_machine() -> Machine:

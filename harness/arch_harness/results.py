@@ -197,7 +197,10 @@ class ModelFacts(Strict):
     opset: Count
     content_hash: str
     parity_max_relative_error: NonNegative
+    parity_mean_cosine: float | None = Field(default=None, description="null in exports by an earlier arch")
     parity_min_cosine: float
+    parity_missed: str = Field(default="", description="limits of its precision that it misses, installed with --force")
+    executed_by: str = Field(default="", description="precision and execution provider, as the server says; or empty")
     max_batch_size: Count
     max_queue_delay_us: Count
 

@@ -15,9 +15,13 @@ from tritonclient.utils import InferenceServerException
 
 from arch_harness.errors import ArchError, UsageError
 from arch_harness.measurement import ServerTimes
+from arch_harness.metrics_endpoint import executed_by, read_metrics
 from arch_harness.results import ModelFacts, ServerFacts
 
 TIMEOUT_S = 30
+_METRICS_TIMEOUT_S = 5
+# Where Triton's gRPC and metrics are unless told otherwise.
+_GRPC_PORT, _METRICS_PORT = "8001", 8002
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^/:\s]+):\d{1,5}")
 
 
@@ -30,7 +34,7 @@ class Target:
         tls: whether the connection is encrypted and the server's certificate checked.
         certificates: PEM of the authorities to trust; None takes the system's.
         headers: sent with every request; names in lower case. They may be secret and so are never shown.
-        metrics: `host:port` of its metrics endpoint, where that is known.
+        metrics: `host:port` of its metrics endpoint; if not given, Triton's default where gRPC is at its own.
         started_by_arch: whether it runs for this benchmark only.
 
     Raises:
@@ -47,6 +51,9 @@ class Target:
     def __post_init__(self) -> None:
         if not _ADDRESS.fullmatch(self.address):
             raise UsageError(f"{self.address!r} is no server address: wants HOST:PORT of Triton's gRPC endpoint")
+        host, port = self.address.rsplit(":", 1)
+        if self.metrics is None and port == _GRPC_PORT:
+            object.__setattr__(self, "metrics", f"{host}:{_METRICS_PORT}")
 
     @property
     def loopback(self) -> bool:
@@ -227,13 +234,18 @@ class Server:
         for name in ready:
             config = self._call("get_model_config", name).config
             if "content_hash" in config.parameters:
-                found.append(_model_facts(name, config))
+                found.append(self._facts(name, config))
         if not found:
             raise UsageError(f"the server at {self.address} has no model that 'arch export' made")
         return found
 
     def _model(self, name: str) -> ModelFacts:
-        return _model_facts(name, self._call("get_model_config", name).config)
+        return self._facts(name, self._call("get_model_config", name).config)
+
+    def _facts(self, name: str, config: Any) -> ModelFacts:
+        facts = _model_facts(name, config)
+        metrics = read_metrics(self.target.metrics, _METRICS_TIMEOUT_S) if self.target.metrics else ""
+        return facts.model_copy(update={"executed_by": executed_by(metrics, name, facts.content_hash)})
 
     def statistics_if_up(self, model: str) -> Statistics | None:
         """The counters of a model; None where the server does not answer."""
@@ -272,8 +284,11 @@ def common_models(servers: Sequence[Server], names: list[str]) -> list[ModelFact
         there = {facts.name: facts for facts in server.models(names)}
         found = [facts for facts in found if facts.name in there]
         for facts in found:
-            if there[facts.name] != facts:
-                raise UsageError(_unlike(facts, there[facts.name], first, server))
+            other = there[facts.name]
+            if not (facts.executed_by and other.executed_by):  # one of them does not tell
+                other = other.model_copy(update={"executed_by": facts.executed_by})
+            if other != facts:
+                raise UsageError(_unlike(facts, other, first, server))
     if not found:
         raise UsageError(f"no model of 'arch export' is on all of {', '.join(server.address for server in servers)}")
     return found
@@ -289,7 +304,7 @@ def _unlike(facts: ModelFacts, other: ModelFacts, first: Server, second: Server)
 
 def _model_facts(name: str, config: Any) -> ModelFacts:
     parameters = {key: value.string_value for key, value in config.parameters.items()}
-    fields = set(ModelFacts.model_fields) - {"name", "max_batch_size", "max_queue_delay_us"}
+    fields = set(ModelFacts.model_fields) - {"name", "executed_by", "max_batch_size", "max_queue_delay_us"}
     missing = sorted(field for field in fields - set(parameters) if ModelFacts.model_fields[field].is_required())
     if missing:
         raise UsageError(

@@ -237,7 +237,8 @@ class LocalServer:
             index = self._repository_index()
             if index is not None:
                 self.models = self._statuses(index, names)
-                if all(status.state not in ("LOADING", "UNLOADING") for status in self.models):
+                loaded = all(status.state not in ("LOADING", "UNLOADING") for status in self.models)
+                if loaded and self._metrics_answer():  # the last endpoint to open
                     return
             time.sleep(_POLL_SECONDS)
         raise ServeError(f"the models were not loaded within {self._timeout_s:g} s: allow more time or load fewer")
@@ -250,6 +251,13 @@ class LocalServer:
                 return index
         except (urllib.error.URLError, http.client.HTTPException, OSError):
             return None
+
+    def _metrics_answer(self) -> bool:
+        try:
+            with _HTTP.open(f"http://{self.metrics_url}/metrics", timeout=5):
+                return True
+        except (urllib.error.URLError, http.client.HTTPException, OSError):
+            return False
 
     def _statuses(self, index: list[dict[str, str]], names: Sequence[str]) -> list[ModelStatus]:
         listed = [

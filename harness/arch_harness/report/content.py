@@ -257,6 +257,12 @@ def notes(run: Run) -> list[str]:
         lines += [f"{name}: {clean(note)}" for note in dataset.notes]
     lines += probing.notes(run)
     lines += timing.notes(ordered(run))
+    lines += [
+        f"{clean(model.name)} misses the limits of {clean(model.precision)} and was installed with --force: "
+        f"{clean(model.parity_missed)}."
+        for model in run.models
+        if model.parity_missed
+    ]
     return lines
 
 
@@ -273,6 +279,7 @@ _MODEL_COLUMNS: tuple[tuple[Column, Callable[[ModelFacts], str]], ...] = (
     (Column("Revision"), lambda m: _revision(clean(m.revision))),
     (Column("Family"), lambda m: clean(m.family)),
     (Column("Precision"), lambda m: clean(m.precision)),
+    (Column("Runs in"), lambda m: clean(m.executed_by) or "not told"),
     (Column("Parameters", "", True), lambda m: f"{m.parameter_count:,}"),
     (Column("Embedding", "size", True), lambda m: str(m.embedding_size)),
     (Column("Opset", "", True), lambda m: str(m.opset)),
@@ -284,6 +291,11 @@ _MODEL_COLUMNS: tuple[tuple[Column, Callable[[ModelFacts], str]], ...] = (
 )
 
 MODEL_MEANINGS = [
+    Meaning(
+        "Precision, Runs in",
+        "What the model was exported for, and what the server says that it computes in and with which execution "
+        "provider of ONNX Runtime. NVIDIA's own backend does not tell.",
+    ),
     Meaning(
         "Parity error, cosine",
         "Measured at export against the source checkpoint on the same inputs: the largest relative difference of an "

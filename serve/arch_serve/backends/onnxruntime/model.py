@@ -4,6 +4,10 @@ Triton runs this file for every model with `backend: "onnxruntime"` when the bac
 `onnxruntime/model.py` and no `libtriton_onnxruntime.so`. It reads the same keys of config.pbtxt as the C++ backend,
 so that a model repository serves unchanged in either. It runs inside Triton's Python stub and imports nothing of the
 package around it.
+
+Beyond the C++ backend, it runs a model whose parameter `precision` is `bf16` through OpenVINO's execution provider, if
+the CPU multiplies bf16. What a model really runs on is told by the metric `arch_execution_info` on Triton's metrics
+endpoint, and in the log: this Triton's Python backend knows no response parameters.
 """
 
 from __future__ import annotations
@@ -26,6 +30,10 @@ _GRAPH_LEVELS = {
     1: ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     2: ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
 }
+
+_OPENVINO = "OpenVINOExecutionProvider"
+# What a CPU needs for bf16 matrix products, as Linux names it.
+_BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
 
 
 class TritonPythonModel:
@@ -51,8 +59,19 @@ class TritonPythonModel:
         path = Path(args["model_repository"], args["model_version"], filename)
         if not path.is_file():
             raise pb_utils.TritonModelException(f"{path.parent.name}/{filename} is missing: export the model again")
+        options = _session_options(config)
+        precision = _parameter(config, "precision")
+        providers: list[Any] | None = _providers(args, config)
+        note = ""
+        if precision == "bf16" and args["model_instance_kind"] != "GPU":
+            device, note = _bf16_device()
+            if device is not None:
+                options.add_provider_for_devices([device], _openvino_options(options.intra_op_num_threads))
+                providers = None
+        if precision == "bf16" and providers is not None:
+            precision = "fp32"
         try:
-            self._session = ort.InferenceSession(path, _session_options(config), providers=_providers(args))
+            self._session = ort.InferenceSession(path, options, providers=providers)
         except Exception as error:
             raise pb_utils.TritonModelException(f"ONNX Runtime cannot load {filename}: {error}") from error
         if args["model_instance_kind"] == "GPU" and "CUDAExecutionProvider" not in self._session.get_providers():
@@ -60,6 +79,30 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException("KIND_GPU: ONNX Runtime could not start its CUDA execution provider")
         _check_names("input", self._inputs, [node.name for node in self._session.get_inputs()])
         _check_names("output", self._outputs, [node.name for node in self._session.get_outputs()])
+        self._report(args, config, precision, note)
+
+    def _report(self, args: dict[str, str], config: dict[str, Any], precision: str, note: str) -> None:
+        """Tell what the model runs on, as a metric of value 1 whose labels say it."""
+        labels = {
+            "model": args["model_name"],
+            "version": args["model_version"],
+            "content_hash": _parameter(config, "content_hash"),
+            "execution_provider": self._session.get_providers()[0],
+            "precision": precision,
+            "note": note,
+        }
+        pb_utils.Logger.log_info(
+            f"{args['model_name']} runs in {precision or 'its own precision'} on "
+            f"{labels['execution_provider']}" + (f": {note}" if note else "")
+        )
+        # Both are kept: the metric goes when either object does.
+        self._family = pb_utils.MetricFamily(
+            name="arch_execution_info",
+            description="What a model runs on",
+            kind=pb_utils.MetricFamily.GAUGE,
+        )
+        self._metric = self._family.Metric(labels=labels)
+        self._metric.set(1)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer the requests that Triton's scheduler put into one batch.
@@ -107,11 +150,13 @@ class TritonPythonModel:
         return responses
 
 
-def _session_options(config: dict[str, Any]) -> ort.SessionOptions:
-    parameters = config.get("parameters", {})
+def _parameter(config: dict[str, Any], key: str) -> str:
+    return str(config.get("parameters", {}).get(key, {}).get("string_value") or "")
 
+
+def _session_options(config: dict[str, Any]) -> ort.SessionOptions:
     def integer(key: str) -> int:
-        return int(parameters.get(key, {}).get("string_value") or 0)
+        return int(_parameter(config, key) or 0)
 
     instances = sum(group["count"] * max(1, len(group["gpus"])) for group in config["instance_group"])
     share = max(1, len(os.sched_getaffinity(0)) // max(1, instances))
@@ -130,7 +175,36 @@ def _session_options(config: dict[str, Any]) -> ort.SessionOptions:
     return options
 
 
-def _providers(args: dict[str, str]) -> list[Any]:
+def _bf16_device() -> tuple[Any, str]:
+    """OpenVINO's device for this CPU; or None and why the model runs in fp32 instead.
+
+    A CPU cannot be mended, and fp32 gives the same embeddings more slowly; a missing package can.
+    """
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("flags", 1)[-1].split("\n", 1)[0].split()
+    if not _BF16_FLAGS.intersection(flags):
+        return None, "bf16 needs a CPU with AMX or AVX512-BF16"
+    try:
+        import onnxruntime_ep_openvino as plugin
+    except ModuleNotFoundError as error:
+        raise pb_utils.TritonModelException(
+            "bf16 runs through OpenVINO's execution provider: run `pip install 'arch-bench[openvino]'`"
+        ) from error
+    ort.register_execution_provider_library(_OPENVINO, plugin.get_library_path())
+    for device in ort.get_ep_devices():
+        if device.ep_name == _OPENVINO and device.device.type == ort.OrtHardwareDeviceType.CPU:
+            return device, ""
+    return None, "OpenVINO's execution provider offers no device for this CPU: version 1.8 takes Intel's only"
+
+
+def _openvino_options(threads: int) -> dict[str, str]:
+    settings = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": str(threads)}
+    return {"load_config": json.dumps({"CPU": settings})}
+
+
+def _providers(args: dict[str, str], config: dict[str, Any]) -> list[Any]:
+    accelerators = config.get("optimization", {}).get("execution_accelerators", {}).get("gpu_execution_accelerator", [])
+    if any(accelerator["name"] == "tensorrt" for accelerator in accelerators):
+        raise pb_utils.TritonModelException("TensorRT runs in NVIDIA's container: serve the repository there")
     if args["model_instance_kind"] != "GPU":
         return ["CPUExecutionProvider"]
     if "CUDAExecutionProvider" not in ort.get_available_providers():

@@ -1,0 +1,111 @@
+"""A checkpoint's feature extractor and encoder, read from its files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from arch_export.checkpoints import PREPROCESSOR, Checkpoint
+from arch_export.encoder import Normalization
+from arch_export.errors import ExportUsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Only pre-training and fine-tuning read it; checkpoints of fine-tuned models lack it.
+_UNUSED_AT_INFERENCE = {"masked_spec_embed"}
+
+
+@dataclass(frozen=True)
+class FeatureExtractor:
+    """What happens to the waveform before the encoder.
+
+    Attributes:
+        normalization: what `preprocessor_config.json` asks for.
+        sample_rate: in Hz.
+        features: transformers' own feature extractor.
+    """
+
+    normalization: Normalization
+    sample_rate: int
+    features: Any
+
+
+def read_feature_extractor(checkpoint: Checkpoint, on_warning: Callable[[str], None]) -> FeatureExtractor:
+    """Read `preprocessor_config.json`; what it leaves out takes transformers' defaults.
+
+    Without the file, `on_warning` is told that the default of the family is taken: zero mean and unit variance, over
+    the valid samples where the encoder has layer norms, over the whole clip where it norms over time itself, as
+    transformers' documentation of `return_attention_mask` recommends.
+
+    Raises:
+        ExportUsageError: if it asks for something that the graph's contract cannot give.
+    """
+    from transformers import AutoFeatureExtractor, Wav2Vec2FeatureExtractor
+
+    path = checkpoint.folder / PREPROCESSOR
+    if not path.is_file():
+        masked = checkpoint.config.get("feat_extract_norm", "group") == "layer"
+        on_warning(
+            f"{checkpoint.source} has no {PREPROCESSOR}: taking zero mean and unit variance over "
+            f"{'the valid samples' if masked else 'the whole clip'} at 16 kHz, the default of {checkpoint.family}; "
+            "if the encoder was trained otherwise, its embeddings are worth less: add the file"
+        )
+        default = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=masked)
+        return FeatureExtractor(Normalization.VALID if masked else Normalization.WHOLE, default.sampling_rate, default)
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ExportUsageError(f"{path} is no JSON: {error}") from error
+    if not isinstance(settings, dict) or type(settings.get("sampling_rate", 16000)) is not int:
+        raise ExportUsageError(f"{path} is no feature extractor's: wants an object with a sampling_rate in Hz")
+    if settings.get("padding_value", 0.0) != 0.0 or settings.get("padding_side", "right") != "right":
+        raise ExportUsageError(f"{path} pads otherwise than with zeros at the end, which is not supported")
+    if settings.get("feature_size", 1) != 1:
+        raise ExportUsageError(
+            f"{path} asks for spectral features (feature_size > 1); only raw waveforms are supported"
+        )
+    normalization = Normalization.NONE
+    if settings.get("do_normalize", True):
+        normalization = Normalization.VALID if settings.get("return_attention_mask", False) else Normalization.WHOLE
+    try:
+        features = AutoFeatureExtractor.from_pretrained(checkpoint.folder, local_files_only=True)
+    except Exception as error:  # transformers raises whatever the file at fault provokes
+        reason = str(error).strip().splitlines()[0]
+        raise ExportUsageError(f"the feature extractor of {checkpoint.source} cannot be loaded: {reason}") from error
+    return FeatureExtractor(normalization, int(settings.get("sampling_rate", 16000)), features)
+
+
+def load_encoder(checkpoint: Checkpoint) -> torch.nn.Module:
+    """Load the checkpoint's encoder in fp32 and evaluation mode.
+
+    Raises:
+        ExportUsageError: if its files do not fit one another.
+    """
+    from transformers import AutoModel
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        model, info = AutoModel.from_pretrained(
+            checkpoint.folder,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # transformers raises whatever the file at fault provokes
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ExportUsageError(f"{checkpoint.source} cannot be loaded: {reason}") from error
+    missing = sorted(set(info["missing_keys"]) - _UNUSED_AT_INFERENCE)
+    if missing:
+        # transformers fills them with random numbers: the export would verify and the embeddings be noise.
+        raise ExportUsageError(
+            f"{checkpoint.source} lacks {len(missing)} of the encoder's weights, among them {missing[0]}"
+        )
+    encoder: torch.nn.Module = model.eval().requires_grad_(False)
+    return encoder

@@ -1,0 +1,139 @@
+"""The fp32 graph in other precisions."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper
+
+from arch_export.errors import ExportError
+from arch_export.graph import EXTERNAL_DATA_FROM
+from arch_export.precision import Precision
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+# In fp32 whatever the precision: statistics over many values, and WavLM's logarithm of a distance.
+_SENSITIVE = ("LayerNormalization", "InstanceNormalization", "GroupNormalization", "Log", "Range", "ReduceMean")
+_ACTIVATIONS = ("Gelu", "Relu")
+FP16_MAX = 65504.0
+
+
+def write_variant(fp32: Path, path: Path, precision: Precision) -> None:
+    """Write the fp32 graph `fp32` to `path` in fp16 or int8.
+
+    Raises:
+        ExportError: if the conversion fails.
+    """
+    try:
+        if precision is Precision.FP16:
+            _save(_to_fp16(onnx.load(fp32)), path)
+        else:
+            _write_int8(fp32, path)
+    except (OSError, ExportError):
+        raise
+    except Exception as error:  # the converters raise whatever a graph they do not know provokes
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ExportError(f"the graph cannot be converted to {precision}: {reason}") from error
+
+
+def _save(model: onnx.ModelProto, path: Path) -> None:
+    if model.ByteSize() > EXTERNAL_DATA_FROM:
+        onnx.save_model(model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
+    else:
+        onnx.save_model(model, path)
+
+
+def _to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+    # The converter needs a name for every node, and writes about every weight it rounds to zero.
+    for index, node in enumerate(model.graph.node):
+        node.name = node.name or f"node_{index}"
+    logger = logging.getLogger("onnxruntime.transformers.float16")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        converted: onnx.ModelProto = convert_float_to_float16(
+            model,
+            keep_io_types=True,
+            op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_SENSITIVE],
+            node_block_list=sorted(_front_end(model.graph)),
+        )
+    finally:
+        logger.setLevel(level)
+    return converted
+
+
+def _front_end(graph: onnx.GraphProto) -> set[str]:
+    """The nodes before the first activation: waveform normaliser, first convolution, its norm."""
+    first = next((node for node in graph.node if node.op_type in _ACTIVATIONS), None)
+    makers = {output: node for node in graph.node for output in node.output}
+    found: set[str] = set()
+    pending = list(first.input) if first else []
+    while pending:
+        node = makers.get(pending.pop())
+        if node is not None and node.name not in found:
+            found.add(node.name)
+            pending += node.input
+    return found
+
+
+def _write_int8(fp32: Path, path: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    # It warns of every fp64 tensor, which it leaves alone.
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        quantize_dynamic(
+            fp32,
+            path,
+            # Convolutions would become ConvInteger, which is slow; per-channel scales, because the channels of a
+            # trained encoder differ a hundredfold; all 8 bits, which CPUs with VNNI multiply without overflow.
+            op_types_to_quantize=["MatMul"],
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            reduce_range=False,
+            use_external_data_format=fp32.with_name(f"{fp32.name}.data").is_file(),
+        )
+    finally:
+        logger.setLevel(level)
+
+
+def fp16_peak(fp32: Path, feeds: Iterable[dict[str, NDArray[np.generic]]]) -> float:
+    """The largest magnitude that the fp32 graph gives to a value which its fp16 variant holds in fp16.
+
+    A CPU computes fp16 by way of fp32 and hides an overflow, which a GPU would answer with infinity. So it is looked
+    for in the fp32 graph: a second graph beside it also gives the peak of each such value.
+
+    Args:
+        fp32: the fp32 graph.
+        feeds: inputs to try.
+    """
+    model = onnx.shape_inference.infer_shapes(onnx.load(fp32, load_external_data=False))
+    floats = {one.name for one in model.graph.value_info if one.type.tensor_type.elem_type == TensorProto.FLOAT}
+    kept = _front_end(model.graph)
+    halved = [node for node in model.graph.node if node.op_type not in _SENSITIVE and node.name not in kept]
+    peaks = []
+    for name in (output for node in halved for output in node.output if output in floats):
+        peak = f"peak_of_{name}"
+        model.graph.node.append(helper.make_node("Abs", [name], [f"{peak}_abs"]))
+        model.graph.node.append(helper.make_node("ReduceMax", [f"{peak}_abs"], [peak], keepdims=0))
+        model.graph.output.append(helper.make_tensor_value_info(peak, TensorProto.FLOAT, []))
+        peaks.append(peak)
+    probe = fp32.with_name(f"{fp32.stem}.peaks.onnx")  # beside its weights, should they be external
+    try:
+        onnx.save_model(model, probe)
+        session = onnxruntime.InferenceSession(probe, providers=["CPUExecutionProvider"])
+        return float(max(np.max(session.run(peaks, feed)) for feed in feeds))
+    finally:
+        probe.unlink(missing_ok=True)

@@ -1,0 +1,120 @@
+"""What an export makes of damaged checkpoints, full disks and its own sudden death."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from arch_export import install
+from arch_export.errors import ExportError, ExportUsageError
+from arch_export.pipeline import export
+
+ARCH = [sys.executable, "-m", "arch_harness", "export"]
+
+
+@pytest.fixture
+def copy(tmp_path: Path, checkpoint: Path) -> Path:
+    return Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+
+
+def test_a_missing_preprocessor_is_told_and_the_default_taken(tmp_path: Path, copy: Path) -> None:
+    (copy / "preprocessor_config.json").unlink()
+    done = subprocess.run(
+        [*ARCH, str(copy), "--repository", str(tmp_path / "repository")], capture_output=True, text=True, check=True
+    )
+    assert "warning: local:copy has no preprocessor_config.json: taking zero mean" in done.stderr.replace("\n", " ")
+    config = (tmp_path / "repository" / "copy" / "config.pbtxt").read_text()
+    assert 'string_value: "whole"' in config
+
+
+def test_weights_that_are_not_numbers(tmp_path: Path, copy: Path) -> None:
+    weights = safetensors.torch.load_file(copy / "model.safetensors")
+    weights["encoder.layers.0.attention.k_proj.weight"][3, 4] = torch.nan
+    safetensors.torch.save_file(weights, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ExportError, match="gives NaN or infinity: its weights are damaged"):
+        export(str(copy), tmp_path / "repository")
+    assert not (tmp_path / "repository").exists()
+
+
+def test_weights_that_were_never_fetched(tmp_path: Path, copy: Path) -> None:
+    (copy / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+    with pytest.raises(ExportUsageError, match=r"only names the weights .Git LFS.: fetch them with git lfs pull"):
+        export(str(copy), tmp_path / "repository")
+
+
+def test_an_adapter(tmp_path: Path, copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"add_adapter": True}))
+    with pytest.raises(ExportUsageError, match="has an adapter"):
+        export(str(copy), tmp_path / "repository")
+
+
+def test_too_small_a_disk_is_told_before_anything_is_written(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(ExportError, match=r"tiny-hubert needs about 0.0 GB and the disk of .* has 0.0 GB free"):
+        export(str(checkpoint), tmp_path / "repository")
+    assert not (tmp_path / "repository").exists()
+
+
+def test_a_disk_that_fills_up_on_the_way(tmp_path: Path, checkpoint: Path) -> None:
+    """Here: a process that may not write files as large as the graph."""
+    program = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));"
+        "from arch_harness.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "export", str(checkpoint), "--repository", str(tmp_path / "repository")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "cannot write" in done.stderr
+    assert "File too large" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_is_killed_leaves_nothing_for_long(tmp_path: Path, checkpoint: Path) -> None:
+    repository = tmp_path / "repository"
+    running = subprocess.Popen([*ARCH, str(checkpoint), "--repository", str(repository)], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob(".arch-export.*")):
+            assert running.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        with install.building(repository, "meanwhile", 0):  # a living export's folder is left alone
+            assert len(list(tmp_path.glob(".arch-export.tiny-hubert.*"))) == 1
+        running.send_signal(signal.SIGKILL)
+    finally:
+        running.kill()
+        running.wait()
+    assert len(list(tmp_path.glob(".arch-export.tiny-hubert.*"))) == 1
+    with install.building(repository, "next", 0) as folder:
+        assert list(tmp_path.glob(".arch-export.*")) == [folder]
+    assert [path.name for path in tmp_path.iterdir()] == ["repository"]
+    assert sorted(path.name for path in repository.iterdir()) == ["meanwhile", "next"]
+
+
+def test_a_model_that_was_being_replaced_is_put_back(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    with install.building(repository, "encoder", 0) as folder:
+        (folder / "config.pbtxt").touch()
+    # As a process leaves it that dies between the two moves.
+    place = tmp_path / ".arch-export.encoder.abcd" / "retired"
+    place.mkdir(parents=True)
+    (repository / "encoder").rename(place / "encoder")
+    with install.building(repository, "other", 0):
+        assert (repository / "encoder" / "config.pbtxt").is_file()

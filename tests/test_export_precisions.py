@@ -1,0 +1,324 @@
+"""Variants in other precisions and configurations for other targets: on disk, in ONNX Runtime, and in a real Triton."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+import tritonclient.grpc as grpcclient
+from arch_export import precision as precisions
+from arch_export import runtime
+from arch_export.clips import synthesise
+from arch_export.errors import ExportError, ExportUsageError
+from arch_export.pipeline import export
+from arch_export.precision import Precision, Target
+from arch_export.random_checkpoint import write_random
+from arch_harness import triton
+from arch_serve.server import LocalServer
+from checkpoints import GROUP_NORM, LAYER_NORM, SMALL, write_checkpoint
+from google.protobuf import text_format
+from transformers import AutoModel, Wav2Vec2FeatureExtractor
+from tritonclient.grpc import model_config_pb2
+
+SAMPLE_RATE = 16000
+
+
+def bf16_problem() -> str | None:
+    """Why this machine cannot run bf16; None if it can."""
+    try:
+        runtime.check_precision(Precision.BF16)
+    except ExportUsageError as error:
+        return str(error)
+    return None
+
+
+needs_bf16 = pytest.mark.skipif(bf16_problem() is not None, reason=bf16_problem() or "")
+
+
+def config_of(model: Path) -> Any:
+    return text_format.Parse((model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+
+
+def facts_of(model: Path) -> dict[str, str]:
+    return {key: value.string_value for key, value in config_of(model).parameters.items()}
+
+
+def originals(checkpoint: Path, clips: list[Any]) -> Any:
+    """By transformers, one clip at a time."""
+    model = AutoModel.from_pretrained(checkpoint).eval()
+    extractor = Wav2Vec2FeatureExtractor.from_pretrained(checkpoint)
+    rows = []
+    for clip in clips:
+        with torch.no_grad():
+            inputs = extractor(clip, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+            rows.append(model(inputs["input_values"]).last_hidden_state[0].mean(dim=0).numpy())
+    return np.stack(rows)
+
+
+def cosines(ours: Any, theirs: Any) -> Any:
+    ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
+    return np.sum(ours * theirs, axis=1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+
+
+@pytest.fixture(scope="module")
+def variants(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
+    """A repository with `tiny-hubert-int8` and, where it can be verified, `tiny-hubert-bf16`.
+
+    Where it cannot, the same files stand there unverified: the server is to say what it makes of them.
+    """
+    folder = tmp_path_factory.mktemp("variants")
+    export(str(checkpoint), folder, precision="int8")
+    if bf16_problem() is None:
+        export(str(checkpoint), folder, precision="bf16")
+        return folder
+    export(str(checkpoint), folder, "tiny-hubert-bf16", target="cpu")
+    path = folder / "tiny-hubert-bf16" / "config.pbtxt"
+    config = config_of(path.parent)
+    config.parameters["precision"].string_value = "bf16"
+    path.write_text(text_format.MessageToString(config))
+    return folder
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8", pytest.param("bf16", marks=needs_bf16)])
+@pytest.mark.parametrize("norm", [GROUP_NORM, LAYER_NORM])
+def test_a_variant_stays_close_to_transformers(tmp_path: Path, precision: str, norm: dict[str, Any]) -> None:
+    """Measured here on other clips than the export's own, and without its code."""
+    folder = write_checkpoint(tmp_path / "ckpt", "hubert", norm)
+    exported = export(str(folder), tmp_path / "repository", precision=precision)
+    assert exported.name == f"ckpt-{precision}"
+    clips = [synthesise(index, 2 * SAMPLE_RATE, SAMPLE_RATE, seed=77) for index in range(8)]
+    session = runtime.open_session(exported.folder / "1" / "model.onnx", Precision(precision))
+    feeds = {"waveform": np.stack(clips), "num_samples": np.full((8, 1), 2 * SAMPLE_RATE)}
+    found = cosines(session.run(["embedding"], feeds)[0], originals(folder, clips))
+    wanted = {"fp16": (0.9999, 0.999), "bf16": (0.999, 0.99), "int8": (0.99, 0.95)}[precision]
+    assert found.mean() >= wanted[0]
+    assert found.min() >= wanted[1]
+    assert found.min() < 1 - 1e-9, "nothing was rounded"
+    assert facts_of(exported.folder)["precision"] == precision
+    assert [path.name for path in (tmp_path / "repository").iterdir()] == [exported.name]
+    assert {path.name for path in exported.folder.iterdir()} == {"1", "config.pbtxt"}
+
+
+def test_int8_takes_the_matrix_products_and_nothing_else(variants: Path) -> None:
+    graph = onnx.load(variants / "tiny-hubert-int8" / "1" / "model.onnx").graph
+    kinds = [node.op_type for node in graph.node]
+    # Feature projection, then query, key, value, output and two of the feed-forward net in each of 2 layers.
+    assert kinds.count("MatMulInteger") == 1 + 2 * 6
+    assert "ConvInteger" not in kinds
+    assert kinds.count("Conv") == 7, "six over the waveform after the first, one over positions"
+    scales = [one for one in graph.initializer if one.name.endswith("_scale") and np.prod(one.dims) > 1]
+    assert scales, "one scale for each output channel"
+    facts = facts_of(variants / "tiny-hubert-int8")
+    assert 0 < float(facts["parity_mean_batch_effect"]) < float(facts["parity_max_batch_effect"]) < 0.14
+    assert facts["target"] == "cpu"
+
+
+def test_fp16_keeps_what_is_sensitive(tmp_path: Path, checkpoint: Path) -> None:
+    exported = export(str(checkpoint), tmp_path, precision="fp16")
+    graph = onnx.load(exported.folder / "1" / "model.onnx").graph
+    types = {one.name: one.data_type for one in graph.initializer}
+    halves = [name for name, kind in types.items() if kind == onnx.TensorProto.FLOAT16]
+    assert any("intermediate_dense" in name or "conv_layers.1" in name for name in halves)
+    for node in graph.node:
+        if node.op_type == "LayerNormalization":
+            assert {types[name] for name in node.input[1:]} == {onnx.TensorProto.FLOAT}
+    assert {one.type.tensor_type.elem_type for one in graph.output} == {onnx.TensorProto.FLOAT}
+    assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    assert 0 < float(exported.facts["fp16_peak"]) < 65504
+
+
+def test_an_overflow_of_fp16_is_found_although_the_cpu_hides_it(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "ckpt")
+    model = AutoModel.from_pretrained(folder)
+    with torch.no_grad():  # large between the two layers, as before
+        model.encoder.layers[0].feed_forward.intermediate_dense.weight.mul_(1e6)
+        model.encoder.layers[0].feed_forward.output_dense.weight.mul_(1e-3)
+    model.save_pretrained(folder)
+    with pytest.raises(ExportError, match=r"overflows fp16, which ends at 65504"):
+        export(str(folder), tmp_path / "repository", precision="fp16")
+    assert list((tmp_path / "repository").iterdir()) == []
+
+
+def test_weights_that_int8_cannot_hold_are_refused(tmp_path: Path) -> None:
+    """A net of 32 channels of which every layer has one far beyond the rest: what per-tensor scales are worst at."""
+    settings: dict[str, Any] = {**SMALL, **GROUP_NORM}
+    folder = write_random(tmp_path / "ckpt", "hubert", trained_scales=True, **settings)
+    with pytest.raises(ExportError, match=r"local:ckpt is not installed in int8: .*their mean cosine is 0\.9"):
+        export(str(folder), tmp_path / "repository", precision="int8")
+    assert list((tmp_path / "repository").iterdir()) == []
+
+
+def test_what_misses_its_limits_is_installed_by_force_only_and_marked(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = dataclasses.replace(precisions.LIMITS[Precision.INT8], mean_cosine=0.999999, max_batch_effect=1e-9)
+    monkeypatch.setitem(precisions.LIMITS, Precision.INT8, strict)
+    with pytest.raises(ExportError, match=r"not installed in int8: .*mean cosine is 0\.99.*; .*batch mates.*--force"):
+        export(str(checkpoint), tmp_path, precision="int8")
+    assert list(tmp_path.iterdir()) == []
+    exported = export(str(checkpoint), tmp_path, precision="int8", force=True)
+    assert len(exported.misses) == 2
+    assert facts_of(exported.folder)["parity_missed"] == "; ".join(exported.misses)
+
+
+@pytest.mark.parametrize(
+    ("precision", "target", "message"),
+    [
+        ("fp8", "auto", "unknown precision 'fp8': choose one of fp32, fp16, int8, bf16"),
+        ("fp32", "tpu", "unknown target 'tpu': choose one of auto, cpu, gpu, tensorrt"),
+        ("int8", "gpu", "int8 is for the target cpu, not gpu, which takes fp32 or fp16"),
+        ("bf16", "tensorrt", "bf16 is for the target cpu, not tensorrt, which takes fp32 or fp16"),
+        ("fp16", "cpu", "fp16 is for the target gpu or tensorrt, not cpu, which takes fp32 or int8 or bf16"),
+    ],
+)
+def test_precisions_and_targets_that_do_not_go_together(
+    tmp_path: Path, precision: str, target: str, message: str
+) -> None:
+    with pytest.raises(ExportUsageError) as error:
+        export("hubert-base", tmp_path / "repository", precision=precision, target=target)
+    assert str(error.value) == message
+    assert not (tmp_path / "repository").exists()
+
+
+def test_bf16_needs_the_provider_and_the_instructions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "cpu_flags", lambda: {"avx2", "avx512f"})
+    with pytest.raises(ExportUsageError, match="this CPU has neither AMX nor AVX512-BF16"):
+        export("hubert-base", tmp_path / "repository", precision="bf16")
+    monkeypatch.setitem(sys.modules, "onnxruntime_ep_openvino", None)
+    with pytest.raises(ExportUsageError, match=r"not installed: pip install 'arch-bench\[openvino\]'"):
+        export("hubert-base", tmp_path / "repository", precision="bf16")
+    with pytest.raises(ExportUsageError, match="logmel has no encoder"):
+        export("logmel", tmp_path / "repository", precision="int8")
+    assert not (tmp_path / "repository").exists()
+
+
+def test_each_target_has_a_configuration_of_its_own(tmp_path: Path, checkpoint: Path) -> None:
+    configs = {
+        target: config_of(export(str(checkpoint), tmp_path, f"for-{target}", target=target).folder) for target in Target
+    }
+    kinds = model_config_pb2.ModelInstanceGroup
+    assert {target: config.instance_group[0].kind for target, config in configs.items()} == {
+        Target.AUTO: kinds.KIND_AUTO,
+        Target.CPU: kinds.KIND_CPU,
+        Target.GPU: kinds.KIND_GPU,
+        Target.TENSORRT: kinds.KIND_GPU,
+    }
+    warmed = {
+        target: {(one.batch_size, one.inputs["waveform"].dims[0] // SAMPLE_RATE) for one in config.model_warmup}
+        for target, config in configs.items()
+    }
+    assert warmed[Target.CPU] == {(1, 3), (1, 5), (1, 10), (1, 30), (8, 5)}
+    assert warmed[Target.GPU] == {(batch, seconds) for batch in (1, 16) for seconds in (3, 5, 10, 30)}
+    for target, config in configs.items():
+        assert [group.count for group in config.instance_group] == [1]
+        policy = config.dynamic_batching.default_queue_policy
+        assert (policy.timeout_action, policy.max_queue_size) == (model_config_pb2.ModelQueuePolicy.REJECT, 512)
+        assert list(config.dynamic_batching.preferred_batch_size) == ([16] if target is Target.TENSORRT else [])
+        parameters = {key: value.string_value for key, value in config.parameters.items()}
+        assert ("intra_op_thread_count" in parameters) == (target is Target.CPU)
+        # 1 is HEURISTIC to NVIDIA's backend.
+        assert parameters.get("cudnn_conv_algo_search") == (None if target is Target.CPU else "1")
+    (accelerator,) = configs[Target.TENSORRT].optimization.execution_accelerators.gpu_execution_accelerator
+    assert accelerator.name == "tensorrt"
+    settings = dict(accelerator.parameters)
+    assert settings["precision_mode"] == "FP32"
+    assert settings["trt_profile_min_shapes"] == "waveform:1x8000,num_samples:1x1"
+    assert settings["trt_profile_opt_shapes"] == "waveform:16x80000,num_samples:16x1"
+    assert settings["trt_profile_max_shapes"] == "waveform:16x480000,num_samples:16x1"
+    content = configs[Target.TENSORRT].parameters["content_hash"].string_value.removeprefix("sha256:")
+    assert settings["trt_engine_cache_path"] == f"/var/cache/arch-tensorrt/for-tensorrt-{content[:12]}"
+    assert settings["trt_timing_cache_enable"] == settings["trt_engine_cache_enable"] == "1"
+
+
+@pytest.fixture(scope="module")
+def server(variants: Path) -> Iterator[LocalServer]:
+    with LocalServer(variants, grpc_port=0, http_port=0, metrics_port=0) as running:
+        yield running
+
+
+def test_the_server_tells_what_it_runs_in(server: LocalServer, checkpoint: Path) -> None:
+    assert all(status.ready for status in server.models), server.models
+    with triton.Server(triton.Target(server.grpc_url, metrics=server.metrics_url)) as found:
+        executed = {one.name: one.executed_by for one in found.models([])}
+    with triton.Server(triton.Target(server.grpc_url)) as found:  # nobody said where the metrics are
+        assert {one.executed_by for one in found.models([])} == {""}
+    assert executed["tiny-hubert-int8"] == "int8 on CPUExecutionProvider"
+    problem = bf16_problem()
+    if problem is None:
+        assert executed["tiny-hubert-bf16"] == "bf16 on OpenVINOExecutionProvider"
+    else:
+        assert executed["tiny-hubert-bf16"].startswith("fp32 on CPUExecutionProvider (")
+        assert ("offers no device" in executed["tiny-hubert-bf16"]) == ("offers no device" in problem)
+
+    clip = synthesise(1, 2 * SAMPLE_RATE, SAMPLE_RATE, seed=5)
+    waveform = grpcclient.InferInput("waveform", [1, len(clip)], "FP32")
+    waveform.set_data_from_numpy(clip[None])
+    count = grpcclient.InferInput("num_samples", [1, 1], "INT64")
+    count.set_data_from_numpy(np.array([[len(clip)]]))
+    client = grpcclient.InferenceServerClient(server.grpc_url)
+    for name in executed:
+        answer = client.infer(name, [waveform, count]).as_numpy("embedding")
+        assert cosines(answer, originals(checkpoint, [clip]))[0] > 0.99
+
+
+def test_the_metrics_are_prometheus_text(server: LocalServer) -> None:
+    with urllib.request.urlopen(f"http://{server.metrics_url}/metrics", timeout=5) as answer:
+        lines = [line for line in answer.read().decode().splitlines() if line.startswith("arch_execution_info{")]
+    assert len(lines) == 2
+    assert all(line.endswith("} 1") and 'version="1"' in line for line in lines)
+
+
+def arch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "arch_harness", "export", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env=os.environ | {"COLUMNS": "200"},
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def test_check_serves_what_was_written(tmp_path: Path, checkpoint: Path) -> None:
+    done = arch(str(checkpoint), "--repository", str(tmp_path), "--precision", "int8", "--layers", "all", "--check")
+    assert done.returncode == 0, done.stderr
+    assert "tiny-hubert-int8" in done.stdout
+    assert "≥ 0.99" in done.stdout
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("checked: ")]
+    assert line.startswith("checked: Triton serves embedding, layer_embeddings of tiny-hubert-int8 in int8 on CPU")
+
+
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="a GPU is here")
+def test_check_says_why_a_gpu_model_does_not_load_here(tmp_path: Path, checkpoint: Path) -> None:
+    done = arch(str(checkpoint), "--repository", str(tmp_path), "--target", "gpu", "--check")
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("arch: ")]
+    assert line.startswith("arch: tiny-hubert is installed, but Triton here cannot load it: ")
+    assert "GPU" in line
+
+
+def test_bad_combinations_are_one_line(tmp_path: Path) -> None:
+    done = arch("logmel", "--repository", str(tmp_path / "none"), "--precision", "int8", "--target", "gpu")
+    assert done.returncode == 2
+    assert done.stderr.strip() == "arch: int8 is for the target cpu, not gpu, which takes fp32 or fp16"
+
+
+def test_a_session_of_another_length_needs_no_new_export(variants: Path) -> None:
+    session = onnxruntime.InferenceSession(variants / "tiny-hubert-int8" / "1" / "model.onnx")
+    for samples in (1600, 48000):
+        feeds = {"waveform": np.zeros((1, samples), np.float32), "num_samples": np.array([[samples]])}
+        assert session.run(["embedding"], feeds)[0].shape == (1, 32)
