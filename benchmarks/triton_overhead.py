@@ -113,13 +113,15 @@ def main() -> None:
     table = Table("", "clips/s", "rounds", "mean batch", "core ms/clip")
     clips = options.rounds * options.clips
     for name, speeds, size in (("in process", alone, float(batch)), ("through Triton", ours, served.mean_batch_size)):
-        table.add_row(name, f"{statistics.median(speeds):.2f}", " ".join(f"{one:.2f}" for one in speeds), f"{size:.2f}")
+        each = " ".join(f"{one:.2f}" for one in speeds)
+        cost = f"{1e3 * cores_s[name] / clips:.1f}"
+        table.add_row(name, f"{statistics.median(speeds):.2f}", each, f"{size:.2f}", cost)
     console.print(table)
     ratio = statistics.median(ours) / statistics.median(alone)
     paired = statistics.median(one / other for one, other in zip(ours, alone, strict=True))
-    cost = cores_s["through Triton"] / cores_s["in process"]
+    share = cores_s["through Triton"] / cores_s["in process"]
     console.print(
-        f"ratio of medians {ratio:.3f}, median of the rounds' ratios {paired:.3f}, processor time x {cost:.3f}; "
+        f"ratio of medians {ratio:.3f}, median of the rounds' ratios {paired:.3f}, processor time x {share:.3f}; "
         f"{threads} threads"
     )
 
