@@ -2,6 +2,8 @@
 
 The session is made from the same file with the same options as the backend's, and given batches of the size that Triton
 forms. Triton is given single clips from memory, with enough in flight that a full batch always waits. Both take turns.
+Beside clips/s stands the processor time of a clip, of server and client together, which tells the two apart even while
+the machine does other things.
 
     python benchmarks/triton_overhead.py
 """
@@ -16,6 +18,7 @@ import time
 
 import numpy as np
 import onnxruntime as ort
+import psutil
 import tritonclient.grpc as grpcclient
 from arch_harness.triton import Server, Target
 from rich.console import Console
@@ -68,6 +71,15 @@ def through_triton(target: Target, model: str, clips: int, in_flight: int) -> fl
     return clips / seconds
 
 
+def processor_s() -> float:
+    """Core seconds that this process and its children, the server among them, have spent."""
+    spent = 0.0
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        times = process.cpu_times()
+        spent += times.user + times.system
+    return spent
+
+
 def main() -> None:
     """Print both medians and what Triton costs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -78,27 +90,40 @@ def main() -> None:
     console = Console()
     batch, threads = 8, len(os.sched_getaffinity(0))  # the limit of the exported models, and what the backend takes
     ours, alone = [], []
+    cores_s = {"in process": 0.0, "through Triton": 0.0}
     with triton(options.model) as target, Server(target) as server:
         loaded = session(options.model, threads)
         in_process(loaded, batch, batch)
         through_triton(target, options.model, 2 * batch, 2 * batch)
         before = server.statistics(options.model)
         for _ in range(options.rounds):
+            marks = [processor_s()]
             alone.append(in_process(loaded, options.clips, batch))
+            marks.append(processor_s())
             ours.append(through_triton(target, options.model, options.clips, 2 * batch))
+            marks.append(processor_s())
+            cores_s["in process"] += marks[1] - marks[0]
+            cores_s["through Triton"] += marks[2] - marks[1]
             console.print(f"in process {alone[-1]:.2f}, through Triton {ours[-1]:.2f} clips/s")
         after = server.statistics(options.model)
     counted = after.since(before, options.rounds * options.clips)
     if counted is None:
         raise SystemExit("the server's counters are lost: was it restarted?")
     served = counted.times(options.rounds * options.clips)
-    table = Table("", "clips/s", "rounds", "mean batch")
+    table = Table("", "clips/s", "rounds", "mean batch", "core ms/clip")
+    clips = options.rounds * options.clips
     for name, speeds, size in (("in process", alone, float(batch)), ("through Triton", ours, served.mean_batch_size)):
-        table.add_row(name, f"{statistics.median(speeds):.2f}", " ".join(f"{one:.2f}" for one in speeds), f"{size:.2f}")
+        each = " ".join(f"{one:.2f}" for one in speeds)
+        cost = f"{1e3 * cores_s[name] / clips:.1f}"
+        table.add_row(name, f"{statistics.median(speeds):.2f}", each, f"{size:.2f}", cost)
     console.print(table)
     ratio = statistics.median(ours) / statistics.median(alone)
     paired = statistics.median(one / other for one, other in zip(ours, alone, strict=True))
-    console.print(f"ratio of medians {ratio:.3f}, median of the rounds' ratios {paired:.3f}; {threads} threads")
+    share = cores_s["through Triton"] / cores_s["in process"]
+    console.print(
+        f"ratio of medians {ratio:.3f}, median of the rounds' ratios {paired:.3f}, processor time x {share:.3f}; "
+        f"{threads} threads"
+    )
 
 
 if __name__ == "__main__":
