@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PosixPath
 
 import numpy as np
 import pytest
+import ray
 from arch_harness.errors import UsageError
 from arch_harness.inference import Job
 from arch_harness.slots import FOLDER
@@ -62,6 +65,27 @@ def test_shared_memory_carries_the_same_and_leaves_nothing(server: LocalServer, 
         assert [name for name in known if (FOLDER / name).exists()] == []
     for index, embedding in found[0].items():
         np.testing.assert_allclose(embedding, found[1][index], rtol=1e-4, atol=1e-4)
+
+
+class Deadly(PosixPath):
+    """A folder with a clip that kills who reads it, as a decoder's crash would."""
+
+    def __truediv__(self, name: object) -> Path:  # type: ignore[override]
+        if name == "1-000-A-0.wav":
+            os._exit(9)
+        return Path(self, str(name))
+
+
+def test_a_clip_that_kills_workers_fails_alone(server: LocalServer, job: Job) -> None:
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    clips = [(7, "1-000-A-1.wav"), (3, "1-000-A-0.wav")]
+    found: list[int] = []
+    with WorkerPool([Target(server.grpc_url)], 1, 8) as pool:
+        deadly = replace(job, folder=Deadly(job.folder))
+        streamed = pool.embed(deadly, clips, lambda chunk: found.extend(index for index, _ in chunk.embeddings))
+    assert streamed.failures == [(3, "decode", "workers die while they read or send it")]
+    assert found == [7]
+    assert streamed.measurement.faults.workers_lost == 4
 
 
 def test_workers_on_a_cluster(server: LocalServer, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
