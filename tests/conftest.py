@@ -32,6 +32,14 @@ def demo_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_demo(tmp_path_factory.mktemp("demo"), clips_per_class=10)
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An embedding store of the test's own, for the commands that it runs: the user's stays as it is."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("ARCH_CACHE", str(folder))
+    return folder
+
+
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setattr("arch_harness.datasets.fetch._PAUSE_S", 0.01)

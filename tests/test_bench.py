@@ -20,7 +20,9 @@ import soundfile
 import torch
 from arch_export.pipeline import export
 from arch_harness.audio import load_clip, pad_clip
-from arch_harness.datasets import DECLARATIONS, load_dataset
+from arch_harness.datasets import DECLARATIONS, Dataset, load_dataset
+from arch_harness.embedding_entry import Stored
+from arch_harness.embedding_store import EmbeddingStore
 from arch_harness.results import Run, read_run
 from arch_serve.server import LocalServer
 from transformers import HubertModel, Wav2Vec2FeatureExtractor
@@ -40,6 +42,12 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
     lines = [line for line in done.stderr.splitlines() if line.startswith("arch: ")]
     assert len(lines) == 1, done.stderr
     return lines[0]
+
+
+def stored_embeddings(cache: Path, run: Run, model: str, dataset: Dataset) -> Stored:
+    (facts,) = (one for one in run.models if one.name == model)
+    with EmbeddingStore(cache).open(facts, dataset, run.settings.layers) as entry:
+        return entry.read()
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +70,10 @@ def still_running(mark: str) -> list[str]:
 def finished(tmp_path_factory: pytest.TempPathFactory, repository: Path, demo_dataset: Path) -> tuple[Path, Run]:
     """Both models on the demo dataset, by a server that the command starts itself."""
     output = tmp_path_factory.mktemp("report") / "run"
-    done = arch("bench", "--repository", str(repository), "--dataset", f"demo={demo_dataset}", "--output", str(output))
+    done = arch(
+        "bench", "--repository", str(repository), "--dataset", f"demo={demo_dataset}", "--output", str(output),
+        "--cache", str(output.parent / "cache"),
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert str(output / "report.html") in done.stdout
     assert "tiny-hubert" in done.stdout
@@ -74,23 +85,32 @@ def test_every_clip_is_accounted_for(finished: tuple[Path, Run]) -> None:
     assert [(result.model, result.dataset) for result in run.results] == [("logmel", "demo"), ("tiny-hubert", "demo")]
     for result in run.results:
         assert (result.clips, result.failed, result.failures) == (100, 0, [])
-        assert result.server.requests == 100
-        assert result.server.foreign_requests == 0
-        assert sum(size * count for size, count in result.server.batch_sizes.items()) == 100
-        assert max(result.server.batch_sizes) > 1, "the batcher never filled a batch"
-        assert result.clips_per_s == pytest.approx(100 / result.embed_seconds)
-        assert result.rtfx == pytest.approx(result.audio_seconds / result.embed_seconds)
-        assert 0 < result.latency_ms.p50 <= result.latency_ms.p95 <= result.latency_ms.p99
+        assert result.stored == 0
+        measured = result.measurement
+        assert measured is not None
+        assert (measured.clips, measured.failed) == (100, 0)
+        assert measured.server is not None
+        assert measured.server.requests == 100
+        assert measured.server.foreign_requests == 0
+        assert sum(size * count for size, count in measured.server.batch_sizes.items()) == 100
+        assert max(measured.server.batch_sizes) > 1, "the batcher never filled a batch"
+        assert measured.clips_per_s == pytest.approx(100 / measured.seconds)
+        assert measured.rtfx == pytest.approx(measured.audio_seconds / measured.seconds)
+        assert measured.latency_ms is not None
+        assert 0 < measured.latency_ms.p50 <= measured.latency_ms.p95 <= measured.latency_ms.p99
         assert [(fold.train, fold.validation, fold.test) for fold in result.folds] == [(64, 16, 20)] * 5
         assert result.chance == pytest.approx(0.1)
     assert run.results[0].score > 0.25, "log-mel statistics tell noise from tones"
-    assert run.server.started_by_arch
-    assert run.server.same_machine
+    (server,) = run.servers
+    assert server.started_by_arch
+    assert server.same_machine
 
 
 def test_audio_seconds_are_the_files(finished: tuple[Path, Run], demo_dataset: Path) -> None:
     seconds = sum(soundfile.info(path).duration for path in (demo_dataset / "audio").iterdir())
-    assert finished[1].results[0].audio_seconds == pytest.approx(seconds, rel=1e-3)
+    measured = finished[1].results[0].measurement
+    assert measured is not None
+    assert measured.audio_seconds == pytest.approx(seconds, rel=1e-3)
 
 
 def test_the_report_holds_the_figures(finished: tuple[Path, Run]) -> None:
@@ -105,9 +125,10 @@ def test_the_report_holds_the_figures(finished: tuple[Path, Run]) -> None:
 
 def test_embeddings_are_those_of_torch(finished: tuple[Path, Run], demo_dataset: Path, checkpoint: Path) -> None:
     """What came through Ray, Triton and the batcher, in the dataset's order, against transformers one by one."""
-    stored = np.load(finished[0] / "embeddings" / "tiny-hubert--demo.npz")
-    assert stored["succeeded"].all()
+    output, run = finished
     dataset = load_dataset(DECLARATIONS["demo"], demo_dataset)
+    stored = stored_embeddings(output.parent / "cache", run, "tiny-hubert", dataset)
+    assert stored.succeeded.all()
     model = HubertModel.from_pretrained(checkpoint).eval()
     extractor = Wav2Vec2FeatureExtractor.from_pretrained(checkpoint)
     for index in range(0, 100, 7):
@@ -115,7 +136,7 @@ def test_embeddings_are_those_of_torch(finished: tuple[Path, Run], demo_dataset:
         inputs = extractor(clip, sampling_rate=SAMPLE_RATE, return_tensors="pt")
         with torch.no_grad():
             expected = model(inputs["input_values"]).last_hidden_state[0].mean(dim=0).numpy()
-        error = np.linalg.norm(stored["embeddings"][index] - expected) / np.linalg.norm(expected)
+        error = np.linalg.norm(stored.embeddings[index] - expected) / np.linalg.norm(expected)
         assert error < 1e-4, dataset.clips[index].path
 
 
@@ -228,7 +249,7 @@ def test_sigterm_cleans_up_as_ctrl_c_does(tmp_path: Path, repository: Path, demo
         assert running.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    while not list((tmp_path / "embeddings").glob("*.npz")):  # Ray is up and has put its own handlers there
+    while not list((tmp_path / "measurements").glob("*.json")):  # Ray is up and has put its own handlers there
         assert running.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -276,20 +297,21 @@ def test_a_server_that_dies_ends_the_run_with_one_line(tmp_path: Path, repositor
 
 
 def test_every_layer_is_probed_and_drawn(
-    tmp_path: Path, checkpoint: Path, server: LocalServer, demo_dataset: Path
+    tmp_path: Path, cache: Path, checkpoint: Path, server: LocalServer, demo_dataset: Path
 ) -> None:
     repository, output = tmp_path / "repository", tmp_path / "out"
     export(str(checkpoint), repository, "layered", layers=True)
     common = ["bench", "--dataset", f"demo={demo_dataset}", "--output", str(output), "--layers", "--seeds", "1"]
     done = arch(*common, "--repository", str(repository))
     assert done.returncode == 0, done.stderr
-    (result,) = read_run(output / "results.json").results
+    run = read_run(output / "results.json")
+    (result,) = run.results
     assert result.layers is not None
     assert [one.layer for one in result.layers.layers] == [0, 1, 2]
-    stored = np.load(output / "embeddings" / "layered--demo.npz")
-    assert stored["layers"].shape == (100, 3, 32)
+    stored = stored_embeddings(cache, run, "layered", load_dataset(DECLARATIONS["demo"], demo_dataset))
+    assert stored.layers.shape == (100, 3, 32)
     # HuBERT's last hidden state is what leaves its last layer.
-    np.testing.assert_allclose(stored["layers"][:, -1], stored["embeddings"], atol=1e-5)
+    np.testing.assert_allclose(stored.layers[:, -1], stored.embeddings, atol=1e-5)
     assert (output / "plots" / "layers-demo.svg").exists()
     assert (
         f"{result.layers.layers[-1].layer - result.layers.best.layer} of 2 transformer layers"

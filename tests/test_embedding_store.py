@@ -146,7 +146,7 @@ def test_kill_9_loses_at_most_a_part_and_damages_nothing(store: EmbeddingStore, 
     """A real process, killed at random moments: while it writes, syncs, renames, compacts, deletes."""
     chance = random.Random(7)
     log = data.parent / "log"
-    for _ in range(60):
+    for _ in range(40):
         acknowledged = _kill_at_random(start(store_writer.write, store.root, data, log), log, chance)
         with store.open(model_of(), dataset_of(data), layers=False) as entry:
             rows = entry.read()

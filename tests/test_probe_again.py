@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from arch_harness import store
 from arch_harness.cli import app
 from arch_harness.datasets import DECLARATIONS, load_dataset
-from arch_harness.probing import embedding_fingerprint, embeddings_path, is_done
-from arch_harness.results import ServerTimes, Settings, read_run, write_run
-from arch_harness.stream import Embedded
+from arch_harness.embedding_store import EmbeddingStore
+from arch_harness.passes import Pass, pass_path, write_pass
+from arch_harness.probing import embedding_fingerprint, is_done
+from arch_harness.results import Failure, Settings, read_run, write_run
 from test_report import run_of
 from typer.testing import CliRunner
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CLIPS, CLASSES = 150, 3
+CLIPS, CLASSES, SIZE = 150, 3, 6
 MODELS = ("sharp", "dull")
 
 
@@ -34,24 +34,29 @@ def write_dataset(folder: Path) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A run of two models: the embeddings of one tell the classes apart, those of the other hardly."""
+def folder(tmp_path: Path, cache: Path) -> Path:
+    """A run of two models: the embeddings of one tell the classes apart, those of the other hardly; a clip failed."""
     write_dataset(tmp_path / "data")
     dataset = load_dataset(DECLARATIONS["esc50"], tmp_path / "data")
+    failure = Failure(clip=dataset.clips[0].path, stage="decode", reason="is empty")
     run = run_of(MODELS, ("esc50",))
     run.datasets[0].path = str(tmp_path / "data")
     output = tmp_path / "out"
     output.mkdir()
-    write_run(run, output / "results.json")
     random = np.random.default_rng(0)
-    for noise, model in zip((0.1, 4), run.models, strict=True):
-        embeddings = 5 * np.eye(6)[dataset.targets.astype(np.int64)] + noise * random.standard_normal((CLIPS, 6))
-        succeeded = np.arange(CLIPS) > 0
-        no_layers = np.zeros((CLIPS, 0, 6), dtype=np.float32)
-        embedded = Embedded(embeddings.astype(np.float32), no_layers, succeeded, [], np.ones(CLIPS - 1), 10.0, 2.0)
-        times = ServerTimes(requests=1, queue_ms=1, compute_ms=1, batch_sizes={}, mean_batch_size=1, foreign_requests=0)
+    for noise, model, result in zip((0.1, 4), run.models, run.results, strict=True):
+        result.clips, result.failed, result.failures = CLIPS, 1, [failure]
+        model.embedding_size, model.content_hash = SIZE, f"sha256:{model.name}"
+        embeddings = 5 * np.eye(SIZE)[dataset.targets.astype(np.int64)] + noise * random.standard_normal((CLIPS, SIZE))
+        with EmbeddingStore(cache).open(model, dataset, layers=False) as entry:
+            entry.append((index, embeddings[index : index + 1].astype(np.float32)) for index in range(1, CLIPS))
+            entry.finish()
         fingerprint = embedding_fingerprint(model, dataset, run.settings)
-        store.save(embeddings_path(output, model.name, "esc50"), embedded, times, fingerprint)
+        passed = Pass(
+            fingerprint=fingerprint, started=result.started, failures=[failure], measurement=result.measurement
+        )
+        write_pass(passed, pass_path(output, model.name, "esc50"))
+    write_run(run, output / "results.json")
     return output
 
 
@@ -75,7 +80,7 @@ def test_stored_embeddings_are_scored_again_and_models_compared(folder: Path) ->
         assert new.score == new.probes[0].score
         assert new.probes[0].folds[0].chosen is not None
         assert sum(fold.test for fold in new.folds) == CLIPS - 1  # the failed clip is in no part
-        assert (new.clips_per_s, new.latency_ms, new.server) == (old.clips_per_s, old.latency_ms, old.server)
+        assert new.measurement == old.measurement
         assert is_done(folder, new, new.fingerprint)
         assert not is_done(folder, new, old.fingerprint)
     comparison = after.comparisons[0]
@@ -98,11 +103,46 @@ def test_what_cannot_be_scored_is_one_clear_line(folder: Path) -> None:
     assert arch("probe", str(folder), "--seeds", "0")[0] == 2
     assert arch("probe", str(folder), "--probe", "forest")[0] == 2
     before = (folder / "results.json").read_bytes()
+    path = pass_path(folder, "sharp", "esc50")
     (folder.parent / "data/audio/7.wav").write_text("changed")
     code, message = arch("probe", str(folder))
     assert code == 2
-    assert "not of the dataset in" in message
+    assert message.startswith(f"{path} is missing or not of the dataset in {folder.parent / 'data'} as it is now")
     assert "\n" not in message
-    embeddings_path(folder, "sharp", "esc50").unlink()
+    path.unlink()
     assert "is missing" in arch("probe", str(folder))[1]
     assert (folder / "results.json").read_bytes() == before
+
+
+def test_embeddings_that_were_pruned_are_one_clear_line(folder: Path, cache: Path) -> None:
+    before = (folder / "results.json").read_bytes()
+    code, output = arch("cache", "list")
+    assert code == 0
+    assert "sharp" in output
+    assert "dull" in output
+    assert arch("cache", "prune")[0] == 2
+    assert arch("cache", "prune", "--all", "--model", "dull")[0] == 2
+    code, output = arch("cache", "prune", "--dataset", "us8k")
+    assert output == f"deleted 0 entries of {cache}: 0.0 MB freed\n"
+    assert arch("cache", "prune", "--unused-days", "1")[1] == output
+    code, output = arch("cache", "prune", "--model", "dull")
+    assert code == 0
+    assert output.startswith(f"deleted 1 entry of {cache}: ")
+    code, output = arch("probe", str(folder), "--probe", "knn")
+    assert (code, output) == (
+        2,
+        f"{CLIPS - 1} of {CLIPS} embeddings of dull on esc50 are not in the store {cache}: pruned, or kept elsewhere "
+        "(--cache); arch bench computes them again",
+    )
+    assert (folder / "results.json").read_bytes() == before
+    assert arch("cache", "prune", "--all")[1].startswith("deleted 1 entry")
+    assert arch("cache", "list")[1] == f"no embeddings in {cache}\n"
+
+
+def test_a_clip_that_failed_in_the_run_takes_no_part_if_another_run_has_mended_it(folder: Path, cache: Path) -> None:
+    run = read_run(folder / "results.json")
+    dataset = load_dataset(DECLARATIONS["esc50"], folder.parent / "data")
+    with EmbeddingStore(cache).open(run.models[0], dataset, layers=False) as entry:
+        entry.append([(0, np.ones((1, SIZE), dtype=np.float32))])
+    assert arch("probe", str(folder), "--probe", "knn")[0] == 0
+    assert sum(fold.test for fold in read_run(folder / "results.json").results[0].folds) == CLIPS - 1

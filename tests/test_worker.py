@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +16,26 @@ import grpc
 import numpy as np
 import pytest
 import soundfile
-from arch_harness.worker import Chunk, Job, Worker
+from arch_harness import balancer, sending
+from arch_harness.inference import Job
+from arch_harness.sending import Chunk
+from arch_harness.triton import Target
+from arch_harness.worker import Worker
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 SIZE = 4
+CLIPS = 5
 Answer = Callable[[Any], Any]
-
-
-def good(_context: Any) -> Any:
-    return answer(np.arange(SIZE, dtype=np.float32).tobytes())
 
 
 def answer(raw: bytes, shape: tuple[int, ...] = (1, SIZE)) -> Any:
     response = service_pb2.ModelInferResponse(raw_output_contents=[raw])
     response.outputs.add(name="embedding", datatype="FP32", shape=shape)
     return response
+
+
+def good(_context: Any) -> Any:
+    return answer(np.arange(SIZE, dtype=np.float32).tobytes())
 
 
 def abort(code: grpc.StatusCode, words: str) -> Answer:
@@ -36,64 +45,230 @@ def abort(code: grpc.StatusCode, words: str) -> Answer:
 class Server(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
     """Answers in turn what it was given, then well."""
 
-    answers: list[Answer]
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self.then: Answer = good
+        self.ready = True
+        self.requests: list[Any] = []
+        self.headers: list[dict[str, str]] = []
 
-    def ModelInfer(self, _request: Any, context: Any) -> Any:  # noqa: N802 (the protocol's name)
-        return (self.answers.pop(0) if self.answers else good)(context)
+    def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802 (the protocol's name)
+        self.requests.append(request)
+        self.headers.append(dict(context.invocation_metadata()))
+        return (self.answers.pop(0) if self.answers else self.then)(context)
+
+    def ModelReady(self, _request: Any, _context: Any) -> Any:  # noqa: N802 (the protocol's name)
+        return service_pb2.ModelReadyResponse(ready=self.ready)
 
 
 @pytest.fixture
-def server() -> Iterator[tuple[str, Server]]:
-    servicer = Server()
-    running = grpc.server(futures.ThreadPoolExecutor(2))
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, running)
-    port = running.add_insecure_port("127.0.0.1:0")
-    running.start()
-    yield f"127.0.0.1:{port}", servicer
-    running.stop(None)
+def servers() -> Iterator[list[tuple[Target, Server]]]:
+    running, both = [], []
+    for _ in range(2):
+        servicer = Server()
+        one = grpc.server(futures.ThreadPoolExecutor(8))
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, one)
+        both.append((Target(f"127.0.0.1:{one.add_insecure_port('127.0.0.1:0')}"), servicer))
+        one.start()
+        running.append(one)
+    yield both
+    for one in running:
+        one.stop(None)
 
 
-def embed(tmp_path: Path, server: tuple[str, Server], *answers: Answer) -> Chunk:
-    """Five clips, sent one after the other, by a worker that must come back."""
-    server[1].answers = list(answers)
-    for index in range(5):
-        soundfile.write(tmp_path / f"{index}.wav", np.full(1600, 0.1), 16000)
-    job = Job(server[0], "model", tmp_path, 16000, 1, SIZE, 0)
+def embed(folder: Path, servers: list[tuple[Target, Server]], budget: int = 1) -> tuple[Chunk, dict[str, int]]:
+    """Five clips by a worker that must come back, and the faults that it counted."""
+    for index in range(CLIPS):
+        soundfile.write(folder / f"{index}.wav", np.full(1600, 0.1), 16000)
+    job = Job("model", folder, 16000, 1, SIZE, 0)
+    worker = Worker([target for target, _ in servers], budget)
     chunks: list[Chunk] = []
-    worker = Worker(in_flight=1)
-    clips = [(index, f"{index}.wav") for index in range(5)]
+    clips = [(index, f"{index}.wav") for index in range(CLIPS)]
     thread = threading.Thread(target=lambda: chunks.append(worker.embed(job, clips)), daemon=True)
     thread.start()
     thread.join(60)
     assert chunks, "the worker hangs"
-    return chunks[0]
+    pulse = worker.pulse(budget)
+    worker.close()
+    if chunks[0].lost is None:
+        assert sorted([index for index, _ in chunks[0].embeddings] + [one[0] for one in chunks[0].failures]) == [
+            *range(CLIPS)
+        ]
+        assert pulse.done == CLIPS
+    return chunks[0], {name: count for name, count in pulse.faults.items() if count}
+
+
+def test_the_request_is_that_of_tritonclient(tmp_path: Path, servers: list[tuple[Target, Server]]) -> None:
+    target, server = servers[0]
+    secret = Target(target.address, headers=(("authorization", "Bearer X"),))
+    embed(tmp_path, [(secret, server)])
+    request = server.requests[0]
+    assert request.model_name == "model"
+    assert [(one.name, one.datatype, list(one.shape)) for one in request.inputs] == [
+        ("waveform", "FP32", [1, 16000]),
+        ("num_samples", "INT64", [1, 1]),
+    ]
+    audio, length = request.raw_input_contents
+    np.testing.assert_allclose(np.frombuffer(audio, np.float32), [0.1] * 1600 + [0] * 14400, atol=1e-4)
+    assert np.frombuffer(length, np.int64).tolist() == [1600]
+    assert server.headers[0]["authorization"] == "Bearer X"
+    assert "Bearer" not in repr(secret)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
+def test_a_certificate_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(balancer, "NO_SERVER_S", 1.0)
+    for name in ("right", "wrong"):
+        subprocess.run(
+            [
+                *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1"),
+                *("-addext", "subjectAltName=DNS:localhost", "-keyout", f"{name}.key", "-out", f"{name}.pem"),
+            ],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+        )
+    servicer = Server()
+    running = grpc.server(futures.ThreadPoolExecutor(8))
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, running)
+    pair = ((tmp_path / "right.key").read_bytes(), (tmp_path / "right.pem").read_bytes())
+    port = running.add_secure_port("localhost:0", grpc.ssl_server_credentials([pair]))
+    running.start()
+    right = Target(f"localhost:{port}", tls=True, certificates=pair[1])
+    chunk, _ = embed(tmp_path, [(right, servicer)])
+    assert chunk.failures == []
+    assert chunk.lost is None
+    for wrong in (replace(right, certificates=(tmp_path / "wrong.pem").read_bytes()), replace(right, tls=False)):
+        chunk, _ = embed(tmp_path, [(wrong, servicer)])
+        assert chunk.lost is not None
+        assert chunk.answers == []
+    running.stop(None)
 
 
 @pytest.mark.parametrize(
-    ("spoilt", "reason"),
+    ("spoilt", "reason", "fault"),
     [
-        (lambda _context: answer(b""), "the server's answer cannot be read: "),
-        (lambda _context: answer(bytes(8), (1, 2)), "the shape [1, 2] for embedding, not [1, 4]"),
-        (lambda _context: service_pb2.ModelInferResponse(), "nothing for embedding, not [1, 4]"),
-        (lambda _context: answer(np.full(SIZE, np.nan, np.float32).tobytes()), "the embedding holds NaN or infinity"),
-        (abort(grpc.StatusCode.INVALID_ARGUMENT, "no such input"), "no such input"),
-        (abort(grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size"), "Exceeds maximum queue size"),
+        (lambda _context: answer(b""), "the server's answer cannot be read: ", "malformed"),
+        (lambda _context: answer(bytes(7)), "the server's answer cannot be read: ", "malformed"),
+        (lambda _context: answer(bytes(8), (1, 2)), "FP32 [1, 2] for embedding, not FP32 [1, 4]", "malformed"),
+        (lambda _context: service_pb2.ModelInferResponse(), "nothing for embedding, not FP32 [1, 4]", "malformed"),
+        (lambda _context: answer(np.full(SIZE, np.nan, np.float32).tobytes()), "holds NaN or infinity", "malformed"),
+        (abort(grpc.StatusCode.INVALID_ARGUMENT, "no such input"), "no such input", "refused"),
     ],
 )
 def test_a_spoilt_answer_fails_its_clip_alone(
-    tmp_path: Path, server: tuple[str, Server], spoilt: Answer, reason: str
+    tmp_path: Path, servers: list[tuple[Target, Server]], spoilt: Answer, reason: str, fault: str
 ) -> None:
-    chunk = embed(tmp_path, server, good, spoilt)
-    assert chunk.lost is None
-    assert [index for index, _ in chunk.embeddings] == [0, 2, 3, 4]
+    servers[0][1].answers = [good, spoilt]
+    chunk, faults = embed(tmp_path, servers[:1])
     ((index, stage, words),) = chunk.failures
     assert (index, stage) == (1, "infer")
     assert reason in words
-    assert len(chunk.latencies_ms) == 4
-    assert chunk.audio_seconds == pytest.approx(0.4)
+    assert faults == {fault: 1}
+    assert len(servers[0][1].requests) == CLIPS
 
 
-def test_a_server_that_is_gone_ends_the_chunk(tmp_path: Path, server: tuple[str, Server]) -> None:
-    chunk = embed(tmp_path, server, good, abort(grpc.StatusCode.UNAVAILABLE, "Socket closed"))
-    assert chunk.lost == "Socket closed"
+def test_a_full_queue_is_tried_again_and_drops_no_server(tmp_path: Path, servers: list[tuple[Target, Server]]) -> None:
+    full = abort(grpc.StatusCode.UNAVAILABLE, "[request id: 7] Exceeds maximum queue size")
+    servers[0][1].answers = [good, full, full, full]
+    chunk, faults = embed(tmp_path, servers[:1])
+    assert faults == {"queue_full": 3, "retries": 3}
     assert chunk.failures == []
+    late = max(chunk.answers, key=lambda one: one.latency_ms)
+    assert (late.index, late.latency_ms > 150) == (1, True), "the latency counts from the last try"
+
+
+def test_a_queue_that_stays_full_fails_the_clip(
+    tmp_path: Path, servers: list[tuple[Target, Server]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "MOST_REFUSALS", 3)
+    servers[0][1].then = abort(grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")
+    chunk, faults = embed(tmp_path, servers[:1])
+    assert [reason for *_, reason in chunk.failures] == ["Exceeds maximum queue size (tried 3 times)"] * CLIPS
+    assert faults == {"queue_full": 15, "retries": 10}
+
+
+def test_a_server_that_stops_is_left_to_the_other(tmp_path: Path, servers: list[tuple[Target, Server]]) -> None:
+    dying = servers[0][1]
+    dying.ready, dying.then = False, abort(grpc.StatusCode.UNAVAILABLE, "Server is stopping")
+    chunk, faults = embed(tmp_path, servers, budget=2)
+    assert chunk.failures == []
+    assert {one.server for one in chunk.answers} == {1}
+    assert faults["unreachable"] == faults["retries"] == len(dying.requests) > 0
+
+
+def test_a_server_that_is_ready_again_is_taken_back(tmp_path: Path, servers: list[tuple[Target, Server]]) -> None:
+    servers[0][1].answers = [good, abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")]
+    chunk, faults = embed(tmp_path, servers[:1])
+    assert chunk.failures == []
+    assert faults == {"unreachable": 1, "retries": 1}
+
+
+def test_what_every_try_kills_is_given_up(tmp_path: Path, servers: list[tuple[Target, Server]]) -> None:
+    servers[0][1].then = abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")  # ready all the while
+    chunk, faults = embed(tmp_path, servers[:1])
+    assert [reason for *_, reason in chunk.failures] == [f"Socket closed (tried {sending.MOST_TRIES} times)"] * CLIPS
+    assert faults == {"unreachable": sending.MOST_TRIES * CLIPS, "retries": (sending.MOST_TRIES - 1) * CLIPS}
+
+
+def test_the_loss_of_all_servers_ends_the_chunk(
+    tmp_path: Path, servers: list[tuple[Target, Server]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(balancer, "NO_SERVER_S", 1.0)
+    dying = servers[0][1]
+    dying.answers = [good]
+    dying.ready, dying.then = False, abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+    chunk, _ = embed(tmp_path, servers[:1])
+    assert chunk.lost == f"no server for 1 s ({servers[0][0].address}: Socket closed)"
+    assert [index for index, _ in chunk.embeddings] == [0]
+    assert chunk.failures == []
+
+
+@pytest.mark.parametrize("answers_late", [True, False])
+def test_a_try_that_takes_too_long_is_made_again(
+    tmp_path: Path, servers: list[tuple[Target, Server]], monkeypatch: pytest.MonkeyPatch, answers_late: bool
+) -> None:
+    monkeypatch.setattr(sending, "FIRST_TIMEOUT_S", 0.6)
+    monkeypatch.setattr(sending, "LEAST_TIMEOUT_S", 0.6)
+    released = threading.Event()
+
+    def slow(context: Any) -> Any:
+        released.wait(0.9 if answers_late else 30)
+        return good(context)
+
+    servers[0][1].answers = [slow]
+    if answers_late:  # no place at the other server before the first one answers
+        servers[1][1].then = slow
+    chunk, faults = embed(tmp_path, servers, budget=2)
+    released.set()
+    assert chunk.failures == []
+    assert len({index for index, _ in chunk.embeddings}) == CLIPS
+    assert faults["timed_out"] >= 1
+    assert faults["late" if answers_late else "retries"] >= 1
+
+
+def test_stop_brings_what_is_there(tmp_path: Path, servers: list[tuple[Target, Server]]) -> None:
+    released = threading.Event()
+
+    def hang(context: Any) -> Any:
+        released.wait(30)
+        return good(context)
+
+    for index in range(CLIPS):
+        soundfile.write(tmp_path / f"{index}.wav", np.full(1600, 0.1), 16000)
+    server = servers[0][1]
+    server.answers = [good]
+    server.then = hang
+    worker = Worker([servers[0][0]], 1)
+    chunks: list[Chunk] = []
+    clips = [(index, f"{index}.wav") for index in range(CLIPS)]
+    job = Job("model", tmp_path, 16000, 1, SIZE, 0)
+    thread = threading.Thread(target=lambda: chunks.append(worker.embed(job, clips)), daemon=True)
+    thread.start()
+    while len(server.requests) < 2:
+        time.sleep(0.01)
+    worker.stop()
+    thread.join(10)
+    released.set()
+    worker.close()
+    assert [index for index, _ in chunks[0].embeddings] == [0]

@@ -2,8 +2,9 @@
 
 The files are numbered, and of a clip the row in the file with the highest number counts. A file is written under
 another name, synced and renamed, so that it is there whole or not at all. What replaces several files gets a higher
-number than theirs before they are deleted, so that it does not matter if that never happens. A name ends in the CRC-32
-of the whole file, because Parquet's own checksums leave out headers and footer. One process at a time has an entry open.
+number than theirs before they are deleted, so that it does not matter if that never happens. A name ends in the
+CRC-32 of the whole file, because Parquet's own checksums leave out headers and footer. One process at a time has an
+entry open.
 """
 
 from __future__ import annotations

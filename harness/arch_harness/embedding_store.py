@@ -114,7 +114,7 @@ def _facts(folder: Path) -> EntryFacts:
     used = 0.0
     with _vanishing():
         used = (folder / (KEY_FILE if (folder / KEY_FILE).exists() else LOCK_FILE)).stat().st_mtime
-    for path in folder.iterdir():
+    for path in folder.glob("*"):  # no error if it is just being deleted
         with _vanishing():
             size += path.stat().st_size
             clips += pq.read_metadata(path).num_rows if path.suffix == ".parquet" else 0

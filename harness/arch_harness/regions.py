@@ -23,6 +23,10 @@ class Regions:
 
     A server that cannot open them (one in a container, or run by somebody else) is sent the audio itself.
 
+    Against a model that answers at once, a 5 s clip took 0.72 ms of the client's processor and 0.42 ms of the server's
+    instead of 0.93 and 0.65, and 1,244 a second went through instead of 981, on two cores of a busy machine
+    (benchmarks/transport.py).
+
     Args:
         lanes: the ways to the servers.
         shared_memory: whether servers on this machine may be given the audio through it.

@@ -28,8 +28,9 @@ class ConcurrencySearch:
     """Finds the smallest number of requests in flight with which the throughput is nearly the greatest.
 
     At each level the clips that were in flight before are let through, then a window is measured. Two levels without
-    gain end the search: one alone may be a moment in which the machine was disturbed. The throughput of a worker is measured from answer to answer, not from look to look: answers come in batches, which a
-    window cut at any other moment would count too many or too few of.
+    gain end the search: one alone may be a moment in which the machine was disturbed. The throughput of a worker is
+    measured from answer to answer, not from look to look: answers come in batches, which a window cut at any other
+    moment would count too many or too few of.
 
     Args:
         start: the first level.

@@ -1,4 +1,4 @@
-"""A chunk of clips on its way through the servers: sent, tried again where that may help, given up where it does not."""
+"""A chunk of clips on its way through the servers: sent, tried again where that helps, given up where it does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clips through served encoders: Ray workers read and send them, the driver hands on what comes back, chunk by chunk."""
+"""Clips through served encoders: Ray workers read and send them, the driver hands on what comes back."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ _MOST_IN_FLIGHT_BYTES = 512 * 1024**2
 
 _TICK_S = 0.25
 _STOP_S = 5.0
-# A worker dies by a clip (a decoder that crashes), or by chance. A chunk is sent whole once more, then in halves.
+# A worker dies by a clip (a decoder that crashes), or by chance. A chunk is sent whole once more, then in halves, each
+# to a worker that has nothing else.
 _WHOLE_AGAIN = 1
 _MOST_DEATHS = 3
 _DEATHS_IN_VAIN = 20
@@ -59,6 +60,11 @@ class _Piece:
     clips: list[tuple[int, str]]
     deaths: int = 0
 
+    @property
+    def suspect(self) -> bool:
+        """Whether a worker is to have it alone, so that no other clips are blamed for what they do."""
+        return self.deaths > _WHOLE_AGAIN
+
 
 @dataclass
 class _Pass:
@@ -79,8 +85,8 @@ class _Pass:
 class WorkerPool:
     """Ray actors that send clips to servers; a context manager that ends them.
 
-    Actors rather than Ray Data: a stage of Ray Data would hold whole blocks of decoded audio in the object store between
-    reading and sending, and has no place for a bound on requests in flight that changes while it runs.
+    Actors rather than Ray Data: a stage of Ray Data would hold whole blocks of decoded audio in the object store
+    between reading and sending, and has no place for a bound on requests in flight that changes while it runs.
 
     Args:
         targets: the servers, which must have the same models.
@@ -244,7 +250,7 @@ class WorkerPool:
         while self._dispatch(state):
             arrived, _ = ray.wait(list(state.running), timeout=_TICK_S)
             for reference in arrived:
-                member, piece = state.running[reference]
+                member, _ = state.running[reference]
                 try:
                     chunk = ray.get(reference)
                 except (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError) as error:
@@ -270,17 +276,19 @@ class WorkerPool:
         """Give each worker as many chunks as it can have at a time; whether any are under way."""
         size = max(_SMALLEST_CHUNK, -(-state.level // len(self._members)))
         busy = {id(member): 0 for member in self._members}
-        for member, _ in state.running.values():
-            busy[id(member)] += 1
+        for member, piece in state.running.values():
+            busy[id(member)] += THREADS_PER_WORKER if piece.suspect else 1
         while True:
             member = min(self._members, key=lambda one: busy[id(one)])
             if busy[id(member)] >= THREADS_PER_WORKER:
                 return True
+            if state.waiting and state.waiting[-1].suspect and busy[id(member)]:
+                return True  # until a worker has nothing else to do
             piece = state.waiting.pop() if state.waiting else _Piece(list(itertools.islice(state.coming, size)))
             if not piece.clips:
                 return bool(state.running)
             state.running[member.actor.embed.remote(state.job, piece.clips)] = (member, piece)
-            busy[id(member)] += 1
+            busy[id(member)] += THREADS_PER_WORKER if piece.suspect else 1
 
     def _replace(self, state: _Pass, member: Member, error: Exception) -> None:
         """Put a new worker in the place of one that died, and have its clips done again."""
