@@ -15,15 +15,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import psutil
 from arch_harness import embedding_entry
 from arch_harness.datasets import DECLARATIONS, Clip, Dataset
 from arch_harness.embedding_entry import Entry, StoreKey
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+T = TypeVar("T")
 DIMENSIONS = 1024
 CHUNK = 16
 REPEATS = 5
@@ -73,7 +76,7 @@ def entry_of(folder: Path, dataset: Dataset) -> Entry:
     return Entry(folder, key, "synthetic", dataset, print)
 
 
-def cost_of_parts(root: Path, dataset: Dataset, embeddings: np.ndarray) -> Table:
+def cost_of_parts(root: Path, dataset: Dataset, embeddings: NDArray[np.float32]) -> Table:
     """Seconds to write and sync one part, by its size."""
     table = Table("MiB a part", "ms, median", "ms, slowest", "share of 5 s")
     for mebibytes in (0.25, 1, 4, 16):
@@ -92,12 +95,12 @@ def cost_of_parts(root: Path, dataset: Dataset, embeddings: np.ndarray) -> Table
     return table
 
 
-def steps(root: Path, dataset: Dataset, embeddings: np.ndarray) -> Table:
+def steps(root: Path, dataset: Dataset, embeddings: NDArray[np.float32]) -> Table:
     """Every step of an entry's life, and NumPy's own files beside it."""
     table = Table("step", "s", "MB/s", "memory MB", "x the data")
     clips, total = len(embeddings), embeddings.nbytes / 1e6
 
-    def add(name: str, step: Callable[[], object], returned: float = 0) -> object:
+    def add(name: str, step: Callable[[], T], returned: float = 0) -> T:
         meter = Meter()
         with meter.measure():
             result = step()
@@ -119,8 +122,8 @@ def steps(root: Path, dataset: Dataset, embeddings: np.ndarray) -> Table:
     entry = entry_of(folder, dataset)
     add("open, checksum and index", entry.__enter__)
     stored = add("read", entry.read, returned=total)
-    assert isinstance(stored, embedding_entry.Stored)
-    assert np.array_equal(stored.embeddings, embeddings), "what was stored came back otherwise"
+    if not np.array_equal(stored.embeddings, embeddings):
+        raise SystemExit("what was stored came back otherwise")
     entry.__exit__(None, None, None)
     add("np.save", lambda: np.save(root / "plain.npy", embeddings))
     add("np.load", lambda: np.load(root / "plain.npy"), returned=total)

@@ -47,8 +47,10 @@ _UNFINISHED = "unfinished"
 # and 41 ms on ext4 over a virtual disk; even where each takes 50 ms it is 1 % of the time, and ten hours make 7,200
 # files.
 PART_SECONDS = 5.0
-# Bounds the memory of the writer, and of a reader beyond its result: beyond some MiB the cost of a byte is constant.
+# Bounds the writer's memory; from some MiB on, the cost of a byte is constant.
 PART_BYTES = 16 * 2**20
+# Of a row group: what reading and making one file of many take, they take a few times of this.
+_GROUP_BYTES = 4 * 2**20
 _BLOCK = 2**20
 
 
@@ -117,9 +119,10 @@ class Entry:
         if key.layers:
             columns.append(("layers", pa.list_(floats, key.layers * key.embedding_size)))
         self._schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns])
-        self._rows_per_group = max(1, PART_BYTES // (4 * key.embedding_size * (1 + key.layers)))
+        row_bytes = 4 * key.embedding_size * (1 + key.layers)
+        self._rows_per_group = max(1, _GROUP_BYTES // row_bytes)
         self._pending: list[int] = []
-        shape = (self._rows_per_group, 1 + key.layers, key.embedding_size)
+        shape = (max(1, PART_BYTES // row_bytes), 1 + key.layers, key.embedding_size)
         self._buffer = np.empty(shape, dtype=np.float32)
         self._since = 0.0
 
@@ -308,14 +311,14 @@ class Entry:
                     counted, self._schema, compression="none", use_dictionary=False, write_statistics=False
                 ) as writer:
                     for group in groups:
-                        writer.write_table(group)
+                        writer.write_table(group, row_group_size=self._rows_per_group)
             path = self.folder / f"{number:08d}-{counted.crc:08x}.parquet"
             unfinished.rename(path)
             sync_folder(self.folder)
         return path
 
     def _live_groups(self) -> Iterator[pa.Table]:
-        """The rows that count, as tables of about the size of a row group."""
+        """The rows that count, as tables of a row group or two."""
         live = np.zeros(len(self._stored_sizes), dtype=np.bool_)
         live[np.fromiter(self._newest.values(), dtype=np.int64, count=len(self._newest))] = True
         waiting: list[pa.RecordBatch] = []
@@ -324,7 +327,8 @@ class Entry:
             if sum(map(len, waiting)) >= self._rows_per_group:
                 yield pa.Table.from_batches(waiting, self._schema)
                 waiting = []
-        yield pa.Table.from_batches(waiting, self._schema)
+        if waiting:
+            yield pa.Table.from_batches(waiting, self._schema)
 
     def _batches(self, columns: list[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
         """The files' contents, with the number of the first row of each batch."""
