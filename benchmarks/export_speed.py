@@ -39,7 +39,6 @@ BATCHES = (1, 8)
 PRECISIONS = (Precision.FP32, Precision.INT8, Precision.BF16)
 CUT = 6
 BASELINE = "PyTorch fp32"
-# Multiply-adds count twice; see `gflop_per_clip`.
 Feeds = dict[str, "np.ndarray[Any, Any]"]
 Engine = Callable[[Feeds], object]
 
@@ -125,10 +124,12 @@ def static_int8(fp32: Path, folder: Path) -> Path:
     return target
 
 
-def export_all(checkpoint: Path, repository: Path) -> dict[str, Exported]:
-    """Every variant that this machine can verify, and the cut."""
+def export_all(
+    checkpoint: Path, repository: Path, precisions: tuple[Precision, ...] = PRECISIONS
+) -> dict[str, Exported]:
+    """Every one of the variants that this machine can verify; what misses its limits too."""
     found = {}
-    for precision in PRECISIONS:
+    for precision in precisions:
         out.print(f"exporting {checkpoint.name} in {precision}", highlight=False)
         try:
             found[str(precision)] = export(str(checkpoint), repository, precision=precision, force=True)
@@ -183,7 +184,8 @@ def main() -> None:
             speed(checkpoint, variants, cut, static, threads, asked.rounds)
         if asked.only in (None, "closeness"):
             spread = write_random(folder / "hubert-base-spread", "hubert", trained_scales=True)
-            closeness({"fresh": variants, "like trained": export_all(spread, folder / "repository")})
+            fresh = variants | export_all(checkpoint, folder / "repository", (Precision.FP16,))
+            closeness({"fresh": fresh, "like trained": export_all(spread, folder / "repository", tuple(Precision))})
         if asked.only in (None, "where"):
             where(variants, folder)
 

@@ -410,3 +410,12 @@ def test_markdown_and_html_explain_each_number_once() -> None:
     for text in (markdown.render(built, drawn, timing, "plots"), Page(html.render(built, drawn, timing)).text):
         for meaning in (*content.MEANINGS, *MEANINGS):
             assert text.count(meaning.text) == 1
+
+
+def test_a_model_that_misses_its_limits_or_runs_in_something_else_is_told() -> None:
+    run = small()
+    run.models[0].parity_missed = "their mean cosine is 0.975000, wanted is 0.99"
+    run.models[0].executed_by = "fp32 on CPUExecutionProvider (bf16 needs a CPU with AMX or AVX512-BF16)"
+    report = content.build(run)
+    assert any("was installed with --force: their mean cosine is 0.975000" in note for note in report.notes)
+    assert any("fp32 on CPUExecutionProvider" in cell for cell in report.models.rows[0])
