@@ -133,7 +133,7 @@ class Balancer:
         return min(free, key=lambda lane: lane.outstanding, default=None)
 
     def answered(self, lane: Lane) -> None:
-        """Free the place of a request that the server answered, well or with a refusal of its own."""
+        """Free the place of a request that the server answered with an embedding."""
         with self._changed:
             lane.outstanding -= 1
             lane.answered += 1
@@ -141,8 +141,8 @@ class Balancer:
             lane.limit = min(float(self._most), lane.limit + 1 / max(1.0, lane.limit))
             self._changed.notify()
 
-    def failed(self, lane: Lane) -> None:
-        """Free the place of a request that got no answer."""
+    def release(self, lane: Lane) -> None:
+        """Free the place of a request that got no embedding, or was not sent."""
         with self._changed:
             lane.outstanding -= 1
             self._changed.notify()

@@ -150,7 +150,8 @@ class Sender:
                 lane = self._balancer.acquire(_TICK_S, flight.avoid)
                 if lane is not None:
                     self._to_send.popleft()
-                    self._send(flight, lane)
+                    if not self._send(flight, lane):
+                        self._balancer.release(lane)
                 elif reason := self._balancer.lost():
                     self._chunk.lost = reason
                     break
@@ -201,9 +202,16 @@ class Sender:
             )
         )
 
-    def _send(self, flight: _Flight, lane: Lane) -> None:
+    def _send(self, flight: _Flight, lane: Lane) -> bool:
+        """Send a clip; False, and nothing is sent, where a late answer came while it waited for a place."""
         now = time.perf_counter()
-        if flight.tries:
+        with self._changed:
+            # From here on the slot is kept: it may have been given back, and be another clip's already.
+            if flight.done:
+                return False
+            flight.tries += 1
+            flight.calls += 1
+        if flight.tries > 1:
             self._tally.count("retries")
         else:
             flight.scheduled = now
@@ -215,16 +223,15 @@ class Sender:
         else:
             body = request_body(request_head(self._job), flight.slot.waveform, flight.slot.num_samples)
         with self._changed:
-            flight.tries += 1
-            flight.calls += 1
             self._open[attempt] = None
         try:
             # Twice the limit: an answer that comes after its try was given up is still taken.
             attempt.call = lane.call.future(body, timeout=2 * limit, metadata=lane.target.headers)
         except ValueError:  # the channel was closed: this worker ends
             self._stopped.set()
-            return
+            return True
         attempt.call.add_done_callback(partial(self._answered, attempt))
+        return True
 
     def _answered(self, attempt: _Try, call: Any) -> None:
         """Take the end of a try; runs in gRPC's threads."""
@@ -258,10 +265,8 @@ class Sender:
         trouble = classify(code, words)
         if trouble == "queue_full":
             self._balancer.ease(lane)
-        elif trouble == "refused":
-            self._balancer.answered(lane)
         else:
-            self._balancer.failed(lane)
+            self._balancer.release(lane)
         if attempt.given_up or self._closed:
             self._end(attempt)
             return
