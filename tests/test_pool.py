@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path, PosixPath
 import numpy as np
 import pytest
 import ray
-from arch_harness.errors import UsageError
+from arch_harness.errors import ArchError, UsageError
 from arch_harness.inference import Job
 from arch_harness.slots import FOLDER
 from arch_harness.stream import Streamed, WorkerPool
@@ -108,6 +109,17 @@ def test_workers_on_a_cluster(server: LocalServer, job: Job, monkeypatch: pytest
             assert running.poll() is None, "it ended a cluster that is not its own"
         finally:
             running.terminate()
+
+
+def test_a_cluster_that_is_not_there() -> None:
+    with socket.socket() as unheard:  # bound, and nobody listens
+        unheard.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unheard.getsockname()[1]}"
+        with (
+            pytest.raises(ArchError, match=f"no Ray cluster answers at {address}: .*refused"),
+            WorkerPool([Target("127.0.0.1:8001")], 1, None, address),
+        ):
+            pass
 
 
 def test_servers_with_different_models_are_refused(tmp_path: Path, server: LocalServer, repository: Path) -> None:

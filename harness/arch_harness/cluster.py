@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from arch_harness.triton import Target
 from arch_harness.worker import Place, Pulse, Worker
 
 _START_S = 120.0
+_REACH_S = 10.0
 
 
 def connect(address: str | None, workers: int) -> None:
@@ -38,6 +40,7 @@ def connect(address: str | None, workers: int) -> None:
                 **common,
             )
         else:
+            _reach(address)
             ray.init(address=address, **common)
     except Exception as error:  # Ray raises plain Exception too
         ray.shutdown()
@@ -50,6 +53,17 @@ def connect(address: str | None, workers: int) -> None:
     if address is not None and free < workers:
         ray.shutdown()
         raise UsageError(f"the Ray cluster at {address} has {free:.0f} CPUs free: ask for no more --workers than that")
+
+
+def _reach(address: str) -> None:
+    """See whether anything listens at `host:port`: Ray would try for minutes, deaf to signals.
+
+    Raises:
+        OSError: if nothing does.
+    """
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), _REACH_S).close()
 
 
 class Member:
