@@ -337,7 +337,7 @@ def test_the_numbers_are_those_of_the_run() -> None:
         ("rain", "40", "70.0", "80.0", "93.0", "dog (8.3 %)"),
     ]
     assert built.models.rows[0][2] == "0123456789"
-    assert built.models.rows[0][8:11] == ("ababababab", "1.2e-05", "0.999997")
+    assert built.models.rows[0][9:12] == ("ababababab", "1.2e-05", "0.999997")
     assert built.date == "2026-03-01 12:34 UTC"
 
 
