@@ -50,6 +50,7 @@ def measurement(speed: float, p50: float, clips: int, place: int = 0) -> dict[st
             "decode_ms": 3.1,
             "resample_ms": 1.9,
             "wait_ms": 0.4 * p50,
+            "latency_ms": p50,
             "network_ms": 0.16 * p50,
             "queue_ms": 0.23 * p50,
             "compute_ms": 0.61 * p50,

@@ -8,7 +8,18 @@ from arch_harness.measurement import ServerTimes, Stages
 
 
 def stages(*, decode: float = 5, network: float = 1, queue: float = 1, compute: float = 1) -> Stages:
-    return Stages(decode_ms=decode, resample_ms=0, wait_ms=3, network_ms=network, queue_ms=queue, compute_ms=compute)
+    return Stages(
+        decode_ms=decode,
+        resample_ms=0,
+        wait_ms=3,
+        latency_ms=network + queue + compute,
+        network_ms=network,
+        queue_ms=queue,
+        compute_ms=compute,
+    )
+
+
+LOST = Stages(decode_ms=5, resample_ms=0, wait_ms=3, latency_ms=9, network_ms=None, queue_ms=None, compute_ms=None)
 
 
 def shares(server: float | None = 0.2, in_flight: float = 1.0, decoding: float = 0.1) -> Occupancy:
@@ -27,9 +38,9 @@ def shares(server: float | None = 0.2, in_flight: float = 1.0, decoding: float =
         (stages(compute=9), shares(), "server compute"),
         (stages(), shares(in_flight=0.3, decoding=0.9), "decoding"),
         (stages(), shares(in_flight=0.3, decoding=0.3), "client"),
-        # The server's counters are lost: the stages alone decide.
-        (stages(network=9), shares(server=None), "network"),
-        (stages(), shares(server=None, in_flight=0.3), "client"),
+        # The server's counters are lost.
+        (LOST, shares(server=None), "server or network"),
+        (LOST, shares(server=None, in_flight=0.3), "client"),
     ],
 )
 def test_clear_cases(times: Stages, full: Occupancy, expected: str) -> None:
@@ -61,7 +72,7 @@ def server(busy: float, instances: int) -> ServerTimes:
 
 
 def test_occupancy_is_a_share_of_what_there_is_room_for() -> None:
-    times = Stages(decode_ms=30, resample_ms=10, wait_ms=0, network_ms=20, queue_ms=20, compute_ms=40)
+    times = Stages(decode_ms=30, resample_ms=10, wait_ms=0, latency_ms=80, network_ms=20, queue_ms=20, compute_ms=40)
     found = occupancy(times, server(6, 2), clips=100, seconds=10, concurrency=4, workers=2)
     assert found.server == pytest.approx(6 / 2 / 10)
     assert found.in_flight == pytest.approx(100 / 10 * 0.080 / 4)

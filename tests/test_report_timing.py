@@ -20,8 +20,11 @@ def passed(bottleneck: str, cores: float = 3.0, busy: float | None = 40.0, **sta
     found = measurement(10.0, 200.0, 1000)
     every = dict.fromkeys(("decode_ms", "resample_ms", "wait_ms", "network_ms", "queue_ms", "compute_ms"), 10.0)
     found |= {"bottleneck": bottleneck, "workers": 4, "concurrency": 8, "stages": every | stages}
+    under_way = [found["stages"][name] for name in ("network_ms", "queue_ms", "compute_ms")]
+    found["stages"]["latency_ms"] = sum(under_way)
     found["usage"]["machine_cores"] = [cores] * 40
     if busy is None:
+        found["stages"] |= dict.fromkeys(("network_ms", "queue_ms", "compute_ms"))
         return Measurement.model_validate(found | {"server": None})
     found["server"]["busy_seconds"] = busy
     return Measurement.model_validate(found)
@@ -40,9 +43,9 @@ def passed(bottleneck: str, cores: float = 3.0, busy: float | None = 40.0, **sta
             "more requests in flight (--concurrency) would keep it busier.",
         ),
         (
-            passed("server compute", busy=None, compute_ms=180),
-            "The server's execution takes 90 % of a request's latency: "
-            "more requests in flight (--concurrency) would keep it busier.",
+            passed("server or network", busy=None, compute_ms=780),
+            "Requests under way take 100 % of the places for them: servers or network are the limit, which of them is "
+            "not known without the servers' counters.",
         ),
         (
             passed("server queue", queue_ms=80),
@@ -143,13 +146,15 @@ def test_faults_are_shown_where_there_are_any(tmp_path: Path) -> None:
     assert "| d | a | 12 | 1,200 |" in (tmp_path / "report.md").read_text()
 
 
-def test_several_servers_are_told_apart() -> None:
+def test_several_servers_are_told_apart(tmp_path: Path) -> None:
     times = measurement(10.0, 200.0, 2000)["server"]
     servers = [
         {"address": "one:8001", "clips": 1500, "times": times, "dropped": 0},
         {"address": "two:8001", "clips": 500, "times": None, "dropped": 2},
     ]
-    run = with_measurements({"servers": servers, "server": None, "concurrency": 24, "concurrency_found": True})
+    lost = measurement(10.0, 200.0, 2000)["stages"] | dict.fromkeys(("network_ms", "queue_ms", "compute_ms"))
+    found = {"servers": servers, "server": None, "stages": lost, "concurrency": 24, "concurrency_found": True}
+    run = with_measurements(found)
     run.settings.concurrency = None
     run.servers = [*run.servers, run.servers[0].model_copy(update={"address": "two:8001", "same_machine": False})]
     built = content.build(run)
@@ -166,7 +171,9 @@ def test_several_servers_are_told_apart() -> None:
     assert any("its statistics are lost" in note for note in built.notes)
     row = dict(zip((column.title for column in built.timing.stages.columns), built.timing.stages.rows[0], strict=True))
     assert row["In flight"] == "24, found"
-    assert row["Server busy"] == row["Batch sizes"] == "–"
+    assert row["Server busy"] == row["Batch sizes"] == row["Network"] == row["Queue"] == row["Compute"] == "–"
+    write_report(run, tmp_path)
+    assert "not told apart" in (tmp_path / "plots/stages-d.svg").read_text()
 
 
 def test_the_figures_are_those_of_the_measurement() -> None:

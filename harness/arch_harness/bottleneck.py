@@ -54,10 +54,9 @@ def occupancy(
     if not seconds:
         return Occupancy(None, 0.0, 0.0)
     per_second = clips / seconds / 1e3
-    latency_ms = stages.network_ms + stages.queue_ms + stages.compute_ms
     return Occupancy(
         server=None if server is None else min(1.0, server.busy_seconds / server.instances / seconds),
-        in_flight=min(1.0, per_second * latency_ms / max(1, concurrency)),
+        in_flight=min(1.0, per_second * stages.latency_ms / max(1, concurrency)),
         decoding=min(1.0, per_second * (stages.decode_ms + stages.resample_ms) / max(1, workers * THREADS_PER_WORKER)),
     )
 
@@ -68,17 +67,18 @@ def find_bottleneck(stages: Stages, shares: Occupancy) -> Bottleneck:
     1. The servers' instances executed nearly all the time: `server compute`, whatever else was full.
     2. The places in flight were nearly always taken: the clients waited for answers, so the limit is where a request
        spent most of its time, `server compute`, `server queue` or `network`. Of two that are equal, the one nearer to
-       the model.
+       the model. `server or network` where the server's counters are lost.
     3. Places in flight stood empty: the clients did not fill them. `decoding` if that took the workers' time, else
        `client`: making and taking requests, and handing results on.
     """
     if shares.server is not None and shares.server >= SATURATED:
         return "server compute"
     if shares.in_flight >= FULL:
-        waits: list[tuple[Bottleneck, float]] = [
+        waits: list[tuple[Bottleneck, float | None]] = [
             ("server compute", stages.compute_ms),
             ("server queue", stages.queue_ms),
             ("network", stages.network_ms),
         ]
-        return max(waits, key=lambda wait: wait[1])[0]
+        known = [(name, wait) for name, wait in waits if wait is not None]
+        return max(known, key=lambda one: one[1], default=("server or network", 0.0))[0]
     return "decoding" if shares.decoding >= MOSTLY else "client"

@@ -92,15 +92,15 @@ class Figures:
             p50, p95, p99 = np.percentile(latencies, [50, 95, 99])
             percentiles = Percentiles(p50=p50, p95=p95, p99=p99)
             decode_ms, resample_ms, wait_ms = self._sums_ms / self.answered
-            queue_ms = times.queue_ms if times is not None else 0.0
-            compute_ms = times.compute_ms if times is not None else 0.0
+            latency_ms = float(latencies.mean())
             stages = Stages(
                 decode_ms=decode_ms,
                 resample_ms=resample_ms,
                 wait_ms=wait_ms,
-                network_ms=max(0.0, float(latencies.mean()) - queue_ms - compute_ms),
-                queue_ms=queue_ms,
-                compute_ms=compute_ms,
+                latency_ms=latency_ms,
+                network_ms=None if times is None else max(0.0, latency_ms - times.queue_ms - times.compute_ms),
+                queue_ms=None if times is None else times.queue_ms,
+                compute_ms=None if times is None else times.compute_ms,
             )
         bottleneck = None
         if stages is not None:

@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from arch_harness.schema import Count, NonNegative, Share, Strict
 
-Bottleneck = Literal["server compute", "server queue", "decoding", "network", "client"]
-"""What limited the throughput."""
+Bottleneck = Literal["server compute", "server queue", "decoding", "network", "server or network", "client"]
+"""What limited the throughput; `server or network` where the counters that tell them apart are lost."""
 
 
 THREADS_PER_WORKER = 3
@@ -74,11 +74,13 @@ class Stages(Strict):
     decode_ms: NonNegative = Field(description="reading and decoding the file")
     resample_ms: NonNegative
     wait_ms: NonNegative = Field(description="the decoded clip waited for a free place in flight")
-    network_ms: NonNegative = Field(
-        description="latency less queue and compute: both transports, both ends' message handling, and back-off"
+    latency_ms: NonNegative = Field(description="the mean, of which network, queue and compute are the parts")
+    network_ms: NonNegative | None = Field(
+        description="latency less queue and compute: both transports, both ends' message handling, and back-off; like "
+        "those, null where the counters of a server are lost"
     )
-    queue_ms: NonNegative = Field(description="in the server's queue")
-    compute_ms: NonNegative = Field(description="in the server's execution, the batch mates' included")
+    queue_ms: NonNegative | None = Field(description="in the server's queue")
+    compute_ms: NonNegative | None = Field(description="in the server's execution, the batch mates' included")
 
 
 class Usage(Strict):

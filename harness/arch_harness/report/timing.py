@@ -66,7 +66,10 @@ def verdict(measurement: Measurement, cores: int) -> str:
     stages, full = measurement.stages, fullness(measurement)
     if stages is None or full is None or measurement.bottleneck is None:
         return "No clip was answered."
-    latency = stages.network_ms + stages.queue_ms + stages.compute_ms or 1.0
+
+    def part(milliseconds: float | None) -> str:
+        return _whole((milliseconds or 0.0) / (stages.latency_ms or 1.0))
+
     computes = "" if full.server is None else f", while the server computes {_whole(full.server)} of the time"
     crowded = "; every core of this machine is busy" if _crowded(measurement, cores) else ""
     match measurement.bottleneck:
@@ -74,18 +77,23 @@ def verdict(measurement: Measurement, cores: int) -> str:
             return f"The server computes {_whole(full.server)} of the time: the harness is not the limit."
         case "server compute":
             return (
-                f"The server's execution takes {_whole(stages.compute_ms / latency)} of a request's latency{computes}: "
+                f"The server's execution takes {part(stages.compute_ms)} of a request's latency{computes}: "
                 "more requests in flight (--concurrency) would keep it busier."
             )
         case "server queue":
             return (
-                f"Waiting in the server's queue takes {_whole(stages.queue_ms / latency)} of a request's latency"
+                f"Waiting in the server's queue takes {part(stages.queue_ms)} of a request's latency"
                 f"{computes}: more requests in flight (--concurrency) or a shorter queue delay of the model would help."
             )
         case "network":
             return (
-                f"The way between client and server takes {_whole(stages.network_ms / latency)} of a request's latency"
+                f"The way between client and server takes {part(stages.network_ms)} of a request's latency"
                 f"{computes}: the network and the handling of messages are the limit{crowded}."
+            )
+        case "server or network":
+            return (
+                f"Requests under way take {_whole(full.in_flight)} of the places for them: servers or network are the "
+                "limit, which of them is not known without the servers' counters."
             )
         case "decoding":
             advice = "add cores, every one of this machine is busy" if crowded else "add workers"
@@ -122,7 +130,7 @@ def _figure(value: float | None, factor: float = 1.0) -> str:
 
 
 def _stage(name: str) -> Callable[[Measurement], str]:
-    return lambda one: "–" if one.stages is None else number(getattr(one.stages, name))
+    return lambda one: "–" if one.stages is None else _figure(getattr(one.stages, name))
 
 
 def _full(name: str) -> Callable[[Measurement], str]:

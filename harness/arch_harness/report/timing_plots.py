@@ -49,13 +49,19 @@ _STRIPS_LEFT = 0.62
 
 def _stage_bars(title: str, results: Sequence[Result], looks: dict[str, Look]) -> Figure:
     axes, legend = panel(title, 0.42 * len(results) + 0.1, 2)
-    figures, longest = [], 0.0
+    figures, longest, unknown = [], 0.0, False
     for row, result in enumerate(results):
         if result.measurement is None or result.measurement.stages is None:
             continue
         start = 0.0
-        for field, _, colour in _STAGES:
-            length = getattr(result.measurement.stages, field)
+        stages = result.measurement.stages
+        parts = [(getattr(stages, field), colour) for field, _, colour in _STAGES]
+        if stages.network_ms is None:
+            parts.append((stages.latency_ms, _OTHERS))
+            unknown = True
+        for length, colour in parts:
+            if length is None:
+                continue
             axes.barh(row + 0.57, length, left=start, height=0.36, color=colour, edgecolor="white", linewidth=0.4)
             start += length
         longest = max(longest, start)
@@ -71,6 +77,10 @@ def _stage_bars(title: str, results: Sequence[Result], looks: dict[str, Look]) -
             x = 1.2 + 0.95 * column
             legend.barh(line * LINE + 0.04, 0.14, left=x, height=0.1, color=colour)
             legend.text(x + 0.2, line * LINE + 0.04, name, va="center_baseline", size=8)
+    if unknown:
+        x = 1.2 + 0.95 * 3
+        legend.barh(0.5 * LINE + 0.04, 0.14, left=x, height=0.1, color=_OTHERS)
+        legend.text(x + 0.2, 0.5 * LINE + 0.04, "not told apart", va="center_baseline", size=8)
     return axes.get_figure(root=True)  # type: ignore[return-value]
 
 
