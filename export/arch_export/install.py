@@ -29,8 +29,8 @@ def building(repository: Path, name: str, size: int) -> Iterator[Path]:
         size: about how many bytes will be written.
 
     Raises:
-        ExportError: if the repository cannot be written to, something else than a model has that name in it, or the disk
-            has not enough space.
+        ExportError: if the repository cannot be written to, something else than a model has that name in it, or the
+            disk has not enough space.
     """
     is_new = not repository.exists()
     try:
