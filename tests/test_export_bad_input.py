@@ -14,7 +14,10 @@ import pytest
 import safetensors.torch
 import torch
 from arch_export import install
+from arch_export.checkpoints import Checkpoint
+from arch_export.encoder import Normalization
 from arch_export.errors import ExportError, ExportUsageError
+from arch_export.loading import read_feature_extractor
 from arch_export.pipeline import export
 
 ARCH = [sys.executable, "-m", "arch_harness", "export"]
@@ -118,3 +121,36 @@ def test_a_model_that_was_being_replaced_is_put_back(tmp_path: Path) -> None:
     (repository / "encoder").rename(place / "encoder")
     with install.building(repository, "other", 0):
         assert (repository / "encoder" / "config.pbtxt").is_file()
+
+
+def test_what_is_no_model_is_not_replaced(tmp_path: Path, copy: Path) -> None:
+    """By default the model is called what the checkpoint's folder is."""
+    before = sorted(path.name for path in copy.iterdir())
+    with pytest.raises(ExportError, match=r"copy is there and is no Triton model .*choose another --name"):
+        export(str(copy), copy.parent)
+    assert sorted(path.name for path in copy.iterdir()) == before
+    assert list(tmp_path.iterdir()) == [copy]
+
+
+@pytest.mark.parametrize(
+    ("file", "setting", "message"),
+    [
+        ("config.json", {"num_hidden_layers": None}, "names None as num_hidden_layers"),
+        ("preprocessor_config.json", {"sampling_rate": 0}, "a sampling_rate in Hz"),
+    ],
+)
+def test_settings_that_make_no_sense(
+    tmp_path: Path, copy: Path, file: str, setting: dict[str, object], message: str
+) -> None:
+    (copy / file).write_text(json.dumps(json.loads((copy / file).read_text()) | setting))
+    with pytest.raises(ExportUsageError, match=message):
+        export(str(copy), tmp_path / "repository")
+    assert not (tmp_path / "repository").exists()
+
+
+def test_data2vec_has_layer_norms_whatever_its_configuration_says(copy: Path) -> None:
+    (copy / "preprocessor_config.json").unlink()
+    warnings: list[str] = []
+    found = read_feature_extractor(Checkpoint(copy, "x", "0", "x", {"model_type": "data2vec-audio"}), warnings.append)
+    assert found.normalization is Normalization.VALID
+    assert "over the valid samples" in warnings[0]

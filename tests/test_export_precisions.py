@@ -158,6 +158,14 @@ def test_an_overflow_of_fp16_is_found_although_the_cpu_hides_it(tmp_path: Path) 
     assert not list(tmp_path.glob("repository/*"))
 
 
+@pytest.mark.parametrize("norm", [GROUP_NORM, LAYER_NORM])
+def test_fp16_counts_frames_and_sums_them_exactly(tmp_path: Path, norm: dict[str, Any]) -> None:
+    """80000 samples and a sum over 250 frames are more than fp16 holds."""
+    folder = write_checkpoint(tmp_path / "ckpt", "wav2vec2", norm)
+    exported = export(str(folder), tmp_path / "repository", lengths="exact", precision="fp16")
+    assert float(exported.facts["fp16_peak"]) < 10001  # the mask
+
+
 def test_weights_that_int8_cannot_hold_are_refused(tmp_path: Path) -> None:
     """A net of 32 channels of which every layer has one far beyond the rest: what per-tensor scales are worst at."""
     settings: dict[str, Any] = {**SMALL, **GROUP_NORM}

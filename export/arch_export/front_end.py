@@ -105,7 +105,8 @@ class FrontEnd(torch.nn.Module):
         hidden = waveform
         for index, (layer, (kernel, stride)) in enumerate(zip(self.layers, self.sizes, strict=True)):
             if count is not None:
-                count = torch.div(count - kernel, stride, rounding_mode="floor") + 1
+                # torch.div would divide as floats, which fp16 cannot count in.
+                count = (count - kernel) // stride + 1
             if isinstance(layer, GroupNormConvolution):
                 hidden = layer(hidden, count)
             else:

@@ -29,11 +29,13 @@ def building(repository: Path, name: str, size: int) -> Iterator[Path]:
         size: about how many bytes will be written.
 
     Raises:
-        ExportError: if the repository cannot be written to or the disk has not enough space.
+        ExportError: if the repository cannot be written to, something else than a model has that name in it, or the
+            disk has not enough space.
     """
     is_new = not repository.exists()
     try:
         repository.mkdir(parents=True, exist_ok=True)
+        _check_target(repository, name)
         workplace = _workplace(repository)
         _clear_stale(workplace, repository)
         free = shutil.disk_usage(workplace).free
@@ -50,6 +52,17 @@ def building(repository: Path, name: str, size: int) -> Iterator[Path]:
     finally:
         if is_new and repository.is_dir() and not any(repository.iterdir()):
             repository.rmdir()
+
+
+def _check_target(repository: Path, name: str) -> None:
+    """Before any work: what is replaced is deleted, and that must not be a checkpoint or a folder of the user's."""
+    target = repository / name
+    if (target.exists() or target.is_symlink()) and not (target / "config.pbtxt").is_file():
+        raise ExportError(
+            f"{target} is there and is no Triton model (it has no config.pbtxt): choose another --name or --repository"
+        )
+    if not os.access(repository, os.W_OK | os.X_OK):
+        raise ExportError(f"cannot write {target}: Permission denied")
 
 
 @contextlib.contextmanager

@@ -48,7 +48,8 @@ def read_feature_extractor(checkpoint: Checkpoint, on_warning: Callable[[str], N
 
     path = checkpoint.folder / PREPROCESSOR
     if not path.is_file():
-        masked = checkpoint.config.get("feat_extract_norm", "group") == "layer"
+        # data2vec's configuration does not name it: it has layer norms always.
+        masked = checkpoint.family == "data2vec-audio" or checkpoint.config.get("feat_extract_norm") == "layer"
         on_warning(
             f"{checkpoint.source} has no {PREPROCESSOR}: taking zero mean and unit variance over "
             f"{'the valid samples' if masked else 'the whole clip'} at 16 kHz, the default of {checkpoint.family}; "
@@ -60,7 +61,8 @@ def read_feature_extractor(checkpoint: Checkpoint, on_warning: Callable[[str], N
         settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ExportUsageError(f"{path} is no JSON: {error}") from error
-    if not isinstance(settings, dict) or type(settings.get("sampling_rate", 16000)) is not int:
+    rate = settings.get("sampling_rate", 16000) if isinstance(settings, dict) else None
+    if type(rate) is not int or rate <= 0:
         raise ExportUsageError(f"{path} is no feature extractor's: wants an object with a sampling_rate in Hz")
     if settings.get("padding_value", 0.0) != 0.0 or settings.get("padding_side", "right") != "right":
         raise ExportUsageError(f"{path} pads otherwise than with zeros at the end, which is not supported")

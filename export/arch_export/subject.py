@@ -84,7 +84,9 @@ def open_subject(reference: str, form: Form, on_step: Step, on_warning: Step) ->
     extractor = read_feature_extractor(checkpoint, on_warning)
     if checkpoint.config.get("add_adapter"):
         raise ExportUsageError(f"{checkpoint.source} has an adapter after its encoder (add_adapter): not supported")
-    layers = int(checkpoint.config.get("num_hidden_layers", 12))
+    layers = checkpoint.config.get("num_hidden_layers", 12)
+    if type(layers) is not int or layers < 1:
+        raise ExportUsageError(f"the config.json of {checkpoint.source} names {layers!r} as num_hidden_layers")
     if form.cut_after_layer is not None and form.cut_after_layer > layers:
         raise ExportUsageError(f"--layers {form.cut_after_layer}: {checkpoint.source} has {layers} layers")
     exact = form.lengths is Lengths.EXACT

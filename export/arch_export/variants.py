@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# In fp32 whatever the precision: statistics over many values, and WavLM's logarithm of a distance.
-_SENSITIVE = ("LayerNormalization", "InstanceNormalization", "GroupNormalization", "Log", "Range", "ReduceMean")
+# In fp32 whatever the precision: statistics over many values.
+_SENSITIVE = ("LayerNormalization", "InstanceNormalization", "GroupNormalization", "ReduceMean", "ReduceSum")
 _ACTIVATIONS = ("Gelu", "Relu")
 FP16_MAX = 65504.0
 
@@ -65,7 +65,7 @@ def _to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
             model,
             keep_io_types=True,
             op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_SENSITIVE],
-            node_block_list=sorted(_front_end(model.graph)),
+            node_block_list=sorted(_front_end(model.graph) | _pooling(model.graph)),
         )
     finally:
         logger.setLevel(level)
@@ -84,6 +84,12 @@ def _front_end(graph: onnx.GraphProto) -> set[str]:
             found.add(node.name)
             pending += node.input
     return found
+
+
+def _pooling(graph: onnx.GraphProto) -> set[str]:
+    """What takes a sum over frames, such as the division by their number: the sum itself may exceed fp16."""
+    sums = {output for node in graph.node if node.op_type == "ReduceSum" for output in node.output}
+    return {node.name for node in graph.node if sums.intersection(node.input)}
 
 
 def _write_int8(fp32: Path, path: Path) -> None:
@@ -121,7 +127,7 @@ def fp16_peak(fp32: Path, feeds: Iterable[dict[str, NDArray[np.generic]]]) -> fl
     """
     model = onnx.shape_inference.infer_shapes(onnx.load(fp32, load_external_data=False))
     floats = {one.name for one in model.graph.value_info if one.type.tensor_type.elem_type == TensorProto.FLOAT}
-    kept = _front_end(model.graph)
+    kept = _front_end(model.graph) | _pooling(model.graph)
     halved = [node for node in model.graph.node if node.op_type not in _SENSITIVE and node.name not in kept]
     peaks = []
     for name in (output for node in halved for output in node.output if output in floats):
