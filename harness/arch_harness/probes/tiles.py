@@ -71,8 +71,10 @@ def _zeros(build: ir.IRBuilder, count: int) -> list[Any]:
     return sums
 
 
+# llvm.fmuladd, not llvm.fma: where a processor cannot fuse the two, it multiplies and adds, while fma calls libm for
+# every lane.
 def _add_product(build: ir.IRBuilder, total: Any, one: Any, other: Any) -> None:
-    build.store(_call(build, "fma", one, other, build.load(total)), total)
+    build.store(_call(build, "fmuladd", one, other, build.load(total)), total)
 
 
 def _lane_sums(build: ir.IRBuilder, vectors: list[Any]) -> Any:
@@ -200,12 +202,12 @@ def _adamw_tile(height: int) -> Callable[..., None]:
                 place = _moved(build, parameters, index, _INT(_VECTOR_BYTES))
                 places = [place, build.add(place, moment), _moved(build, place, 2, moment)]
                 old, first, second = (_read(build, one) for one in places)
-                first = _call(build, "fma", _constant(BETAS[0]), first, gradient)
-                second = _call(build, "fma", gradient, gradient, build.fmul(_constant(BETAS[1]), second))
+                first = _call(build, "fmuladd", _constant(BETAS[0]), first, gradient)
+                second = _call(build, "fmuladd", gradient, gradient, build.fmul(_constant(BETAS[1]), second))
                 below = build.fadd(_call(build, "sqrt", second), epsilon)
                 # The reciprocal's estimate and a step of Newton's do: they are right to the last bit or two.
                 update = build.fdiv(first, below, flags=("arcp", "ninf"))
-                new = _call(build, "fma", update, rate, build.fmul(keep, old))
+                new = _call(build, "fmuladd", update, rate, build.fmul(keep, old))
                 for value, one in zip((new, first, second), places, strict=True):
                     _write(build, value, one)
             return context.get_dummy_value()
