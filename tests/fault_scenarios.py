@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -291,8 +292,9 @@ def queue_full(scene: Scene) -> Result:
     repository = scene.folder / "repository"
     shutil.copytree(scene.repository, repository)
     config = repository / "logmel" / "config.pbtxt"
-    policy = "dynamic_batching {\n  default_queue_policy { max_queue_size: 1 }\n"
-    config.write_text(config.read_text().replace("dynamic_batching {\n", policy))
+    text, found = re.subn(r"max_queue_size: \d+", "max_queue_size: 1", config.read_text())
+    expect(found == 1, f"the configuration has {found} queue limits")
+    config.write_text(text)
     with serving(scene, repository) as server:
         scene.run("--server", server.grpc_url, "--concurrency", "64")
     result = check(scene)

@@ -102,11 +102,11 @@ def test_only_what_changed_is_computed_and_measured(tmp_path: Path, server: Loca
 def test_killed_between_embedding_and_probing_keeps_the_speed(
     tmp_path: Path, server: LocalServer, demo_dataset: Path
 ) -> None:
-    command = [*options(server, demo_dataset, tmp_path / "out"), "--seeds", "50"]
+    command = [*options(server, demo_dataset, tmp_path / "out"), "--seeds", "400"]
     passed = tmp_path / "out" / "measurements" / "logmel--demo.json"
     _kill(command, passed.exists, str(tmp_path))
     assert read_run(tmp_path / "out" / "results.json").results == []
-    done = arch(*options(server, demo_dataset, tmp_path / "out"), "--seeds", "50")
+    done = arch(*options(server, demo_dataset, tmp_path / "out"), "--seeds", "400")
     assert done.returncode == 0, done.stderr
     assert "logmel on demo: embedded by an earlier run, kept" in done.stderr
     result = result_of(tmp_path / "out")
