@@ -70,8 +70,10 @@ def compare(
             last = embed(pool, model, folder / model, files)
             ours.append(last.clips_per_s)
             theirs.append(perf_analyzer(binary, target, model, best, clips, folder))
-            console.print(f"{model}: harness {ours[-1]:.2f}, perf_analyzer {theirs[-1]:.2f} clips/s")
-    busy = "–" if last.server is None else f"{100 * last.server.busy_seconds / last.seconds:.0f}"
+            busy = "–" if last.server is None else f"{100 * last.server.busy_seconds / last.seconds:.1f}"
+            console.print(
+                f"{model}: harness {ours[-1]:.2f} (server busy {busy} %), perf_analyzer {theirs[-1]:.2f} clips/s"
+            )
     mine, peer = statistics.median(ours), statistics.median(theirs)
     spread = " ".join(f"{one:.1f}" for one in ours), " ".join(f"{one:.1f}" for one in theirs)
     return [

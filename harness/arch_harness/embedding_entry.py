@@ -43,9 +43,9 @@ LOCK_FILE = "lock"
 _FILE = re.compile(r"(\d{8})-([0-9a-f]{8})\.parquet")
 _UNFINISHED = "unfinished"
 
-# A part is what a kill may cost, so it ends after seconds. Writing and syncing one of 0.25, 4 and 16 MiB takes 2, 13
-# and 41 ms on ext4 over a virtual disk; even where each takes 50 ms it is 1 % of the time, and ten hours make 7,200
-# files.
+# A part is what a kill may cost, so it ends after seconds. Writing and syncing one of 0.25, 4 and 16 MiB took 12, 36
+# and 156 ms on a busy machine's virtual disk (benchmarks/embedding_store.py): up to 3 % of 5 s, in which a base model
+# fills less than 4 MiB. Ten hours make 7,200 files.
 PART_SECONDS = 5.0
 # Bounds the writer's memory; from some MiB on, the cost of a byte is constant.
 PART_BYTES = 16 * 2**20
