@@ -87,7 +87,7 @@ def cost_of_parts(root: Path, dataset: Dataset, embeddings: NDArray[np.float32])
                 # One short of a part, so that it is the flush that is timed.
                 started = time.perf_counter()
                 entry.append((index, embeddings[index : index + 1]) for index in range(rows - (rows == 4096)))
-                entry._flush()
+                entry.flush()
                 times.append(time.perf_counter() - started)
         middle = statistics.median(times)
         slowest = f"{1e3 * max(times):.1f}"

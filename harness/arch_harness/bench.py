@@ -209,9 +209,10 @@ class Bench:
                 ]
                 passed.measurement = streamed.measurement if streamed.measurement.clips else None
                 entry.discard(index for index, *_ in streamed.failures)
+                entry.flush()
             if earlier and not self._recompute and earlier.clips > passed.clips:
                 passed = passed.measured_by(earlier)
-            # At once: all embeddings may be in the store the next time, and give no figures.
+            # At once, for the next time all embeddings are in the store and give no figures.
             write_pass(passed, path)
             entry.finish()
             return entry.read(), passed

@@ -149,7 +149,7 @@ class Entry:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._flush()
+            self.flush()
         finally:
             self._release()
 
@@ -177,13 +177,32 @@ class Entry:
             self._buffer[len(self._pending)] = rows
             self._pending.append(index)
             if len(self._pending) == len(self._buffer):
-                self._flush()
+                self.flush()
         if time.monotonic() - self._since >= PART_SECONDS:
-            self._flush()
+            self.flush()
+
+    def flush(self) -> None:
+        """Store what was appended, as a part."""
+        # Not kept for another try: where the disk is full, the end of the block must not fail a second time.
+        indices, self._pending = self._pending, []
+        if indices:
+            rows = self._buffer[: len(indices)]
+            columns = [
+                pa.array([self._dataset.clips[index].path for index in indices]),
+                pa.array(self._sizes[indices]),
+                pa.array(self._mtimes[indices]),
+                _lists(rows[:, 0], self._schema.field("embedding").type),
+            ]
+            if self.key.layers:
+                columns.append(_lists(rows[:, 1:], self._schema.field("layers").type))
+            part = self._write([pa.Table.from_arrays(columns, schema=self._schema)])
+            with self._told("read"):
+                self._index_file(part)
+        self._since = time.monotonic()
 
     def finish(self) -> None:
         """Store what was appended, and make one file of all: each clip's newest embedding."""
-        self._flush()
+        self.flush()
         parts = self._files
         if len(parts) < 2 and not self._discarded:
             return
@@ -280,25 +299,6 @@ class Entry:
         same &= np.array(self._stored_mtimes, dtype=np.int64)[rows[found]] == self._mtimes[found]
         rows[np.flatnonzero(found)[~same]] = -1
         return rows
-
-    def _flush(self) -> None:
-        """Write what is pending as a part."""
-        # Not kept for another try: where the disk is full, the end of the block must not fail a second time.
-        indices, self._pending = self._pending, []
-        if indices:
-            rows = self._buffer[: len(indices)]
-            columns = [
-                pa.array([self._dataset.clips[index].path for index in indices]),
-                pa.array(self._sizes[indices]),
-                pa.array(self._mtimes[indices]),
-                _lists(rows[:, 0], self._schema.field("embedding").type),
-            ]
-            if self.key.layers:
-                columns.append(_lists(rows[:, 1:], self._schema.field("layers").type))
-            part = self._write([pa.Table.from_arrays(columns, schema=self._schema)])
-            with self._told("read"):
-                self._index_file(part)
-        self._since = time.monotonic()
 
     def _write(self, groups: Iterable[pa.Table]) -> Path:
         """Write a file that takes precedence over all that are there."""
