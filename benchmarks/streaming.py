@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 RATE, SECONDS = 16000, 5.0
 SAMPLES = round(RATE * SECONDS)
+MAX_BATCH_SIZE = 8  # what the export writes
 EMBEDDING_SIZES = {"hubert-base": 768, "logmel": 160, "null": 768}
 REPOSITORY = Path("data/benchmarks/model_repository")
 """Kept from run to run, because an export takes minutes."""
@@ -117,7 +118,7 @@ def synthesise(random: np.random.Generator, rate: int = RATE) -> NDArray[np.floa
 
 def job(model: str, folder: Path) -> Job:
     """Every clip of the folder through the model."""
-    return Job(model, folder.resolve(), RATE, SECONDS, EMBEDDING_SIZES[model], 0)
+    return Job(model, folder.resolve(), RATE, SECONDS, EMBEDDING_SIZES[model], 0, MAX_BATCH_SIZE)
 
 
 def embed(pool: WorkerPool, model: str, folder: Path, clips: list[tuple[int, str]]) -> Measurement:

@@ -25,7 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
 from rich.table import Table
 
-RATE, SECONDS, SIZE = 16000, 5, 160
+RATE, SECONDS, SIZE, MAX_BATCH = 16000, 5, 160, 8
 FILES, CLIPS, PASSES, IN_FLIGHT = 100, 600, 5, 16
 
 
@@ -76,7 +76,7 @@ def main() -> None:
             soundfile.write(root / "audio" / f"{index}.wav", 0.1 * random.standard_normal(RATE * SECONDS), RATE)
         clips = [(index, f"{index % FILES}.wav") for index in range(CLIPS)]
         for model in ("null", "logmel"):
-            job = Job(model, root / "audio", RATE, SECONDS, SIZE, 0)
+            job = Job(model, root / "audio", RATE, SECONDS, SIZE, 0, MAX_BATCH)
             with LocalServer(root / "repository", [model], grpc_port=0, http_port=0, metrics_port=0) as server:
                 client = psutil.Process()
                 served = client.children(recursive=True)

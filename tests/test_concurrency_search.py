@@ -9,10 +9,12 @@ import pytest
 from arch_harness.search import ConcurrencySearch, Progress
 
 
-def find(throughput: Callable[[int], float], batch: int = 1, workers: int = 2, noise: float = 0.0) -> ConcurrencySearch:
+def find(
+    throughput: Callable[[int], float], batch: int = 1, workers: int = 2, noise: float = 0.0, least: int = 4
+) -> ConcurrencySearch:
     """Look every quarter of a second at workers that get answers in batches, until the search is over."""
     random = np.random.default_rng(0)
-    search = ConcurrencySearch(4, 256)
+    search = ConcurrencySearch(4, least, 256)
     done, batches, now = [0.0] * workers, [Progress(0, 0.0)] * workers, 0.0
     while not search.settled:
         now += 0.25
@@ -36,6 +38,14 @@ def test_the_smallest_level_at_the_limit_is_found(scale: float, limit: int, expe
 def test_answers_in_batches_do_not_mislead() -> None:
     # 12 clips/s in batches of 8, whatever is in flight: a window cut at the wrong moment would be off by a half.
     assert find(lambda _level: 12.0, batch=8).level == 4
+
+
+def test_a_gain_that_only_full_batches_bring_is_found() -> None:
+    def throughput(level: int) -> float:
+        return 10.0 if level < 32 else 14.0
+
+    assert find(throughput, least=32).level == 32
+    assert find(throughput).level == 4  # what two levels without gain would make one think
 
 
 def test_more_than_helps_is_taken_back() -> None:

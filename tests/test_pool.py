@@ -33,7 +33,7 @@ def server(repository: Path) -> Iterator[LocalServer]:
 
 @pytest.fixture(scope="module")
 def job(demo_dataset: Path) -> Job:
-    return Job("logmel", demo_dataset / "audio", 16000, 5, 160, 0)
+    return Job("logmel", demo_dataset / "audio", 16000, 5, 160, 0, 8)
 
 
 def embed(pool: WorkerPool, job: Job) -> tuple[Embeddings, Streamed]:

@@ -81,7 +81,7 @@ def embed(folder: Path, servers: list[tuple[Target, Server]], budget: int = 1) -
     """Five clips by a worker that must come back, and the faults that it counted."""
     for index in range(CLIPS):
         soundfile.write(folder / f"{index}.wav", np.full(1600, 0.1), 16000)
-    job = Job("model", folder, 16000, 1, SIZE, 0)
+    job = Job("model", folder, 16000, 1, SIZE, 0, 1)
     worker = Worker([target for target, _ in servers], budget)
     chunks: list[Chunk] = []
     clips = [(index, f"{index}.wav") for index in range(CLIPS)]
@@ -300,7 +300,7 @@ def test_stop_brings_what_is_there(tmp_path: Path, servers: list[tuple[Target, S
     worker = Worker([servers[0][0]], 1)
     chunks: list[Chunk] = []
     clips = [(index, f"{index}.wav") for index in range(CLIPS)]
-    job = Job("model", tmp_path, 16000, 1, SIZE, 0)
+    job = Job("model", tmp_path, 16000, 1, SIZE, 0, 1)
     thread = threading.Thread(target=lambda: chunks.append(worker.embed(job, clips)), daemon=True)
     thread.start()
     while len(server.requests) < 2:

@@ -234,6 +234,7 @@ class Bench:
             max_seconds=dataset.declaration.max_seconds,
             embedding_size=model.embedding_size,
             layers=model.layer_embeddings if self.run.settings.layers else 0,
+            max_batch_size=model.max_batch_size,
         )
 
     def _save(self, result: Result) -> None:

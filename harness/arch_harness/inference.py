@@ -38,6 +38,8 @@ class Job:
     embedding_size: int
     layers: int
     """Rows of the output `layer_embeddings` to ask for; 0 does not ask for it."""
+    max_batch_size: int
+    """Of the server's dynamic batching."""
 
     @property
     def samples(self) -> int:

@@ -34,6 +34,7 @@ class ConcurrencySearch:
 
     Args:
         start: the first level.
+        least: no level below is the last: batches that never fill show no gain from one level to the next.
         most: the last one, whatever the gain.
 
     Attributes:
@@ -42,10 +43,11 @@ class ConcurrencySearch:
         rates: clips/s of each level measured.
     """
 
-    def __init__(self, start: int, most: int) -> None:
+    def __init__(self, start: int, least: int, most: int) -> None:
         self.level = start
         self.settled = False
         self.rates: dict[int, float] = {}
+        self._least = least
         self._most = most
         self._before: list[Progress] | None = None
         self._window: list[Progress] | None = None
@@ -77,7 +79,7 @@ class ConcurrencySearch:
         best = max(self.rates.values(), default=0.0)
         self.rates[self.level] = rate
         self._vain = 0 if rate >= GAIN * best else self._vain + 1
-        if self._vain < _MOST_VAIN and self.level < self._most:
+        if (self._vain < _MOST_VAIN or self.level < self._least) and self.level < self._most:
             self.level = min(self._most, FACTOR * self.level)
             return
         self.settled = True

@@ -25,6 +25,7 @@ from arch_harness.usage import UsageSampler
 _SMALLEST_CHUNK = 16
 
 _START_PER_SERVER = 4
+_BATCHES_IN_FLIGHT = 2  # that the search tries at least: one forms while another is computed
 _MOST_PER_SERVER = 256
 _MOST_IN_FLIGHT_BYTES = 512 * 1024**2
 
@@ -202,7 +203,7 @@ class WorkerPool:
             servers = len(self.targets)
             most = min(_MOST_PER_SERVER * servers, _MOST_IN_FLIGHT_BYTES // slot_bytes(job.samples))
             start = max(self.workers, _START_PER_SERVER * servers)
-            search = ConcurrencySearch(start, max(start, most))
+            search = ConcurrencySearch(start, _BATCHES_IN_FLIGHT * job.max_batch_size * servers, max(start, most))
             level = start
         return _Pass(job, Figures(len(self.targets)), iter(clips), search, level)
 
