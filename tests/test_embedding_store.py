@@ -18,6 +18,7 @@ import pytest
 import store_writer
 from arch_harness import embedding_entry
 from arch_harness.embedding_store import EmbeddingStore
+from arch_harness.entry_lock import lock
 from arch_harness.errors import ArchError
 from store_writer import CLIPS, dataset_of, model_of, rows_of
 
@@ -319,10 +320,10 @@ def test_a_lock_that_was_pruned_while_another_waited_keeps_out_a_third(store: Em
         folder.rmdir()
         held.pop().close()
 
-    first = embedding_entry.lock(folder, None)
+    first = lock(folder, None)
     assert first is not None
     held.append(first)
-    second = embedding_entry.lock(folder, pruned)
+    second = lock(folder, pruned)
     assert second is not None
     with contextlib.closing(second):
-        assert embedding_entry.lock(folder, None) is None
+        assert lock(folder, None) is None

@@ -9,13 +9,11 @@ entry open.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
 import os
 import re
-import socket
 import time
 import zlib
 from array import array
@@ -30,6 +28,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from arch_harness.entry_lock import lock
 from arch_harness.errors import ArchError
 from arch_harness.files import sync_folder, whole_file
 
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     from arch_harness.datasets import Dataset
 
 KEY_FILE = "key.json"
-LOCK_FILE = "lock"
 _FILE = re.compile(r"(\d{8})-([0-9a-f]{8})\.parquet")
 _UNFINISHED = "unfinished"
 
@@ -379,51 +377,6 @@ class _Counted(io.RawIOBase):
 
     def tell(self) -> int:
         return self._file.tell()
-
-
-def lock(folder: Path, wait: Callable[[str], None] | None) -> IO[str] | None:
-    """Take the lock of an entry, which is held until the returned file is closed or the process ends.
-
-    Args:
-        folder: of the entry; made if it is not there.
-        wait: told which process holds the lock before it is waited for; None to return None instead.
-
-    Raises:
-        OSError: if there can be no lock.
-    """
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            file = (folder / LOCK_FILE).open("a+")
-        except FileNotFoundError:  # deleted since
-            continue
-        try:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if wait is None:
-                    file.close()
-                    return None
-                file.seek(0)
-                wait(file.read().strip() or "another process")
-                fcntl.flock(file, fcntl.LOCK_EX)
-            # A lock on a file that its last holder has deleted keeps no one out.
-            if _is_at(file, folder / LOCK_FILE):
-                file.truncate(0)
-                file.write(f"process {os.getpid()} on {socket.gethostname()}")
-                file.flush()
-                return file
-        except BaseException:
-            file.close()
-            raise
-        file.close()
-
-
-def _is_at(file: IO[str], path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _is_whole(path: Path) -> bool:

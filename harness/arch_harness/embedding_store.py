@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arch_harness.audio import decoder
-from arch_harness.embedding_entry import KEY_FILE, LOCK_FILE, Entry, StoreKey, lock
+from arch_harness.embedding_entry import KEY_FILE, Entry, StoreKey
+from arch_harness.entry_lock import LOCK_FILE, lock
 from arch_harness.errors import ArchError
 
 if TYPE_CHECKING:
