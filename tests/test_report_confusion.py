@@ -37,6 +37,14 @@ def test_the_confusion_matrix_is_drawn_as_long_as_it_can_be_read() -> None:
         assert plot.svg.count('id="PatchCollection') == 2  # right and wrong
 
 
+def test_a_probe_that_is_never_or_always_wrong_is_drawn() -> None:
+    run = confused(3)
+    for matrix in (np.eye(3, dtype=int), np.roll(np.eye(3, dtype=int), 1, axis=1)):
+        max(run.results, key=lambda one: one.score).probes[0].confusion = matrix.tolist()
+        (group,) = confusion.draw(content.ordered(run))
+        assert group.plots[0].svg.count('id="PatchCollection') == 1
+
+
 def test_many_classes_have_a_table_of_confused_pairs_instead() -> None:
     sections = {one.title: one.table.rows for one in content.build(confused(70)).probing}
     assert len(sections["Confused pairs"]) == 20

@@ -104,6 +104,8 @@ def _picture(result: Result, probe: ProbeScore, shares: NDArray[np.float64]) -> 
     axes.vlines(range(1, count), 0, count, color="#EEF0F2", linewidth=0.5, zorder=0)
     for right, colour in ((True, _RIGHT_COLOUR), (False, _WRONG_COLOUR)):
         cells = [(row, column) for row, column in zip(*np.nonzero(shares), strict=True) if (row == column) == right]
+        if not cells:
+            continue
         # The root keeps a confusion of a few percent visible.
         strengths = [float(shares[one]) ** (1 if right else 0.5) for one in cells]
         squares = [Rectangle((column, row), 1, 1) for row, column in cells]
