@@ -128,15 +128,14 @@ class ClipEncoder(torch.nn.Module):
             afterwards.
         normalization: what its feature extractor does.
         form: how many layers, and what padding does.
-        as_products: write the convolutions over the waveform as matrix products, for int8.
     """
 
-    def __init__(self, model: Any, normalization: Normalization, form: Form, as_products: bool = False) -> None:
+    def __init__(self, model: Any, normalization: Normalization, form: Form) -> None:
         super().__init__()
         self.form = form
         self.normalize = NormalizedWaveform(normalization)
         fold_weight_norm(model)
-        self.front_end = FrontEnd(model.feature_extractor, as_products)
+        self.front_end = FrontEnd(model.feature_extractor)
         projection = model.feature_projection
         self.projection_norm = projection.layer_norm if getattr(projection, "feat_proj_layer_norm", True) else None
         self.projection = projection.projection

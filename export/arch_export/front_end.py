@@ -1,16 +1,11 @@
-"""The convolutions over the waveform, in the two forms that runtimes execute fastest.
+"""The convolutions over the waveform, with an exact and cheap form of the first one where it is normed over time.
 
-As convolutions for floating point; as matrix products over neighbouring frames, features last, for int8: dynamic
-quantisation in ONNX Runtime is fast for matrix products only, and a third of a base encoder's work is
-in the convolutions. In fp32 the products are no faster on a CPU.
-
-The first convolution of the `feat_extract_norm: group` checkpoints is special. Layer 0 convolves the waveform and then
-normalises every channel over time, which asks a runtime for sums over tens of thousands of values. ONNX Runtime's plain
-fp32 sums are off by up to 3e-5 where most of the clip is padding. But channel c of the convolution is w_c . f(t), where
-f(t) holds the few samples under the kernel; so its mean over time is w_c . mean(f) and its variance w_c' Cov(f) w_c.
-Those come from one small covariance matrix in fp64, and what remains is a single matrix product that convolves,
-normalises and adds the bias in one pass. Statistics over the valid samples only cost no more: the other frames get no
-weight in mean and covariance.
+In the `feat_extract_norm: group` checkpoints, layer 0 convolves the waveform and then normalises every channel over
+time, which asks a runtime for sums over tens of thousands of values. ONNX Runtime's plain fp32 sums are off by up to
+3e-5 where most of the clip is padding. But channel c of the convolution is w_c . f(t), where f(t) holds the few samples
+under the kernel; so its mean over time is w_c . mean(f) and its variance w_c' Cov(f) w_c. Those come from one small
+covariance matrix in fp64, and what remains is a single matrix product that convolves, normalises and adds the bias in
+one pass. Statistics over the valid samples only cost no more: the other frames get no weight in mean and covariance.
 """
 
 from __future__ import annotations
@@ -27,14 +22,10 @@ class GroupNormConvolution(torch.nn.Module):
         convolution: one input channel, no dilation, no padding; a bias cancels in the norm.
         norm: with as many groups as channels.
         activation: applied to the result.
-        as_product: give the channels last.
     """
 
-    def __init__(
-        self, convolution: torch.nn.Conv1d, norm: torch.nn.GroupNorm, activation: torch.nn.Module, as_product: bool
-    ) -> None:
+    def __init__(self, convolution: torch.nn.Conv1d, norm: torch.nn.GroupNorm, activation: torch.nn.Module) -> None:
         super().__init__()
-        self.as_product = as_product
         self.kernel = convolution.kernel_size[0]
         self.stride = convolution.stride[0]
         self.epsilon = norm.eps
@@ -44,7 +35,7 @@ class GroupNormConvolution(torch.nn.Module):
         self.register_buffer("bias", norm.bias.detach().double())
 
     def forward(self, waveform: torch.Tensor, count: torch.Tensor | None = None) -> torch.Tensor:
-        """FP32 [batch, samples] -> FP32 [batch, channels, frames], or [batch, frames, channels].
+        """FP32 [batch, samples] -> FP32 [batch, channels, frames].
 
         Args:
             waveform: the clips.
@@ -72,67 +63,7 @@ class GroupNormConvolution(torch.nn.Module):
         shift = bias.expand(scale.shape[0], -1)
         weights = torch.cat([weight * scale[:, :, None], shift[:, :, None]], dim=2).float()
         frames = torch.cat([centred.float(), torch.ones_like(frames[:, :1])], dim=1)
-        product = (
-            torch.matmul(frames.transpose(1, 2), weights.transpose(1, 2))
-            if self.as_product
-            else torch.matmul(weights, frames)
-        )
-        result: torch.Tensor = self.activation(product)
-        return result
-
-
-class FrameConvolution(torch.nn.Module):
-    """Convolution, layer norm if there is one, and activation, as matrix products.
-
-    Frames are taken `stride` at a time: where the stride divides the kernel, that is a view and one product.
-
-    Args:
-        convolution: no dilation, no padding, no groups.
-        norm: over the channels, or none.
-        activation: applied to the result.
-    """
-
-    def __init__(
-        self, convolution: torch.nn.Conv1d, norm: torch.nn.LayerNorm | None, activation: torch.nn.Module
-    ) -> None:
-        super().__init__()
-        self.kernel = convolution.kernel_size[0]
-        self.stride = convolution.stride[0]
-        self.norm = norm
-        self.activation = activation
-        taps = convolution.weight.detach().permute(2, 1, 0)  # [kernel, channels in, channels out]
-        whole = self.kernel // self.stride
-        for index in range(whole):
-            block = taps[index * self.stride : (index + 1) * self.stride]
-            self.register_buffer(f"block_{index}", block.reshape(-1, block.shape[2]).contiguous())
-        for tap in range(whole * self.stride, self.kernel):
-            self.register_buffer(f"tap_{tap}", taps[tap].contiguous())
-        self.bias = convolution.bias
-
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """FP32 [batch, frames, channels] -> FP32 [batch, fewer frames, channels]."""
-        batch, length, channels = frames.shape
-        count = (length - self.kernel) // self.stride + 1
-        whole = self.kernel // self.stride
-        used = count + whole - 1
-        blocks = frames[:, : used * self.stride].reshape(batch, used, self.stride * channels)
-        parts = [
-            torch.matmul(blocks[:, index : index + count], self.get_buffer(f"block_{index}")) for index in range(whole)
-        ]
-        parts += [
-            torch.matmul(
-                frames[:, tap : tap + (count - 1) * self.stride + 1 : self.stride], self.get_buffer(f"tap_{tap}")
-            )
-            for tap in range(whole * self.stride, self.kernel)
-        ]
-        hidden = parts[0]
-        for part in parts[1:]:
-            hidden = hidden + part
-        if self.bias is not None:
-            hidden = hidden + self.bias
-        if self.norm is not None:
-            hidden = self.norm(hidden)
-        result: torch.Tensor = self.activation(hidden)
+        result: torch.Tensor = self.activation(torch.matmul(weights, frames))
         return result
 
 
@@ -144,20 +75,18 @@ class FrontEnd(torch.nn.Module):
 
     Args:
         features: transformers' `...FeatureEncoder`.
-        as_products: write the convolutions as matrix products.
     """
 
-    def __init__(self, features: Any, as_products: bool) -> None:
+    def __init__(self, features: Any) -> None:
         super().__init__()
-        self.as_products = as_products
         self.sizes = [(layer.conv.kernel_size[0], layer.conv.stride[0]) for layer in features.conv_layers]
         self.layers = torch.nn.ModuleList()
         for layer in features.conv_layers:
             norm = getattr(layer, "layer_norm", None)
             if isinstance(norm, torch.nn.GroupNorm):
-                self.layers.append(GroupNormConvolution(layer.conv, norm, layer.activation, as_products))
+                self.layers.append(GroupNormConvolution(layer.conv, norm, layer.activation))
             else:
-                self.layers.append(FrameConvolution(layer.conv, norm, layer.activation) if as_products else layer)
+                self.layers.append(layer)
 
     def forward(
         self, waveform: torch.Tensor, num_samples: torch.Tensor | None
@@ -180,8 +109,8 @@ class FrontEnd(torch.nn.Module):
             if isinstance(layer, GroupNormConvolution):
                 hidden = layer(hidden, count)
             else:
-                hidden = layer(hidden.unsqueeze(2 if self.as_products else 1) if index == 0 else hidden)
-        return (hidden if self.as_products else hidden.transpose(1, 2)), count
+                hidden = layer(hidden[:, None] if index == 0 else hidden)
+        return hidden.transpose(1, 2), count
 
     def _at_least_one_frame(self, num_samples: torch.Tensor, samples: int) -> torch.Tensor:
         needed = 1

@@ -50,10 +50,8 @@ class Graph:
     facts: dict[str, str]
 
 
-def write_graph(subject: Subject, path: Path, on_step: Step, as_products: bool = False) -> Graph:
+def write_graph(subject: Subject, path: Path, on_step: Step) -> Graph:
     """Write the fp32 graph of `subject` to `path`.
-
-    With `as_products`, its convolutions over the waveform are matrix products, which int8 needs to be fast.
 
     Raises:
         ExportUsageError: if its weights cannot be read.
@@ -66,7 +64,7 @@ def write_graph(subject: Subject, path: Path, on_step: Step, as_products: bool =
     if not answers.finite:
         raise ExportError(f"{subject.facts['source']} gives NaN or infinity: its weights are damaged, fetch it again")
     on_step("writing the ONNX graph")
-    write_onnx(original.as_module(as_products), path, subject.outputs, subject.sample_rate)
+    write_onnx(original.as_module(), path, subject.outputs, subject.sample_rate)
     parameter_count = original.parameter_count
     del original
     gc.collect()  # torch's exporter leaves cycles that hold the weights

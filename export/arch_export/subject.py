@@ -32,13 +32,12 @@ class Original:
 
     Attributes:
         reference: its embeddings.
-        as_module: makes waveform, num_samples -> the outputs out of it, with the convolutions over the waveform as
-            matrix products or as they are; it is of no use afterwards.
+        as_module: makes waveform, num_samples -> the outputs out of it; it is of no use afterwards.
         parameter_count: of the whole model, whatever is cut off.
     """
 
     reference: parity.Reference
-    as_module: Callable[[bool], torch.nn.Module]
+    as_module: Callable[[], torch.nn.Module]
     parameter_count: int
 
 
@@ -98,7 +97,7 @@ def open_subject(reference: str, form: Form, on_step: Step, on_warning: Step) ->
         model = load_encoder(checkpoint)
         return Original(
             _torch_reference(model, extractor, form),
-            lambda as_products: ClipEncoder(model, normalization, form, as_products),
+            lambda: ClipEncoder(model, normalization, form),
             sum(parameter.numel() for parameter in model.parameters()),
         )
 
@@ -172,5 +171,5 @@ def _logmel(form: Form) -> Subject:
             "normalization": str(Normalization.NONE),
             "sample_rate": str(logmel.SAMPLE_RATE),
         },
-        load=lambda: Original(embed, lambda _: logmel.LogMel().eval(), 0),
+        load=lambda: Original(embed, logmel.LogMel().eval, 0),
     )
