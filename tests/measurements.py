@@ -40,6 +40,7 @@ def measurement(speed: float, p50: float, clips: int, place: int = 0) -> dict[st
         "audio_seconds": 5.0 * clips,
         "latency_ms": {"p50": p50, "p95": 1.31 * p50, "p99": 1.87 * p50},
         "concurrency": 16,
+        "mean_concurrency": 16.0,
         "concurrency_found": False,
         "workers": 2,
         "server": times,

@@ -154,7 +154,7 @@ def test_a_wrong_results_file_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     for changes, expected in (
         ({"surprise": 1}, "surprise: Extra inputs"),
-        ({"schema_version": 1}, "schema_version: Input should be 2"),
+        ({"schema_version": 2}, "schema_version: Input should be 3"),
         ({"settings": {"seed": 1, "epochs": float("nan"), "concurrency": 1, "workers": 1}}, "settings.epochs"),
         ({"models": []}, "which is not described"),
     ):

@@ -19,7 +19,7 @@ def passed(bottleneck: str, cores: float = 3.0, busy: float | None = 40.0, **sta
     """1,000 clips in 100 s, by 4 workers and with 8 places in flight."""
     found = measurement(10.0, 200.0, 1000)
     every = dict.fromkeys(("decode_ms", "resample_ms", "wait_ms", "network_ms", "queue_ms", "compute_ms"), 10.0)
-    found |= {"bottleneck": bottleneck, "workers": 4, "concurrency": 8, "stages": every | stages}
+    found |= {"bottleneck": bottleneck, "workers": 4, "mean_concurrency": 8, "stages": every | stages}
     under_way = [found["stages"][name] for name in ("network_ms", "queue_ms", "compute_ms")]
     found["stages"]["latency_ms"] = sum(under_way)
     found["usage"]["machine_cores"] = [cores] * 40

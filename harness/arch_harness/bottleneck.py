@@ -39,7 +39,7 @@ class Occupancy:
 
 
 def occupancy(
-    stages: Stages, server: ServerTimes | None, *, clips: int, seconds: float, concurrency: int, workers: int
+    stages: Stages, server: ServerTimes | None, *, clips: int, seconds: float, concurrency: float, workers: int
 ) -> Occupancy:
     """How full servers, places in flight and workers were.
 
@@ -48,7 +48,7 @@ def occupancy(
         server: Triton's statistics, over all servers.
         clips: how many were answered.
         seconds: wall time.
-        concurrency: places in flight, over all workers and servers.
+        concurrency: places in flight, over all workers and servers; the mean over time.
         workers: processes that read, decode and send.
     """
     if not seconds:
@@ -56,7 +56,7 @@ def occupancy(
     per_second = clips / seconds / 1e3
     return Occupancy(
         server=None if server is None else min(1.0, server.busy_seconds / server.instances / seconds),
-        in_flight=min(1.0, per_second * stages.latency_ms / max(1, concurrency)),
+        in_flight=min(1.0, per_second * stages.latency_ms / max(1.0, concurrency)),
         decoding=min(1.0, per_second * (stages.decode_ms + stages.resample_ms) / max(1, workers * THREADS_PER_WORKER)),
     )
 

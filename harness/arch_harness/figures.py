@@ -62,6 +62,7 @@ class Figures:
         *,
         seconds: float,
         concurrency: int,
+        mean_concurrency: float,
         concurrency_found: bool,
         workers: int,
         servers: Sequence[tuple[str, Statistics | None, int, int]],
@@ -74,6 +75,7 @@ class Figures:
         Args:
             seconds: wall time.
             concurrency: requests in flight, at the end.
+            mean_concurrency: the same, the mean over time.
             concurrency_found: whether that was found by raising it.
             workers: processes.
             servers: address, counters of the pass, requests answered and times dropped, of each server.
@@ -105,7 +107,7 @@ class Figures:
         bottleneck = None
         if stages is not None:
             shares = occupancy(
-                stages, times, clips=self.answered, seconds=seconds, concurrency=concurrency, workers=workers
+                stages, times, clips=self.answered, seconds=seconds, concurrency=mean_concurrency, workers=workers
             )
             bottleneck = find_bottleneck(stages, shares)
         return Measurement(
@@ -115,6 +117,7 @@ class Figures:
             audio_seconds=self.audio_seconds,
             latency_ms=percentiles,
             concurrency=concurrency,
+            mean_concurrency=mean_concurrency,
             concurrency_found=concurrency_found,
             workers=workers,
             server=times,

@@ -111,7 +111,8 @@ class Measurement(Strict):
     seconds: NonNegative = Field(description="wall time from the first clip read to the last embedding received")
     audio_seconds: NonNegative = Field(description="of the clips answered, padding not counted")
     latency_ms: Percentiles | None = Field(description="null where no clip was answered")
-    concurrency: Count = Field(description="single-clip requests in flight, over all workers and servers")
+    concurrency: Count = Field(description="single-clip requests in flight, over all workers and servers, at the end")
+    mean_concurrency: NonNegative = Field(description="the same, the mean over time: where it is found, it begins low")
     concurrency_found: bool = Field(description="raised until the throughput stopped growing, not asked for")
     workers: Count
     server: ServerTimes | None = Field(description="over all servers; null if the counters of one are lost")

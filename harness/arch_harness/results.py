@@ -261,7 +261,7 @@ class Settings(Strict):
 class Run(Strict):
     """The whole of `results.json`."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     arch_version: str
     command: str
     created: datetime

@@ -19,7 +19,7 @@ from arch_harness.measurement import THREADS_PER_WORKER, Faults, Measurement
 from arch_harness.search import ConcurrencySearch, Progress
 from arch_harness.sending import Chunk
 from arch_harness.slots import remove_stale, slot_bytes
-from arch_harness.triton import Server, Target
+from arch_harness.triton import Server, Statistics, Target
 from arch_harness.usage import UsageSampler
 
 _SMALLEST_CHUNK = 16
@@ -31,6 +31,7 @@ _MOST_IN_FLIGHT_BYTES = 512 * 1024**2
 
 _TICK_S = 0.25
 _STOP_S = 5.0
+_COUNT_S = 1.0
 # A worker dies by a clip (a decoder that crashes), or by chance. A chunk is sent whole once more, then in halves, each
 # to a worker that has nothing else.
 _WHOLE_AGAIN = 1
@@ -79,6 +80,8 @@ class _Pass:
     waiting: list[_Piece] = field(default_factory=list)
     running: dict[Any, tuple[Member, _Piece]] = field(default_factory=dict)
     retired: list[Member] = field(default_factory=list)
+    level_seconds: float = 0.0
+    level_since: float = 0.0
     workers_lost: int = 0
     deaths_in_vain: int = 0
 
@@ -183,7 +186,8 @@ class WorkerPool:
         for member in self._members:
             member.begin()
         before = statistics_of(self._servers, job.model)
-        started = time.perf_counter()
+        started = state.level_since = time.perf_counter()
+        state.level_seconds = 0.0
         sampler = UsageSampler(
             pids=lambda: [os.getpid(), *(member.place.pid for member in self._members if member.local)],
             clips=lambda: sum(member.done for member in [*self._members, *state.retired]),
@@ -319,6 +323,9 @@ class WorkerPool:
     def _steer(self, state: _Pass) -> None:
         """Learn how far the workers are, and set how many requests may be in flight."""
         count = len(self._members)
+        now = time.perf_counter()
+        state.level_seconds += state.level * (now - state.level_since)
+        state.level_since = now
         self._pulse([state.level // count + (rank < state.level % count) for rank in range(count)])
         if state.search is not None:
             state.level = state.search.observe([Progress(member.done, member.last_done) for member in self._members])
@@ -336,22 +343,38 @@ class WorkerPool:
             with contextlib.suppress(ray.exceptions.RayError):  # one that died is found by its chunks
                 asked[reference].last = ray.get(reference)
 
-    def _streamed(self, state: _Pass, before: list[Any], seconds: float, sampler: UsageSampler) -> Streamed:
+    def _counted(
+        self, model: str, before: Sequence[Statistics | None], answered: Sequence[int]
+    ) -> list[Statistics | None]:
+        """What each server counted since; it counts a batch a moment after it has answered it."""
+        until = time.monotonic() + _COUNT_S
+        while True:
+            after = statistics_of(self._servers, model)
+            added = [
+                None if old is None or new is None else new.since(old, own)
+                for old, new, own in zip(before, after, answered, strict=True)
+            ]
+            if None not in added or time.monotonic() >= until:
+                return added
+            time.sleep(_TICK_S)
+
+    def _streamed(
+        self, state: _Pass, before: Sequence[Statistics | None], seconds: float, sampler: UsageSampler
+    ) -> Streamed:
         everyone = [*self._members, *state.retired]
         servers = []
-        after = statistics_of(self._servers, state.job.model)
+        answered = [sum(member.answered(position) for member in everyone) for position in range(len(self.targets))]
+        counted = self._counted(state.job.model, before, answered)
         for position, target in enumerate(self.targets):
-            own = sum(member.answered(position) for member in everyone)
-            old, new = before[position], after[position]
-            added = None if old is None or new is None else new.since(old, own)
             # Every worker finds out for itself that a server is dead.
             dropped = max(member.dropped(position) for member in everyone)
-            servers.append((target.address, added, own, dropped))
+            servers.append((target.address, counted[position], answered[position], dropped))
         counts = {name: sum(member.faults(name) for member in everyone) for name in Faults.model_fields}
         shared = all(all(member.last.reads_regions) for member in self._members)
         measurement = state.figures.measurement(
             seconds=seconds,
             concurrency=state.level,
+            mean_concurrency=state.level_seconds / seconds,
             concurrency_found=self._concurrency is None and (state.search is None or state.search.settled),
             workers=self.workers,
             servers=servers,

@@ -51,7 +51,7 @@ def fullness(measurement: Measurement) -> Occupancy | None:
         measurement.server,
         clips=measurement.clips,
         seconds=measurement.seconds,
-        concurrency=measurement.concurrency,
+        concurrency=measurement.mean_concurrency,
         workers=measurement.workers,
     )
 
