@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from streaming import RATE, job, triton, write_clips
 
-COUNTS = (1000, 20_000)
+COUNTS = [1000, 20_000]
 _WORKER = "ray::Worker"
 
 
@@ -82,6 +82,7 @@ def main() -> None:
     """Print the peaks, and by how much they differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=max(1, len(os.sched_getaffinity(0)) // 2))
+    parser.add_argument("--clips", type=int, nargs="+", default=COUNTS, help="compared are the first and the last")
     parser.add_argument("--run", nargs=3, metavar=("ADDRESS", "FOLDER", "CACHE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run:
@@ -90,7 +91,7 @@ def main() -> None:
         return
     peaks: dict[int, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as name, triton("null") as target:
-        for count in COUNTS:
+        for count in options.clips:
             for kind in ("a", "b"):  # a dataset has at least two classes
                 write_clips(Path(name, str(count), kind), count // 2)
             command = [sys.executable, __file__, "--workers", str(options.workers)]
@@ -99,11 +100,11 @@ def main() -> None:
             if done.returncode:
                 raise SystemExit(done.stderr.strip().splitlines()[-1])
             peaks[count] = json.loads(done.stdout.splitlines()[-1])
-    table = Table("peak resident, MB", *(f"{count:,} clips" for count in COUNTS), "difference")
+    table = Table("peak resident, MB", *(f"{count:,} clips" for count in options.clips), "difference")
     for who in ("driver", "workers", "raylet", "driver with embeddings"):
-        figures = [peaks[count][who] for count in COUNTS]
+        figures = [peaks[count][who] for count in options.clips]
         table.add_row(who, *(f"{figure:.0f}" for figure in figures), f"{figures[-1] - figures[0]:+.0f}")
-    table.add_row("clips/s", *(f"{peaks[count]['clips/s']:.0f}" for count in COUNTS), "")
+    table.add_row("clips/s", *(f"{peaks[count]['clips/s']:.0f}" for count in options.clips), "")
     Console().print(table)
 
 

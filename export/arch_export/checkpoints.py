@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from arch_export.errors import ExportError, ExportUsageError
+from arch_export.errors import ExportError, ExportUsageError, reason_of
 
 
 @dataclass(frozen=True)
@@ -194,8 +194,8 @@ def _download(hub_id: str, name: str) -> Checkpoint:
     except Exception as error:  # the hub's client raises errors of its HTTP library, of the disk and of its own
         cached = _cached(hub_id)
         if cached is None:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ExportError(f"downloading {hub_id} failed: {reason}; run the command again to go on") from error
+            words = f"downloading {hub_id} failed ({reason_of(error)}): run the command again to go on"
+            raise ExportError(words) from error
         folder = cached
     # A snapshot's folder is named after its commit.
     return Checkpoint(folder, hub_id, folder.name, name, _read_config(folder, hub_id))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 import logging
 import warnings
@@ -13,7 +15,7 @@ import numpy as np
 import torch
 
 from arch_export import parity
-from arch_export.errors import ExportError
+from arch_export.errors import ExportError, reason_of
 from arch_export.form import Lengths
 from arch_export.subject import Step, Subject
 
@@ -67,7 +69,7 @@ def write_graph(subject: Subject, path: Path, on_step: Step) -> Graph:
     write_onnx(original.as_module(), path, subject.outputs, subject.sample_rate)
     parameter_count = original.parameter_count
     del original
-    gc.collect()  # torch's exporter leaves cycles that hold the weights
+    _free_memory()
     form = subject.form
     shapes = {"embedding": [embedding_size], "layer_embeddings": [embeddings - 1, embedding_size]}
     facts = subject.facts | {
@@ -83,6 +85,13 @@ def write_graph(subject: Subject, path: Path, on_step: Step) -> Graph:
         facts["cut_after_layer"] = str(form.cut_after_layer)
     outputs = {output: shapes[output] for output in subject.outputs}
     return Graph(path, outputs, answers, subject.sample_rate, form.lengths is Lengths.EXACT, facts)
+
+
+def _free_memory() -> None:
+    """Give back to the system what the exporter left: cycles, and free memory that the C library keeps."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # another C library has nothing like it
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 class _Answers:
@@ -110,6 +119,8 @@ class _Answers:
 def write_onnx(module: torch.nn.Module, path: Path, outputs: list[str], sample_rate: int) -> None:
     """Export `module` (waveform, num_samples -> the named outputs) with free batch size and length.
 
+    The module has no weights afterwards.
+
     Raises:
         ExportError: if torch cannot export the module.
     """
@@ -133,7 +144,7 @@ def write_onnx(module: torch.nn.Module, path: Path, outputs: list[str], sample_r
                 verbose=False,
             )
     except Exception as error:  # the exporter wraps whatever went wrong
-        raise ExportError(f"torch could not export the model: {str(error).strip().splitlines()[0]}") from error
+        raise ExportError(f"torch could not export the model: {reason_of(error)}") from error
     finally:
         logger.setLevel(level)
     if program is None:
@@ -141,6 +152,11 @@ def write_onnx(module: torch.nn.Module, path: Path, outputs: list[str], sample_r
     _drop_metadata(program.model)
     size = sum(value.const_value.nbytes for value in program.model.graph.initializers.values() if value.const_value)
     program.save(path, external_data=size > EXTERNAL_DATA_FROM)
+    # onnxscript's rewrite rules, which are global, keep the last graph that they saw, and with it all weights.
+    for value in program.model.graph.initializers.values():
+        value.const_value = None
+    for weights in (*module.parameters(), *module.buffers()):
+        weights.data = torch.empty(0)
 
 
 def _drop_metadata(model: Any) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from arch_export.checkpoints import PREPROCESSOR, Checkpoint
+from arch_export.checkpoints import CONFIG, PREPROCESSOR, Checkpoint
 from arch_export.encoder import Normalization
-from arch_export.errors import ExportUsageError
+from arch_export.errors import ExportUsageError, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,8 +76,8 @@ def read_feature_extractor(checkpoint: Checkpoint, on_warning: Callable[[str], N
     try:
         features = AutoFeatureExtractor.from_pretrained(checkpoint.folder, local_files_only=True)
     except Exception as error:  # transformers raises whatever the file at fault provokes
-        reason = str(error).strip().splitlines()[0]
-        raise ExportUsageError(f"the feature extractor of {checkpoint.source} cannot be loaded: {reason}") from error
+        words = f"the feature extractor of {checkpoint.source} cannot be loaded ({reason_of(error)}): mend {path}"
+        raise ExportUsageError(words) from error
     return FeatureExtractor(normalization, int(settings.get("sampling_rate", 16000)), features)
 
 
@@ -101,8 +101,10 @@ def load_encoder(checkpoint: Checkpoint) -> torch.nn.Module:
             output_loading_info=True,
         )
     except Exception as error:  # transformers raises whatever the file at fault provokes
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ExportUsageError(f"{checkpoint.source} cannot be loaded: {reason}") from error
+        raise ExportUsageError(
+            f"{checkpoint.source} cannot be loaded ({reason_of(error)}): its weights are damaged or do not fit "
+            f"its {CONFIG}; fetch it again"
+        ) from error
     missing = sorted(set(info["missing_keys"]) - _UNUSED_AT_INFERENCE)
     if missing:
         # transformers fills them with random numbers: the export would verify and the embeddings be noise.

@@ -24,10 +24,14 @@ row [embedding size] for every embedding that the graph gives of a clip."""
 
 @dataclass(frozen=True)
 class Case:
-    """One batch: clips of `valid` samples each, padded to `length` samples."""
+    """One batch: clips of `valid` samples each, padded to `length` samples.
+
+    `first` is the number of its first clip, by which `synthesise` chooses kind and level; 2 is far off-centre.
+    """
 
     length: int
     valid: tuple[int, ...]
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,12 @@ class Parity:
 
     Attributes:
         max_relative_error: largest |ours - reference| / |reference|, Euclidean norms.
-        mean_cosine: between ours and the reference.
+        mean_cosine: between ours and the reference; where the graph gives every layer's, that of the worst layer.
         min_cosine: the worst clip's.
         max_batch_effect: |in its batch - alone| / |alone|: how much a clip's embedding moves with its batch mates
             and, where padding is not to count, with its padding: alone is then without.
         mean_batch_effect: the same over all clips.
-        clips: how many embeddings were compared.
+        clips: how many were embedded, each alone and in its batch.
     """
 
     max_relative_error: float
@@ -79,14 +83,15 @@ def cases(sample_rate: int) -> list[Case]:
         Case(second // 4, (second // 4, second // 5)),
         Case(second, (second, second // 2, second // 3, second - 1, second // 10)),
         Case(2 * second + 5123, (2 * second + 5123, second)),
-        Case(5 * second, (5 * second, 3 * second + 77, second // 2)),
-        Case(5 * second, (5 * second,) * 4),
+        # More clips of 5 s would take more memory than everything before.
+        Case(5 * second, (3 * second + 77, second // 2), first=1),
+        Case(5 * second, (5 * second,) * 2, first=2),
     ]
 
 
 def test_clips(case: Case, seed: int, sample_rate: int) -> Clips:
     """The seeded clips FP32 [valid] of a case."""
-    return [synthesise(index, valid, sample_rate, seed) for index, valid in enumerate(case.valid)]
+    return [synthesise(index, valid, sample_rate, seed) for index, valid in enumerate(case.valid, case.first)]
 
 
 def batches(sample_rate: int) -> Iterator[tuple[Case, Clips, dict[str, NDArray[Any]]]]:
@@ -102,7 +107,7 @@ def measure(
     session: onnxruntime.InferenceSession, reference: Reference, sample_rate: int, exact: bool = False
 ) -> Parity:
     """Compare what `session` gives with `reference` on every case; with `exact`, padding must not count."""
-    errors, cosines, effects = [], [], []
+    errors, cosines, effects, count = [], [], [], 0
     for case, clips, feeds in batches(sample_rate):
         together = _run(session, feeds["waveform"], feeds["num_samples"])
         for row, clip in enumerate(clips):
@@ -113,16 +118,17 @@ def measure(
             norm = _norm(expected)
             for ours in (together[row], alone):
                 errors += list(_norm(ours - expected) / norm)
-                cosines += list(np.sum(ours * expected, axis=-1) / (_norm(ours) * norm))
+                cosines.append(np.sum(ours * expected, axis=-1) / (_norm(ours) * norm))
+            count += 1
             effects += list(_norm(together[row] - alone) / _norm(alone))
     # max() and min() would skip NaN.
     return Parity(
         max_relative_error=float(np.max(errors)),
-        mean_cosine=float(np.mean(cosines)),
+        mean_cosine=float(np.mean(cosines, axis=0).min()),
         min_cosine=float(np.min(cosines)),
         max_batch_effect=float(np.max(effects)),
         mean_batch_effect=float(np.mean(effects)),
-        clips=len(errors),
+        clips=count,
     )
 
 

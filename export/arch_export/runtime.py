@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnxruntime
 
-from arch_export.errors import ExportUsageError
+from arch_export.errors import ExportError, ExportUsageError, reason_of
 from arch_export.precision import Precision
 
 # What a CPU needs for bf16 matrix products, as Linux names it.
@@ -36,15 +36,20 @@ def open_session(
 
     Raises:
         ExportUsageError: as `check_precision`.
+        ExportError: if ONNX Runtime cannot load the graph.
     """
     options = options or onnxruntime.SessionOptions()
-    if precision is not Precision.BF16:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    device = _openvino_device()
-    threads = str(len(os.sched_getaffinity(0)))
-    settings = {"CPU": {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": threads}}
-    options.add_provider_for_devices([device], {"load_config": json.dumps(settings)})
-    return onnxruntime.InferenceSession(path, options)
+    providers: list[str] | None = ["CPUExecutionProvider"]
+    if precision is Precision.BF16:
+        device = _openvino_device()
+        threads = str(len(os.sched_getaffinity(0)))
+        settings = {"CPU": {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": threads}}
+        options.add_provider_for_devices([device], {"load_config": json.dumps(settings)})
+        providers = None  # the options name it
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=providers)
+    except Exception as error:  # ONNX Runtime's own errors have no common base
+        raise ExportError(f"ONNX Runtime cannot load the {precision} graph ({reason_of(error)})") from error
 
 
 def _openvino_device() -> onnxruntime.OrtEpDevice:

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 
-from arch_export.errors import ExportError
+from arch_export.errors import ExportError, reason_of
 from arch_export.graph import EXTERNAL_DATA_FROM
 from arch_export.precision import Precision
 
@@ -40,8 +40,7 @@ def write_variant(fp32: Path, path: Path, precision: Precision) -> None:
     except (OSError, ExportError):
         raise
     except Exception as error:  # the converters raise whatever a graph they do not know provokes
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ExportError(f"the graph cannot be converted to {precision}: {reason}") from error
+        raise ExportError(f"the graph cannot be converted to {precision}: {reason_of(error)}") from error
 
 
 def _save(model: onnx.ModelProto, path: Path) -> None:

@@ -46,9 +46,9 @@ _UNFINISHED = "unfinished"
 # fills less than 4 MiB. Ten hours make 7,200 files.
 PART_SECONDS = 5.0
 # Bounds the writer's memory; from some MiB on, the cost of a byte is constant.
-PART_BYTES = 16 * 2**20
+PART_BYTES = 8 * 2**20
 # Of a row group: what reading and making one file of many take, they take a few times of this.
-_GROUP_BYTES = 4 * 2**20
+_GROUP_BYTES = 2**20
 _BLOCK = 2**20
 
 
