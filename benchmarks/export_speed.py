@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from arch_export import parity
@@ -107,8 +108,9 @@ def static_int8(fp32: Path, folder: Path) -> Path:
             return next(self.feeds, None)
 
     logging.getLogger().setLevel(logging.ERROR)
-    prepared, target = folder / "prepared.onnx", folder / "static.onnx"
-    quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
+    whole, prepared, target = (folder / f"{name}.onnx" for name in ("whole", "prepared", "static"))
+    onnx.save_model(onnx.load(fp32), whole)  # ONNX Runtime's tools lose weights that lie in a file of their own
+    quant_pre_process(str(whole), str(prepared), skip_symbolic_shape=True)
     quantize_static(
         str(prepared),
         str(target),

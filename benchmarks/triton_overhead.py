@@ -20,6 +20,8 @@ import numpy as np
 import onnxruntime as ort
 import psutil
 import tritonclient.grpc as grpcclient
+from arch_export.precision import Precision
+from arch_export.runtime import open_session
 from arch_harness.triton import Server, Target
 from rich.console import Console
 from rich.table import Table
@@ -32,7 +34,7 @@ def session(model: str, threads: int) -> ort.InferenceSession:
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    return ort.InferenceSession(str(REPOSITORY / model / "1/model.onnx"), options, providers=["CPUExecutionProvider"])
+    return open_session(REPOSITORY / model / "1/model.onnx", Precision.FP32, options)
 
 
 def in_process(loaded: ort.InferenceSession, clips: int, batch: int) -> float:

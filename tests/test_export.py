@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -16,6 +17,7 @@ from arch_export import encoder, parity, pipeline
 from arch_export.checkpoints import ALIASES, Checkpoint
 from arch_export.encoder import Normalization, NormalizedWaveform, fold_weight_norm
 from arch_export.errors import ExportError, ExportUsageError
+from arch_export.graph import write_onnx
 from arch_export.loading import read_feature_extractor
 from arch_export.pipeline import export
 from arch_export.precision import LIMITS, Precision
@@ -193,6 +195,33 @@ def test_nan_fails_the_check(tmp_path: Path, repository: Path) -> None:
     assert len(measured.misses(LIMITS[Precision.FP32])) == 3  # only the batch effect has no part in the reference
 
 
+def test_one_bad_layer_does_not_hide_among_good_ones() -> None:
+    """A session that gives two embeddings of a clip, the second of which points elsewhere."""
+
+    class Session:
+        def run(self, _: None, feeds: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+            return [np.tile(np.float32([[[1, 0], [1, 1]]]), (len(feeds["waveform"]), 1, 1))]
+
+    def reference(clip: np.ndarray[Any, Any], length: int) -> np.ndarray[Any, Any]:
+        return np.array([[1.0, 0.0], [1.0, 0.0]])
+
+    measured = parity.measure(Session(), reference, SAMPLE_RATE)
+    assert measured.mean_cosine == pytest.approx(2**-0.5)
+    assert measured.clips == sum(len(case.valid) for case in parity.cases(SAMPLE_RATE))
+
+
+def test_weights_are_freed_once_they_are_written(tmp_path: Path) -> None:
+    module = torch.nn.Bilinear(8, 8, 4)
+    module.forward = (
+        lambda waveform, num_samples: torch.nn.functional.bilinear(  # type: ignore[method-assign]
+            waveform[:, :8], num_samples.float().expand(-1, 8), module.weight
+        )
+    )
+    write_onnx(module, tmp_path / "model.onnx", ["embedding"], SAMPLE_RATE)
+    assert sum(weights.untyped_storage().nbytes() for weights in module.parameters()) == 0
+    assert any(np.prod(one.dims) == 256 for one in onnx.load(tmp_path / "model.onnx").graph.initializer)
+
+
 def test_the_same_checkpoint_gives_the_same_file(tmp_path: Path, checkpoint: Path, repository: Path) -> None:
     again = export(str(checkpoint), tmp_path)
     model = again.folder / "1" / "model.onnx"
@@ -221,6 +250,11 @@ def _other_architecture(folder: Path) -> None:
 def _cut_weights(folder: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def _garbled_pickle(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"half a download " * 64)
 
 
 def _other_size(folder: Path) -> None:
@@ -256,7 +290,8 @@ def _index_without_map(folder: Path) -> None:
         (_no_config, "no config.json"),
         (_broken_config, "is no JSON"),
         (_other_architecture, "architecture 'whisper'; supported: data2vec-audio, hubert,"),
-        (_cut_weights, "cannot be loaded"),
+        (_cut_weights, r"cannot be loaded \(SafetensorError: .*fetch it again"),
+        (_garbled_pickle, r"cannot be loaded \(\w+: \w.*fetch it again"),
         (_other_size, "lacks 16 of the encoder's weights"),
     ],
 )

@@ -51,16 +51,19 @@ def spread_like_trained(model: torch.nn.Module) -> None:
     norm gains that differ from channel to channel, biases, and a few channels far beyond the rest, which set the scale
     of everything that is quantised with them (Dettmers et al., LLM.int8(), 2022, section 3). Every hundredth channel
     becomes such an outlier here.
+
+    How far they are spread is bounded by what no trained encoder is: chaotic. Over the 12 layers of a base model,
+    PyTorch's fp32 stays within 3e-6 of its fp64; with weights three times as large, or rows of them that stick out
+    fourfold, the error of rounding grew to half of the embedding.
     """
     with torch.no_grad():
         for layer in model.modules():
             if isinstance(layer, torch.nn.LayerNorm):
-                layer.weight.mul_(torch.exp(0.3 * torch.randn_like(layer.weight)))
+                layer.weight.mul_(0.5 * torch.exp(0.3 * torch.randn_like(layer.weight)))
                 layer.weight[::100] *= 8
                 layer.bias.add_(0.1 * torch.randn_like(layer.bias))
             elif isinstance(layer, torch.nn.Linear):
-                layer.weight.mul_(3)
-                layer.weight[::100] *= 4
+                layer.weight.mul_(2)
                 if layer.bias is not None:
                     layer.bias.add_(0.05 * torch.randn_like(layer.bias))
             elif isinstance(layer, torch.nn.Conv1d) and layer.groups == 1:

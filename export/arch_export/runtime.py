@@ -15,6 +15,8 @@ from arch_export.precision import Precision
 # What a CPU needs for bf16 matrix products, as Linux names it.
 BF16_FLAGS = ("amx_bf16", "avx512_bf16")
 OPENVINO = "OpenVINOExecutionProvider"
+# As in the server's backend, which says why.
+SLOW_ON_CPU = ["SkipLayerNormFusion"]
 
 
 def check_precision(precision: Precision) -> None:
@@ -47,7 +49,7 @@ def open_session(
         options.add_provider_for_devices([device], {"load_config": json.dumps(settings)})
         providers = None  # the options name it
     try:
-        return onnxruntime.InferenceSession(path, options, providers=providers)
+        return onnxruntime.InferenceSession(path, options, providers=providers, disabled_optimizers=SLOW_ON_CPU)
     except Exception as error:  # ONNX Runtime's own errors have no common base
         raise ExportError(f"ONNX Runtime cannot load the {precision} graph ({reason_of(error)})") from error
 
