@@ -35,8 +35,8 @@ _OPENVINO = "OpenVINOExecutionProvider"
 # What a CPU needs for bf16 matrix products, as Linux names it.
 _BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
 
-# ONNX Runtime 1.32 computes a residual sum and its layer norm as one operator, whose CPU kernel takes seven times as long
-# as the norm's own: 3 % of a base encoder in fp32, 5 % in int8 (benchmarks/export_speed.py shows operators' shares).
+# ONNX Runtime 1.32 makes one operator of a residual sum and its layer norm, whose CPU kernel takes seven times as long
+# as the norm's own: 3 % of a base encoder's time in fp32, 5 % in int8.
 _SLOW_ON_CPU = ["SkipLayerNormFusion"]
 
 
