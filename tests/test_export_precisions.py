@@ -178,14 +178,34 @@ def test_weights_that_int8_cannot_hold_are_refused(tmp_path: Path) -> None:
 def test_what_misses_its_limits_is_installed_by_force_only_and_marked(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strict = dataclasses.replace(precisions.LIMITS[Precision.INT8], mean_cosine=0.999999, max_batch_effect=1e-9)
+    strict = dataclasses.replace(precisions.LIMITS[Precision.INT8], mean_cosine=0.999999, max_relative_error=1e-9)
     monkeypatch.setitem(precisions.LIMITS, Precision.INT8, strict)
-    with pytest.raises(ExportError, match=r"not installed in int8: .*mean cosine is 0\.99.*; .*batch mates.*--force"):
+    with pytest.raises(ExportError, match=r"not installed in int8: .*differ.*; .*mean cosine is 0\.99.*--force"):
         export(str(checkpoint), tmp_path, precision="int8")
     assert list(tmp_path.iterdir()) == []
     exported = export(str(checkpoint), tmp_path, precision="int8", force=True)
     assert len(exported.misses) == 2
     assert facts_of(exported.folder)["parity_missed"] == "; ".join(exported.misses)
+    assert config_of(exported.folder).max_batch_size == 8
+
+
+def test_int8_that_batch_mates_move_too_far_is_served_a_clip_at_a_time(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = dataclasses.replace(precisions.LIMITS[Precision.INT8], max_batch_effect=1e-9)
+    monkeypatch.setitem(precisions.LIMITS, Precision.INT8, strict)
+    told: list[str] = []
+    exported = export(str(checkpoint), tmp_path, precision="int8", on_warning=told.append)
+    assert exported.misses == []
+    assert len(told) == 1
+    assert told[0].endswith("allowed is 1e-09: tiny-hubert-int8 is served one clip at a time")
+    config = config_of(exported.folder)
+    assert config.max_batch_size == 1
+    assert {(one.batch_size, one.inputs["waveform"].dims[0] // SAMPLE_RATE) for one in config.model_warmup} == {
+        (1, seconds) for seconds in (3, 5, 10, 30)
+    }
+    with LocalServer(tmp_path, [exported.name], grpc_port=0, http_port=0, metrics_port=0) as server:
+        assert [status.ready for status in server.models] == [True]
 
 
 @pytest.mark.parametrize(

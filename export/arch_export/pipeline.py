@@ -37,6 +37,7 @@ class Exported:
         facts: the parameters in its configuration.
         parity: what was measured.
         misses: the limits that it missed and was installed in spite of; empty for a good one.
+        batched: whether it is served in batches.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Exported:
     facts: dict[str, str]
     parity: parity.Parity
     misses: list[str]
+    batched: bool
 
 
 def export(
@@ -103,7 +105,10 @@ def export(
         session = open_session(path, precision, options)
         measured = parity.measure(session, graph.reference, graph.sample_rate, graph.exact)
         del session
-        misses = measured.misses(LIMITS[precision])
+        limits = LIMITS[precision]
+        # Dynamic int8 takes one scale of its activations over a whole batch; without batch mates it has none to suffer.
+        batched = precision is not Precision.INT8 or graph.exact or measured.max_batch_effect <= limits.max_batch_effect
+        misses = measured.misses(limits, batched)
         facts = graph.facts | {
             "precision": str(precision),
             "target": str(target),
@@ -129,9 +134,14 @@ def export(
             facts["parity_missed"] = "; ".join(misses)
         if graph.path != path:
             shutil.rmtree(graph.path.parent)
-        config = triton_config.model_config(name, graph.outputs, graph.sample_rate, facts, precision, target)
+        if not batched:
+            on_warning(
+                f"batch mates move its embeddings by up to {measured.max_batch_effect:.2f} (relative), allowed is "
+                f"{limits.max_batch_effect:g}: {name} is served one clip at a time"
+            )
+        config = triton_config.model_config(name, graph.outputs, graph.sample_rate, facts, precision, target, batched)
         (folder / "config.pbtxt").write_text(triton_config.as_text(config), encoding="utf-8")
-    return Exported(name, repository / name, facts, measured, misses)
+    return Exported(name, repository / name, facts, measured, misses, batched)
 
 
 def _write(folder: Path, subject: Subject, precision: Precision, on_step: Step) -> tuple[Graph, Path]:

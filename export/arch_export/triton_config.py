@@ -67,6 +67,7 @@ def model_config(
     parameters: dict[str, str],
     precision: Precision = Precision.FP32,
     target: Target = Target.AUTO,
+    batched: bool = True,
 ) -> triton.ModelConfig:
     """Describe an exported encoder to Triton.
 
@@ -77,9 +78,11 @@ def model_config(
         parameters: facts for the harness, readable through the server.
         precision: of the model.
         target: where it is to be served.
+        batched: whether clips may be put into batches.
     """
     serving = _SERVING[target]
-    config = triton.ModelConfig(name=name, backend="onnxruntime", max_batch_size=serving.max_batch_size)
+    most = serving.max_batch_size if batched else 1
+    config = triton.ModelConfig(name=name, backend="onnxruntime", max_batch_size=most)
     config.input.add(name="waveform", data_type=triton.TYPE_FP32, dims=[-1])
     config.input.add(name="num_samples", data_type=triton.TYPE_INT64, dims=[1])
     for output, shape in outputs.items():
@@ -90,7 +93,7 @@ def model_config(
     queue.max_queue_size = MAX_QUEUE_SIZE
     # One instance: without a count, the ONNX Runtime backend starts two on a CPU, and they fight for its cores.
     config.instance_group.add(count=1, kind=serving.kind)
-    for batch_size, seconds in serving.warmup:
+    for batch_size, seconds in dict.fromkeys((min(batch, most), seconds) for batch, seconds in serving.warmup):
         warmup = config.model_warmup.add(name=f"batch_{batch_size}_of_{seconds}_s", batch_size=batch_size)
         warmup.inputs["waveform"].data_type = triton.TYPE_FP32
         warmup.inputs["waveform"].dims.append(seconds * sample_rate)

@@ -116,7 +116,7 @@ def export_table(exported: list[Exported]) -> Table:
             f"≥ {limits.mean_cosine:.5g}",
             f"≥ {limits.min_cosine:.5g}",
             f"≤ {limits.max_relative_error:.1e}",
-            f"≤ {limits.max_batch_effect:.1e}",
+            f"≤ {limits.max_batch_effect:.1e}" if one.batched else "served alone",
             style="dim",
         )
     table.caption = f"size: of the embedding; installed in {exported[0].folder.parent}"
