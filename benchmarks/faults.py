@@ -2,7 +2,7 @@
 
 Runs `arch bench` over a real Triton in every scenario of tests/fault_scenarios.py. A scenario passes if every clip is
 in the store, once, or in the list of failures, no process is left, and the score equals that of an undisturbed run; for
-corrupt files and NaN, where clips are missing by intent, the score is that of the others.
+corrupt files and NaN, where clips are missing by intent, that of its embeddings of the others.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> int:
                 wrong += 1
                 cells = ["", "", "", "", "", f"{time.perf_counter() - started:.0f}", f"WRONG: {error}"]
             else:
-                expected = expected or result
+                expected = expected or scene
                 counts = result.measurement.faults.model_dump() if result.measurement else {}
                 retries = counts.pop("retries", 0)
                 told = ", ".join(f"{count} {fault.replace('_', ' ')}" for fault, count in counts.items() if count)

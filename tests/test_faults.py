@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from arch_harness.results import Result
 from fault_scenarios import SCENARIOS, Scene, prepare, undisturbed
 
 
@@ -15,8 +14,10 @@ def data(tmp_path_factory: pytest.TempPathFactory, demo_dataset: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory, repository: Path, data: Path) -> Result:
-    return undisturbed(Scene(repository, data, tmp_path_factory.mktemp("undisturbed")))
+def expected(tmp_path_factory: pytest.TempPathFactory, repository: Path, data: Path) -> Scene:
+    scene = Scene(repository, data, tmp_path_factory.mktemp("undisturbed"))
+    undisturbed(scene)
+    return scene
 
 
 # The others, and these, are run by benchmarks/faults.py; Ctrl-C and corrupt files are in test_bench.py too.
@@ -24,5 +25,5 @@ QUICK = ("server killed and restarted", "one of two servers killed", "worker kil
 
 
 @pytest.mark.parametrize("name", QUICK)
-def test_nothing_is_lost(tmp_path: Path, repository: Path, data: Path, expected: Result, name: str) -> None:
+def test_nothing_is_lost(tmp_path: Path, repository: Path, data: Path, expected: Scene, name: str) -> None:
     SCENARIOS[name](Scene(repository, data, tmp_path, expected))

@@ -140,7 +140,7 @@ def test_faults_are_shown_where_there_are_any(tmp_path: Path) -> None:
     section = content.build(run).timing
     assert section is not None
     assert [one.title for one in section.more] == ["Faults"]
-    assert section.more[0].table.rows == [("d", "a", "12", "1,200", "0", "0", "0", "0", "0", "1")]
+    assert section.more[0].table.rows == [("d", "a", "12", "1,200", "0", "0", "0", "0", "0", "0", "0", "1")]
     write_report(run, tmp_path)
     assert "1,200" in Page((tmp_path / "report.html").read_text()).cells
     assert "| d | a | 12 | 1,200 |" in (tmp_path / "report.md").read_text()

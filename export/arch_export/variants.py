@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper
+from onnx.external_data_helper import ExternalDataInfo
 
 from arch_export.errors import ExportError, reason_of
-from arch_export.graph import EXTERNAL_DATA_FROM
 from arch_export.precision import Precision
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 _SENSITIVE = ("LayerNormalization", "InstanceNormalization", "GroupNormalization", "ReduceMean", "ReduceSum")
 _ACTIVATIONS = ("Gelu", "Relu")
 FP16_MAX = 65504.0
+_ALIGNMENT = 4096  # of weights in a file of their own, so that a runtime can map them
 
 
 def write_variant(fp32: Path, path: Path, precision: Precision) -> None:
@@ -34,7 +38,7 @@ def write_variant(fp32: Path, path: Path, precision: Precision) -> None:
     """
     try:
         if precision is Precision.FP16:
-            _save(_to_fp16(onnx.load(fp32)), path)
+            _write_fp16(fp32, path)
         else:
             _write_int8(fp32, path)
     except (OSError, ExportError):
@@ -43,14 +47,64 @@ def write_variant(fp32: Path, path: Path, precision: Precision) -> None:
         raise ExportError(f"the graph cannot be converted to {precision}: {reason_of(error)}") from error
 
 
-def _save(model: onnx.ModelProto, path: Path) -> None:
-    if model.ByteSize() > EXTERNAL_DATA_FROM:
-        onnx.save_model(model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
-    else:
-        onnx.save_model(model, path)
+def _write_fp16(fp32: Path, path: Path) -> None:
+    """Convert the graph without the weights that lie in a file of their own, and then those, one by one.
+
+    With all of them in memory, the converter takes five times their size, and it takes none of more than 2 GB.
+    """
+    from onnxruntime.transformers.float16 import convert_np_to_float16
+
+    model = onnx.shape_inference.infer_shapes(onnx.load(fp32, load_external_data=False))
+    apart: dict[str, _Apart] = {}
+    for tensor in model.graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            apart[tensor.name] = _Apart.of(tensor)
+            # The converter looks at every weight's shape, but not into those that hold nothing.
+            tensor.ClearField("external_data")
+            tensor.ClearField("data_location")
+            tensor.dims[:], tensor.raw_data = [0], b""
+    _to_fp16(model)
+    del model.graph.value_info[:]  # some have that shape now; a runtime infers them again
+    data = path.with_name(f"{path.name}.data")
+    with data.open("wb") if apart else contextlib.nullcontext() as file:
+        for tensor in model.graph.initializer:
+            if file is None or tensor.name not in apart:
+                continue
+            weights = apart[tensor.name]
+            values = weights.read(fp32.parent)
+            if tensor.data_type == TensorProto.FLOAT16:
+                values = convert_np_to_float16(values)
+            file.seek(-file.tell() % _ALIGNMENT, os.SEEK_CUR)
+            tensor.ClearField("raw_data")
+            tensor.dims[:], tensor.data_location = weights.dims, TensorProto.EXTERNAL
+            for key, value in (("location", data.name), ("offset", file.tell()), ("length", values.nbytes)):
+                tensor.external_data.add(key=key, value=str(value))
+            values.tofile(file)
+    onnx.save_model(model, path)
 
 
-def _to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
+@dataclass(frozen=True)
+class _Apart:
+    """Weights that lie in a file of their own."""
+
+    dims: list[int]
+    dtype: np.dtype[Any]
+    location: str
+    offset: int
+
+    @classmethod
+    def of(cls, tensor: onnx.TensorProto) -> _Apart:
+        info = ExternalDataInfo(tensor)
+        dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        return cls(list(tensor.dims), dtype, info.location, info.offset or 0)
+
+    def read(self, folder: Path) -> NDArray[Any]:
+        """All values, without their shape."""
+        return np.fromfile(folder / self.location, self.dtype, int(np.prod(self.dims)), offset=self.offset)
+
+
+def _to_fp16(model: onnx.ModelProto) -> None:
+    """Convert a graph in place; it must have its shapes."""
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
     # The converter needs a name for every node, and writes about every weight it rounds to zero.
@@ -60,15 +114,15 @@ def _to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        converted: onnx.ModelProto = convert_float_to_float16(
+        convert_float_to_float16(
             model,
             keep_io_types=True,
+            disable_shape_infer=True,
             op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_SENSITIVE],
             node_block_list=sorted(_front_end(model.graph) | _pooling(model.graph)),
         )
     finally:
         logger.setLevel(level)
-    return converted
 
 
 def _front_end(graph: onnx.GraphProto) -> set[str]:
@@ -128,17 +182,26 @@ def fp16_peak(fp32: Path, feeds: Iterable[dict[str, NDArray[np.generic]]]) -> fl
     floats = {one.name for one in model.graph.value_info if one.type.tensor_type.elem_type == TensorProto.FLOAT}
     kept = _front_end(model.graph) | _pooling(model.graph)
     halved = [node for node in model.graph.node if node.op_type not in _SENSITIVE and node.name not in kept]
-    peaks = []
-    for name in (output for node in halved for output in node.output if output in floats):
-        peak = f"peak_of_{name}"
-        model.graph.node.append(helper.make_node("Abs", [name], [f"{peak}_abs"]))
-        model.graph.node.append(helper.make_node("ReduceMax", [f"{peak}_abs"], [peak], keepdims=0))
-        model.graph.output.append(helper.make_tensor_value_info(peak, TensorProto.FLOAT, []))
-        peaks.append(peak)
+    names = {output for node in halved for output in node.output if output in floats}
+    peaks, nodes = [], []
+    for node in model.graph.node:
+        nodes.append(node)
+        for name in names.intersection(node.output):
+            peak = f"peak_of_{name}"
+            nodes.append(helper.make_node("Abs", [name], [f"{peak}_abs"]))
+            nodes.append(helper.make_node("ReduceMax", [f"{peak}_abs"], [peak], keepdims=0))
+            model.graph.output.append(helper.make_tensor_value_info(peak, TensorProto.FLOAT, []))
+            peaks.append(peak)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    options = onnxruntime.SessionOptions()
+    # In the order of the file, each peak right after its value: taken last, all values would be in memory together.
+    options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+    options.enable_cpu_mem_arena = False
     probe = fp32.with_name(f"{fp32.stem}.peaks.onnx")  # beside its weights, should they be external
     try:
         onnx.save_model(model, probe)
-        session = onnxruntime.InferenceSession(probe, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(probe, options, providers=["CPUExecutionProvider"])
         return float(max(np.max(session.run(peaks, feed)) for feed in feeds))
     finally:
         probe.unlink(missing_ok=True)

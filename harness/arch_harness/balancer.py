@@ -24,6 +24,7 @@ watch a benchmark that stands still."""
 _CHECK_TIMEOUT_S = 5.0
 _FIRST_CHECK_S = 0.1
 _LAST_CHECK_S = 5.0
+_REFUSALS = 5
 
 
 def back_off(tries: int, first_s: float = 0.05, most_s: float = 2.0) -> float:
@@ -44,6 +45,7 @@ class Lane:
         suspect: whether it is to be checked, alive or not.
         reads_regions: whether it was told of our shared memory and could open it.
         answered: requests that it answered without an error.
+        refused: requests that it answered with an error since the last without.
         dropped: times that it was taken for dead.
         reason: why it was last dropped.
     """
@@ -59,6 +61,7 @@ class Lane:
     suspect: bool = False
     reads_regions: bool = False
     answered: int = 0
+    refused: int = 0
     dropped: int = 0
     reason: str = ""
     checks: int = 0
@@ -75,7 +78,9 @@ class Balancer:
 
     def __init__(self, targets: Sequence[Target], revive: Callable[[Lane], None] = lambda _lane: None) -> None:
         self._revive = revive
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)
+        self._to_check = threading.Condition(lock)
         self._budget = 1
         self._most = 1
         self._closed = False
@@ -120,8 +125,9 @@ class Balancer:
                     lane.outstanding += 1
                     return lane
                 left = deadline - time.monotonic()
-                if left <= 0 or not self._changed.wait(left):
+                if left <= 0:
                     return None
+                self._changed.wait(left)
 
     def _best(self, avoid: Lane | None) -> Lane | None:
         if sum(lane.outstanding for lane in self.lanes) >= self._budget:
@@ -130,22 +136,34 @@ class Balancer:
         if avoid is not None and len(alive) > 1:
             alive = [lane for lane in alive if lane is not avoid]
         free = [lane for lane in alive if lane.outstanding < max(1, int(lane.limit))]
-        return min(free, key=lambda lane: lane.outstanding, default=None)
+        # Among equals by chance: many workers with a place or two each would all begin with the first.
+        return min(free, key=lambda lane: (lane.outstanding, random.random()), default=None)  # noqa: S311
 
     def answered(self, lane: Lane) -> None:
         """Free the place of a request that the server answered with an embedding."""
         with self._changed:
             lane.outstanding -= 1
             lane.answered += 1
+            lane.refused = 0
             # One more after each round of answers, as TCP does.
             lane.limit = min(float(self._most), lane.limit + 1 / max(1.0, lane.limit))
-            self._changed.notify()
+            self._changed.notify_all()
 
     def release(self, lane: Lane) -> None:
         """Free the place of a request that got no embedding, or was not sent."""
         with self._changed:
             lane.outstanding -= 1
-            self._changed.notify()
+            self._changed.notify_all()
+
+    def refused(self, lane: Lane) -> None:
+        """Free the place of a request that the server answered with an error; after several in a row, check it."""
+        with self._changed:
+            lane.outstanding -= 1
+            lane.refused += 1
+            if lane.refused % _REFUSALS == 0:
+                lane.suspect = True
+                self._to_check.notify()
+            self._changed.notify_all()
 
     def ease(self, lane: Lane) -> None:
         """Free the place of a request for which the server's queue had no room, and send it fewer at a time."""
@@ -153,7 +171,7 @@ class Balancer:
             lane.outstanding -= 1
             # Not below what it holds: the many that one full queue refuses at once are one sign, not many.
             lane.limit = max(1.0, min(lane.limit, max(lane.limit / 2, float(lane.outstanding))))
-            self._changed.notify()
+            self._changed.notify_all()
 
     def drop(self, lane: Lane, reason: str) -> None:
         """Send nothing to a server until it is ready again."""
@@ -164,13 +182,14 @@ class Balancer:
                 lane.check_at = time.monotonic() + back_off(1, _FIRST_CHECK_S)
             if self._dead_since is None and not any(other.alive for other in self.lanes):
                 self._dead_since = time.monotonic()
+            self._to_check.notify()
             self._changed.notify_all()
 
     def suspect(self, lane: Lane) -> None:
         """Ask a server that did not answer in time whether it is alive, and drop it if it does not say so."""
         with self._changed:
             lane.suspect = True
-            self._changed.notify_all()
+            self._to_check.notify()
 
     def lost(self) -> str | None:
         """Why the servers must be given up, all of them; None while one is alive or may come back."""
@@ -184,6 +203,7 @@ class Balancer:
         """End the checks and the connections."""
         with self._changed:
             self._closed = True
+            self._to_check.notify()
             self._changed.notify_all()
         for lane in self.lanes:
             lane.channel.close()
@@ -197,7 +217,7 @@ class Balancer:
                 due = [lane for lane in self.lanes if lane.suspect or (not lane.alive and lane.check_at <= now)]
                 if not due:
                     waits = [lane.check_at - now for lane in self.lanes if not lane.alive]
-                    self._changed.wait(min(waits, default=None))
+                    self._to_check.wait(min(waits, default=None))
                     continue
             for lane in due:
                 self._check_one(lane)

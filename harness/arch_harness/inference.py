@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
-Trouble = Literal["queue_full", "unreachable", "timed_out", "region_lost", "refused"]
+Trouble = Literal["queue_full", "unreachable", "cut_off", "stopping", "timed_out", "region_lost", "refused"]
 """Why a try gave no answer.
 
 queue_full: the server has more than it takes; it works.
-unreachable: no connection, or a server that starts or stops.
+unreachable: no connection.
+cut_off: the connection broke under the request.
+stopping: the server is being stopped and takes nothing on.
 timed_out: no answer within the time limit, ours or the server's own for requests in its queue.
 region_lost: it knows the shared memory no longer, so it was restarted.
-refused: anything else; another try would give the same.
+refused: anything else; another try there would give the same.
 """
 
 
@@ -143,8 +145,12 @@ def classify(code: grpc.StatusCode, words: str) -> Trouble:
     if code is grpc.StatusCode.UNAVAILABLE:
         if "Exceeds maximum queue size" in words:
             return "queue_full"
-        # The server's own limit on the time in its queue.
-        return "timed_out" if "Request timeout expired" in words else "unreachable"
+        if "Request timeout expired" in words:  # the server's own limit on the time in its queue
+            return "timed_out"
+        if "stopping" in words or "stopped accepting" in words:
+            return "stopping"
+        # Which words the client library has for it depends on the system; "connect" stands in all of them.
+        return "unreachable" if "onnect" in words and "reset" not in words else "cut_off"
     if code is grpc.StatusCode.CANCELLED:
-        return "unreachable"
+        return "cut_off"
     return "timed_out" if code is grpc.StatusCode.DEADLINE_EXCEEDED else "refused"

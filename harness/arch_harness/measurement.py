@@ -60,10 +60,14 @@ class Faults(Strict):
 
     retries: Count = Field(default=0, description="tries beyond a clip's first")
     queue_full: Count = Field(default=0, description="refused because the server's queue was full")
-    unreachable: Count = Field(default=0, description="connection refused or broken, server starting or stopping")
+    unreachable: Count = Field(default=0, description="no connection: the server is not there, or not yet")
+    cut_off: Count = Field(default=0, description="the connection broke under a request: the server died")
+    stopping: Count = Field(default=0, description="refused because the server was being stopped")
     timed_out: Count = Field(default=0, description="no answer within the time limit of a try")
     late: Count = Field(default=0, description="answers that came after their try had been given up")
-    refused: Count = Field(default=0, description="any other error of the server: not tried again")
+    refused: Count = Field(
+        default=0, description="any other error of the server: tried once more, at another one if there is"
+    )
     malformed: Count = Field(default=0, description="answers without a finite embedding of the right shape")
     workers_lost: Count = Field(default=0, description="worker processes that died and were replaced")
 

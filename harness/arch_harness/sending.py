@@ -105,6 +105,7 @@ class _Flight:
     troubles: int = 0
     refusals: int = 0
     avoid: Lane | None = None
+    refused_by: Lane | None = None
     done: bool = False
 
 
@@ -131,8 +132,8 @@ class Sender:
         self._changed = threading.Condition()
         self._closed = False
         self._undone = 0
-        # In the order in which they expire, nearly: the limit seldom changes.
         self._open: dict[_Try, None] = {}
+        self._look_at = 0.0
         self._to_send: deque[_Flight] = deque()
         self._paused: list[tuple[float, int, _Flight]] = []
 
@@ -171,7 +172,8 @@ class Sender:
             self._closed = True
             left = list(self._open)
         for one in left:
-            one.call.cancel()
+            if one.call is not None:  # it could not be sent
+                one.call.cancel()
         return self._chunk
 
     def _decode(self, index: int, path: str) -> None:
@@ -180,9 +182,10 @@ class Sender:
             decoded, rate = decode_clip(self._job.folder / path, self._job.max_seconds)
             resampling = time.perf_counter()
             clip = resample_clip(decoded, rate, self._job.sample_rate, self._job.max_seconds)
-        except DecodeError as error:
+        except Exception as error:  # a library may raise anything: the clip fails then, not the run
+            reason = str(error) if isinstance(error, DecodeError) else f"{type(error).__name__}: {error}"
             with self._changed:
-                self._chunk.failures.append((index, "decode", str(error)))
+                self._chunk.failures.append((index, "decode", reason))
             self._tally.done()
             return
         done = time.perf_counter()
@@ -265,27 +268,33 @@ class Sender:
         trouble = classify(code, words)
         if trouble == "queue_full":
             self._balancer.ease(lane)
+        elif trouble == "refused":
+            self._balancer.refused(lane)
         else:
             self._balancer.release(lane)
         if attempt.given_up or self._closed:
             self._end(attempt)
             return
-        if trouble in ("unreachable", "region_lost"):
+        if trouble in ("unreachable", "cut_off", "stopping", "region_lost"):
             self._balancer.drop(lane, words)
-        self._tally.count("unreachable" if trouble == "region_lost" else trouble)
-        if trouble == "refused":
+        self._tally.count("cut_off" if trouble == "region_lost" else trouble)
+        if trouble == "refused" and (flight.refused_by or len(self._balancer.lanes) == 1):
             self._end(attempt, failure=words)
             return
         if trouble == "queue_full":
             flight.refusals += 1
+            tries, most = flight.refusals, MOST_REFUSALS
         else:
             flight.troubles += 1
+            tries, most = flight.troubles, MOST_TRIES
             flight.avoid = lane
-        tries = flight.refusals if trouble == "queue_full" else flight.troubles
-        if tries >= (MOST_REFUSALS if trouble == "queue_full" else MOST_TRIES):
+        if trouble == "refused":
+            flight.refused_by = lane  # what is wrong may be the server, not the clip: another is asked once
+        if tries >= most:
             self._end(attempt, failure=f"{words} (tried {flight.tries} times)")
         else:
-            self._end(attempt, again_in=back_off(tries))
+            # A server that stops says so before it takes anything on, and the others are as able as before.
+            self._end(attempt, again_in=0.0 if trouble == "stopping" and tries == 1 else back_off(tries))
 
     def _end(
         self,
@@ -321,10 +330,9 @@ class Sender:
         with self._changed:
             while self._paused and self._paused[0][0] <= now:
                 self._to_send.appendleft(heapq.heappop(self._paused)[2])
-            for attempt in self._open:
-                if attempt.expires > now:
-                    break
-                late.append(attempt)
+            if now >= self._look_at:
+                self._look_at = now + _TICK_S
+                late = [attempt for attempt in self._open if attempt.expires <= now]
             for attempt in late:
                 self._give_up(attempt)
         for attempt in late:
@@ -341,7 +349,7 @@ class Sender:
         flight.troubles += 1
         flight.avoid = attempt.lane
         if flight.troubles < MOST_TRIES:
-            self._to_send.append(flight)
+            heapq.heappush(self._paused, (time.perf_counter() + back_off(flight.troubles), id(flight), flight))
             return
         limit = attempt.expires - attempt.sent
         self._chunk.failures.append(

@@ -121,8 +121,10 @@ def in_use(name: str) -> bool:
     base = PREFIX + name.removeprefix(PREFIX).split("_")[0]
     try:
         file = os.open(FOLDER / base, os.O_RDWR)
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:  # another user's, which is not ours to judge
+        return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -137,4 +139,5 @@ def remove_stale() -> None:
     # The locks last: without them their slots could not be told from used ones.
     for path in sorted(FOLDER.glob(f"{PREFIX}*"), reverse=True):
         if not in_use(path.name):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # another user's
+                path.unlink()

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
@@ -82,6 +83,7 @@ class _Pass:
     retired: list[Member] = field(default_factory=list)
     level_seconds: float = 0.0
     level_since: float = 0.0
+    drops: int = 0
     workers_lost: int = 0
     deaths_in_vain: int = 0
 
@@ -177,9 +179,7 @@ class WorkerPool:
             ArchError: if no server answers for long, or workers die again and again. What had arrived was handed on
                 before; so it was where a KeyboardInterrupt ends the call.
         """
-        import ray
-
-        if not all(ray.get([member.actor.sees.remote(job.folder) for member in self._members])):
+        if not all(self._sees(position, job.folder) for position in range(len(self._members))):
             raise ArchError(f"a worker on another machine does not see {job.folder}: put the data where all of them do")
         state = self._new_pass(job, clips)
         self._steer(state)
@@ -199,6 +199,17 @@ class WorkerPool:
                 self._drive(state, take, on_progress)
             seconds = time.perf_counter() - started
         return self._streamed(state, before, seconds, sampler)
+
+    def _sees(self, position: int, folder: Path) -> bool:
+        """Whether a worker sees a folder; one that has died since the last pass is replaced."""
+        import ray
+
+        try:
+            return bool(ray.get(self._members[position].actor.sees.remote(folder)))
+        except ray.exceptions.RayError:
+            self._members[position] = self._hire()
+            self._members[position].settle()
+            return bool(ray.get(self._members[position].actor.sees.remote(folder)))
 
     def _new_pass(self, job: Job, clips: Sequence[tuple[int, str]]) -> _Pass:
         search = None
@@ -258,11 +269,11 @@ class WorkerPool:
                 member, _ = state.running[reference]
                 try:
                     chunk = ray.get(reference)
-                except (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError) as error:
-                    self._replace(state, member, error)
-                    break  # `running` is another now
                 except ray.exceptions.RayTaskError as error:
                     raise ArchError(f"a worker failed: {str(error).strip().splitlines()[-1]}") from error
+                except ray.exceptions.RayError as error:  # it, its machine or what it brought is gone
+                    self._replace(state, member, error)
+                    break  # `running` is another now
                 del state.running[reference]
                 state.deaths_in_vain = 0
                 take(chunk)
@@ -297,6 +308,9 @@ class WorkerPool:
 
     def _replace(self, state: _Pass, member: Member, error: Exception) -> None:
         """Put a new worker in the place of one that died, and have its clips done again."""
+        import ray
+
+        ray.kill(member.actor)  # it may be only what it brought that was lost
         state.workers_lost += 1
         state.deaths_in_vain += 1
         if state.deaths_in_vain > _DEATHS_IN_VAIN:
@@ -328,6 +342,10 @@ class WorkerPool:
         state.level_since = now
         self._pulse([state.level // count + (rank < state.level % count) for rank in range(count)])
         if state.search is not None:
+            drops = sum(member.dropped(server) for member in self._members for server in range(len(self.targets)))
+            if drops > state.drops:
+                state.search.restart_window()
+            state.drops = drops
             state.level = state.search.observe([Progress(member.done, member.last_done) for member in self._members])
             if state.search.settled:
                 self._found[state.job.model, state.job.samples] = state.level

@@ -253,10 +253,12 @@ def notes(results: Sequence[Result]) -> list[str]:
             )
         if one.server is None and one.clips:
             lines.append(
-                f"{_pair(result)}: a server was restarted during the measurement and its statistics are lost (queue, "
-                "compute, batch sizes)."
+                f"{_pair(result)}: a server ended or was restarted during the measurement and its statistics are lost "
+                "(queue, compute, batch sizes)."
             )
-        if one.server is not None and one.server.foreign_requests:
+        # What a killed worker or a try given up had asked for is computed all the same, and nobody else's.
+        own = one.faults.workers_lost or one.faults.timed_out
+        if one.server is not None and one.server.foreign_requests and not own:
             lines.append(
                 f"{_pair(result)}: others sent the model {plural(one.server.foreign_requests, 'request')} during the "
                 "measurement. The server's figures (queue, compute, batch sizes) include them."
@@ -312,6 +314,8 @@ def _faults(measured: Sequence[tuple[Result, Measurement]]) -> Section:
         "retries": "Retries",
         "queue_full": "Queue full",
         "unreachable": "Unreachable",
+        "cut_off": "Cut off",
+        "stopping": "Stopping",
         "timed_out": "Timed out",
         "late": "Late answers",
         "refused": "Refused",
@@ -329,8 +333,8 @@ def _faults(measured: Sequence[tuple[Result, Measurement]]) -> Section:
         if one.faults != Faults()
     ]
     text = (
-        "Counts of tries. A try that found the queue full or the server unreachable, or that timed out, was repeated "
-        "after a pause, elsewhere if there is another server; refused and malformed answers are final. Time in tries "
-        "and pauses is part of the latency."
+        "Counts of tries. A try that found the queue full, the server unreachable or stopping, that was cut off by its "
+        "end, or that timed out, was repeated, elsewhere if there is another server; what a server refused was given "
+        "to another one once; malformed answers are final. Time in tries and pauses is part of the latency."
     )
     return Section("Faults", text, Table(columns, rows))
