@@ -312,4 +312,7 @@ def test_unknown_alias_names_near_ones(tmp_path: Path) -> None:
         export("zzzzzz", tmp_path)
     with pytest.raises(ExportUsageError, match="neither a folder nor a hub id"):
         export("./no/such/folder", tmp_path)
+    for odd in ("~no-such-user-here/m", "m" * 300 + "/" + "m" * 300):
+        with pytest.raises(ExportUsageError, match=r"cannot be read \(\w+: "):
+            export(odd, tmp_path)
     assert ALIASES["hubert-large"].checkpoint == "facebook/hubert-large-ll60k"

@@ -25,6 +25,7 @@ from arch_export.errors import ExportError, ExportUsageError
 from arch_export.pipeline import export
 from arch_export.precision import Precision, Target
 from arch_export.random_checkpoint import write_random
+from arch_export.variants import write_variant
 from arch_harness import triton
 from arch_serve.server import LocalServer
 from checkpoints import GROUP_NORM, LAYER_NORM, SMALL, write_checkpoint
@@ -127,6 +128,21 @@ def test_int8_takes_the_matrix_products_and_nothing_else(variants: Path) -> None
     assert facts["target"] == "cpu"
 
 
+def test_int8_is_what_onnx_runtimes_own_tool_makes(variants: Path, checkpoint: Path, tmp_path: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    fp32 = export(str(checkpoint), tmp_path).folder / "1" / "model.onnx"
+    quantize_dynamic(fp32, tmp_path / "int8.onnx", op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8,
+                     per_channel=True, reduce_range=False)  # fmt: skip
+    clips = np.stack([synthesise(index, SAMPLE_RATE, SAMPLE_RATE, seed=5) for index in range(3)])
+    feeds = {"waveform": clips, "num_samples": np.full((3, 1), SAMPLE_RATE)}
+    ours, theirs = (
+        onnxruntime.InferenceSession(path).run(None, feeds)[0]
+        for path in (variants / "tiny-hubert-int8" / "1" / "model.onnx", tmp_path / "int8.onnx")
+    )
+    np.testing.assert_array_equal(ours, theirs)
+
+
 def test_fp16_keeps_what_is_sensitive(tmp_path: Path) -> None:
     # Fresh norms are all ones and zeros, which the graph holds once for everything.
     settings: dict[str, Any] = {**SMALL, **GROUP_NORM}
@@ -134,6 +150,16 @@ def test_fp16_keeps_what_is_sensitive(tmp_path: Path) -> None:
     exported = export(str(folder), tmp_path / "repository", precision="fp16", force=True)
     graph = onnx.load(exported.folder / "1" / "model.onnx").graph
     types = {one.name: one.data_type for one in graph.initializer}
+    casts = {name: node for node in graph.node if node.op_type == "Cast" for name in node.output}
+    there_and_back = [
+        node.name
+        for node in casts.values()
+        if node.attribute[0].i == onnx.TensorProto.FLOAT
+        and node.input[0] in casts
+        and casts[node.input[0]].attribute[0].i == onnx.TensorProto.FLOAT16
+    ]
+    assert casts
+    assert there_and_back == [], "what stays in fp32 is rounded on its way"
     halves = [name for name, kind in types.items() if kind == onnx.TensorProto.FLOAT16]
     assert any("intermediate_dense" in name or "conv_layers.1" in name for name in halves)
     for node in graph.node:
@@ -164,6 +190,31 @@ def test_fp16_counts_frames_and_sums_them_exactly(tmp_path: Path, norm: dict[str
     folder = write_checkpoint(tmp_path / "ckpt", "wav2vec2", norm)
     exported = export(str(folder), tmp_path / "repository", lengths="exact", precision="fp16")
     assert float(exported.facts["fp16_peak"]) < 10001  # the mask
+
+
+def test_fp16_sums_over_a_long_clip_do_not_overflow(tmp_path: Path) -> None:
+    """1,499 frames, as 30 s have, of 60 each: the sum is beyond fp16, the mean is not."""
+    float32 = onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Gelu", ["features"], ["active"]),
+            onnx.helper.make_node("ReduceSum", ["active", "axes"], ["sum"], keepdims=0),
+            onnx.helper.make_node("Div", ["sum", "frames"], ["embedding"]),
+        ],
+        "pooling",
+        [onnx.helper.make_tensor_value_info("features", float32, ["batch", "time", 4])],
+        [onnx.helper.make_tensor_value_info("embedding", float32, ["batch", 4])],
+        [
+            onnx.numpy_helper.from_array(np.array([1]), "axes"),
+            onnx.numpy_helper.from_array(np.array(1499, dtype=np.float32), "frames"),
+        ],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save_model(model, tmp_path / "fp32.onnx")
+    write_variant(tmp_path / "fp32.onnx", tmp_path / "fp16.onnx", Precision.FP16)
+    session = onnxruntime.InferenceSession(tmp_path / "fp16.onnx")
+    features = np.full((1, 1499, 4), 60, dtype=np.float32)
+    np.testing.assert_allclose(session.run(None, {"features": features})[0], 60, rtol=1e-3)
 
 
 def test_weights_that_int8_cannot_hold_are_refused(tmp_path: Path) -> None:

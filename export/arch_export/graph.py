@@ -107,7 +107,10 @@ class _Answers:
         self.finite = True
         for seed, case in enumerate(parity.cases(sample_rate)):
             for clip in parity.test_clips(case, seed, sample_rate):
-                answer = reference(clip, case.length)
+                try:
+                    answer = reference(clip, case.length)
+                except Exception as error:  # transformers raises whatever the configuration at fault provokes
+                    raise ExportError(f"the original model cannot embed a clip ({reason_of(error)})") from error
                 self._known[clip.tobytes(), case.length] = answer
                 self.shape: tuple[int, ...] = answer.shape
                 self.finite &= bool(np.isfinite(answer).all())

@@ -32,8 +32,9 @@ def building(repository: Path, name: str, size: int) -> Iterator[Path]:
         ExportError: if the repository cannot be written to, something else than a model has that name in it, or the
             disk has not enough space.
     """
-    is_new = not repository.exists()
+    is_new = False
     try:
+        is_new = not repository.exists()
         repository.mkdir(parents=True, exist_ok=True)
         _check_target(repository, name)
         workplace = _workplace(repository)

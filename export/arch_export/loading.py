@@ -10,7 +10,7 @@ import torch
 
 from arch_export.checkpoints import CONFIG, PREPROCESSOR, Checkpoint
 from arch_export.encoder import Normalization
-from arch_export.errors import ExportUsageError, reason_of
+from arch_export.errors import ExportError, ExportUsageError, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,6 +101,8 @@ def load_encoder(checkpoint: Checkpoint) -> torch.nn.Module:
             output_loading_info=True,
         )
     except Exception as error:  # transformers raises whatever the file at fault provokes
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            raise ExportError(f"there is not enough memory for the weights of {checkpoint.source}") from error
         raise ExportUsageError(
             f"{checkpoint.source} cannot be loaded ({reason_of(error)}): its weights are damaged or do not fit "
             f"its {CONFIG}; fetch it again"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import onnxruntime
 
 from arch_export import parity, triton_config
-from arch_export.errors import ExportError, ExportUsageError
+from arch_export.errors import ExportError, ExportUsageError, reason_of
 from arch_export.form import Form
 from arch_export.graph import Graph, write_graph
 from arch_export.install import building
@@ -91,7 +91,11 @@ def export(
     if reference == LOGMEL and precision is not Precision.FP32:
         raise ExportUsageError(f"{LOGMEL} has no encoder to run in {precision}; export it in fp32")
     check_precision(precision)
-    subject = open_subject(reference, Form.parse(layers, lengths), on_step, on_warning)
+    form = Form.parse(layers, lengths)
+    try:
+        subject = open_subject(reference, form, on_step, on_warning)
+    except (OSError, RuntimeError) as error:  # RuntimeError: the home of a user who does not exist
+        raise ExportUsageError(f"{reference} cannot be read ({reason_of(error)})") from error
     name = name or (subject.name if precision is Precision.FP32 else f"{subject.name}-{precision}")
     _check_name(name)
     # A variant is written beside the fp32 graph.
@@ -103,7 +107,10 @@ def export(
         # The arena keeps what the largest batch needed, and grows by doubling: more than the weights of a base encoder.
         options.enable_cpu_mem_arena = False
         session = open_session(path, precision, options)
-        measured = parity.measure(session, graph.reference, graph.sample_rate, graph.exact)
+        try:
+            measured = parity.measure(session, graph.reference, graph.sample_rate, graph.exact)
+        except Exception as error:  # ONNX Runtime's own errors have no common base
+            raise ExportError(f"ONNX Runtime cannot run the {precision} graph ({reason_of(error)})") from error
         del session
         limits = LIMITS[precision]
         # Dynamic int8 takes one scale of its activations over a whole batch; without batch mates it has none to suffer.
@@ -121,7 +128,10 @@ def export(
             "parity_clips": str(measured.clips),
         }
         if precision is Precision.FP16:
-            peak = fp16_peak(graph.path, [feeds for _, _, feeds in parity.batches(graph.sample_rate)])
+            try:
+                peak = fp16_peak(graph.path, [feeds for _, _, feeds in parity.batches(graph.sample_rate)])
+            except Exception as error:  # likewise
+                raise ExportError(f"the peaks of the graph cannot be found ({reason_of(error)})") from error
             facts["fp16_peak"] = f"{peak:.1f}"
             if not peak < FP16_MAX:
                 misses.append(f"a value of {peak:.0f} overflows fp16, which ends at {FP16_MAX:.0f}")

@@ -75,7 +75,10 @@ def _openvino_device() -> onnxruntime.OrtEpDevice:
 
 @functools.cache  # a library can be registered once in a process
 def _devices(library: str) -> list[onnxruntime.OrtEpDevice]:
-    onnxruntime.register_execution_provider_library(OPENVINO, library)
+    try:
+        onnxruntime.register_execution_provider_library(OPENVINO, library)
+    except Exception as error:  # ONNX Runtime's own errors have no common base
+        raise ExportUsageError(f"OpenVINO's execution provider does not load ({reason_of(error)})") from error
     cpu = onnxruntime.OrtHardwareDeviceType.CPU
     return [one for one in onnxruntime.get_ep_devices() if one.ep_name == OPENVINO and one.device.type == cpu]
 
