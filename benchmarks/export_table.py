@@ -111,6 +111,9 @@ def ask(repository: Path, model: str) -> tuple[dict[str, str], float]:
     """Load `model` in Triton and embed one clip; gives the facts of its configuration and the seconds of the answer."""
     clip = (0.1 * np.random.default_rng(0).standard_normal((1, SECONDS * SAMPLE_RATE))).astype(np.float32)
     with LocalServer(repository, [model], grpc_port=0, http_port=0, metrics_port=0) as server:
+        for status in server.models:
+            if not status.ready:
+                raise SystemExit(f"{status.name} does not load on this machine: {status.short_reason}")
         client = InferenceServerClient(server.grpc_url)
         config = client.get_model_config(model, as_json=True)["config"]
         inputs = [InferInput("waveform", list(clip.shape), "FP32"), InferInput("num_samples", [1, 1], "INT64")]

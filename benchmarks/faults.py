@@ -19,7 +19,8 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from fault_scenarios import SCENARIOS, Scene, WrongError, prepare, undisturbed
+from fault_scenarios import SCENARIOS, undisturbed
+from fault_scene import Scene, WrongError, prepare
 
 
 def main() -> int:

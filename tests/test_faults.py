@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fault_scenarios import SCENARIOS, Scene, prepare, undisturbed
+from fault_scenarios import SCENARIOS, undisturbed
+from fault_scene import Scene, prepare
 
 
 @pytest.fixture(scope="module")
