@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 import numpy as np
-from arch_harness.slots import FOLDER, PREFIX, Slots, remove_stale
+import pytest
+from arch_harness.slots import FOLDER, PREFIX, Slots, in_use, remove_stale
 
 
 def test_a_slot_holds_the_last_clip_only() -> None:
@@ -37,4 +38,20 @@ def test_only_what_a_killed_process_left_is_removed() -> None:
     assert list(FOLDER.glob(left)) == []
     assert kept.name is not None
     assert (FOLDER / kept.name).exists()
+    slots.close()
+
+
+def test_what_belongs_to_another_user_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    slots = Slots(10, shared=True)
+    slot, _ = slots.take()
+    assert slot.name is not None
+
+    def refuse(*_: object) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert in_use(slot.name)
+    remove_stale()
+    assert (FOLDER / slot.name).exists()
+    monkeypatch.undo()
     slots.close()
