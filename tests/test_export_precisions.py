@@ -25,6 +25,7 @@ from arch_export.errors import ExportError, ExportUsageError
 from arch_export.pipeline import export
 from arch_export.precision import Precision, Target
 from arch_export.random_checkpoint import write_random
+from arch_export.triton_config import model_config
 from arch_export.variants import write_variant
 from arch_harness import triton
 from arch_serve.server import LocalServer
@@ -291,9 +292,13 @@ def test_bf16_needs_the_provider_and_the_instructions(tmp_path: Path, monkeypatc
 
 
 def test_each_target_has_a_configuration_of_its_own(tmp_path: Path, checkpoint: Path) -> None:
+    exported = export(str(checkpoint), tmp_path, "for-tensorrt", target=Target.TENSORRT)
     configs = {
-        target: config_of(export(str(checkpoint), tmp_path, f"for-{target}", target=target).folder) for target in Target
+        target: model_config(f"for-{target}", {"embedding": [32]}, SAMPLE_RATE, exported.facts, target=target)
+        for target in Target
     }
+    assert config_of(exported.folder).optimization == configs[Target.TENSORRT].optimization
+    assert config_of(exported.folder).model_warmup == configs[Target.TENSORRT].model_warmup
     kinds = model_config_pb2.ModelInstanceGroup
     assert {target: config.instance_group[0].kind for target, config in configs.items()} == {
         Target.AUTO: kinds.KIND_AUTO,
