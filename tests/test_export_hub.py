@@ -113,7 +113,7 @@ def test_download_then_offline_then_unknown(
     assert (code, text) == (2, "the hub has no model someone/else, or it is private: set HF_TOKEN")
     code, text = locate("someone/else", "http://127.0.0.1:9", tmp_path)
     assert code == 1
-    assert text.startswith("downloading someone/else failed: ")
+    assert text.startswith("downloading someone/else failed (")
     assert "\n" not in text
 
 

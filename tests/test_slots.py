@@ -30,7 +30,8 @@ def test_a_slot_holds_the_last_clip_only() -> None:
 def test_only_what_a_killed_process_left_is_removed() -> None:
     slots = Slots(10, shared=True)
     kept, _ = slots.take()
-    script = "import os; from arch_harness.slots import Slots; Slots(10, True).take(); print(os.getpid()); os._exit(9)"
+    script = "import os; from arch_harness.slots import Slots; Slots(10, True).take(); "
+    script += "print(os.getpid(), flush=True); os._exit(9)"
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=os.environ)
     left = f"{PREFIX}{int(ended.stdout)}.*"
     assert len(list(FOLDER.glob(left))) == 2

@@ -96,8 +96,9 @@ def embed(folder: Path, servers: list[tuple[Target, Server]], budget: int = 1) -
             *range(CLIPS)
         ]
         assert pulse.done == CLIPS
-        # As Triton counts: others would seem lost to a restart.
-        assert sum(pulse.answered) == len(chunks[0].answers) + pulse.faults["malformed"]
+        # As Triton counts: others would seem lost to a restart. A clip may be answered late, and once more.
+        twice = sum(pulse.answered) - len(chunks[0].answers) - pulse.faults["malformed"]
+        assert 0 <= twice <= pulse.faults["late"]
     return chunks[0], {name: count for name, count in pulse.faults.items() if count}
 
 
@@ -251,8 +252,9 @@ def test_the_loss_of_all_servers_ends_the_chunk(
 def test_a_try_that_takes_too_long_is_made_again(
     tmp_path: Path, servers: list[tuple[Target, Server]], monkeypatch: pytest.MonkeyPatch, answers_late: bool
 ) -> None:
-    monkeypatch.setattr(sending, "FIRST_TIMEOUT_S", 0.6)
-    monkeypatch.setattr(sending, "LEAST_TIMEOUT_S", 0.6)
+    monkeypatch.setattr("random.random", lambda: 0.0)  # the first of equal servers first
+    monkeypatch.setattr(sending, "FIRST_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(sending, "LEAST_TIMEOUT_S", 1.0)
     released = threading.Event()
 
     def slow(context: Any) -> Any:
