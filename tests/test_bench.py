@@ -197,7 +197,7 @@ def test_ctrl_c_loses_no_finished_dataset_and_leaves_no_process(
     environment = os.environ | {"ARCH_TEST_MARK": mark}
     command = [
         "bench", "--repository", str(repository), "--dataset", f"demo={demo_dataset}",
-        "--model", "logmel", "--model", "tiny-hubert", "--output", str(output),
+        "--model", "logmel", "--model", "tiny-hubert", "--output", str(output), "--seeds", "20",
     ]  # fmt: skip
     running = subprocess.Popen(
         [*ARCH, *command], stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment
