@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +199,7 @@ def test_one_bad_layer_does_not_hide_among_good_ones() -> None:
     """A session that gives two embeddings of a clip, the second of which points elsewhere."""
 
     class Session:
-        def run(self, _: None, feeds: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        def run(self, outputs: object, feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:  # noqa: ARG002
             return [np.tile(np.array([[[1, 0], [1, 1]]], dtype=np.float32), (len(feeds["waveform"]), 1, 1))]
 
     def reference(clip: np.ndarray[Any, Any], length: int) -> np.ndarray[Any, Any]:

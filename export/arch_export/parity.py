@@ -1,4 +1,4 @@
-"""Does the exported graph give what the original model gives? Measured on the finished file, in ONNX Runtime."""
+"""Does the exported graph give what the original model gives? Measured on the finished file, in what will run it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from arch_export.clips import synthesise
 
 if TYPE_CHECKING:
-    import onnxruntime
     from numpy.typing import NDArray
 
     from arch_export.precision import Limits
+    from arch_export.runtime import Session
 
 Clips = list["NDArray[np.float32]"]
 Reference = Callable[["NDArray[np.float32]", int], "NDArray[np.floating[Any]]"]
@@ -103,9 +103,7 @@ def batches(sample_rate: int) -> Iterator[tuple[Case, Clips, dict[str, NDArray[A
         yield case, clips, {"waveform": waveform, "num_samples": num_samples}
 
 
-def measure(
-    session: onnxruntime.InferenceSession, reference: Reference, sample_rate: int, exact: bool = False
-) -> Parity:
+def measure(session: Session, reference: Reference, sample_rate: int, exact: bool = False) -> Parity:
     """Compare what `session` gives with `reference` on every case; with `exact`, padding must not count."""
     errors, cosines, effects, count = [], [], [], 0
     for case, clips, feeds in batches(sample_rate):
@@ -132,9 +130,7 @@ def measure(
     )
 
 
-def _run(
-    session: onnxruntime.InferenceSession, waveform: NDArray[np.float32], num_samples: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def _run(session: Session, waveform: NDArray[np.float32], num_samples: NDArray[np.int64]) -> NDArray[np.float64]:
     """All embeddings of all clips, FP64 [batch, embeddings of a clip, embedding size]."""
     outputs = session.run(None, {"waveform": waveform, "num_samples": num_samples})
     rows = [output.reshape(len(waveform), -1, output.shape[-1]) for output in outputs]

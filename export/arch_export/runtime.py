@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions that run a variant the way a server will."""
+"""Sessions that run a variant the way a server will: in ONNX Runtime, or in OpenVINO where that alone can."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ import functools
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import onnxruntime
 
 from arch_export.errors import ExportError, ExportUsageError, reason_of
 from arch_export.precision import Precision
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
 # What a CPU needs for bf16 matrix products, as Linux names it.
 BF16_FLAGS = ("amx_bf16", "avx512_bf16")
@@ -19,58 +25,93 @@ OPENVINO = "OpenVINOExecutionProvider"
 SLOW_ON_CPU = ["SkipLayerNormFusion"]
 
 
+class Session(Protocol):
+    """What runs a graph; `onnxruntime.InferenceSession` is one."""
+
+    def run(self, outputs: Sequence[str] | None, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """The named outputs of the graph, by default all, for a batch of inputs."""
+
+
+class OpenVinoSession:
+    """OpenVINO's own runtime on the CPU, in bf16.
+
+    Args:
+        path: the ONNX file.
+
+    Raises:
+        ExportError: if OpenVINO cannot load the graph.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import openvino
+
+        try:
+            self.model = openvino.Core().compile_model(path, "CPU", _bf16_settings())
+        except Exception as error:  # OpenVINO's own errors are RuntimeErrors of many kinds
+            raise ExportError(f"OpenVINO cannot load the bf16 graph ({reason_of(error)})") from error
+        self._request = self.model.create_infer_request()
+
+    def run(self, outputs: Sequence[str] | None, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """As `Session.run`."""
+        found = self._request.infer(dict(feeds), share_inputs=True)
+        ports = self.model.outputs if outputs is None else [self.model.output(name) for name in outputs]
+        return [found[port] for port in ports]
+
+
 def check_precision(precision: Precision) -> None:
     """See to it that a variant of this precision can be verified on this machine.
 
     Raises:
-        ExportUsageError: if the execution provider is not installed or the CPU lacks the instructions.
+        ExportUsageError: if what runs it is not installed or the CPU lacks the instructions.
     """
     if precision is Precision.BF16:
         _openvino_device()
 
 
-def open_session(
-    path: Path, precision: Precision, options: onnxruntime.SessionOptions | None = None
-) -> onnxruntime.InferenceSession:
+def open_session(path: Path, precision: Precision, options: onnxruntime.SessionOptions | None = None) -> Session:
     """A session on the CPU: bf16 through OpenVINO, everything else through ONNX Runtime's own kernels.
 
+    OpenVINO's execution provider takes Intel's CPUs only; on others with bf16, OpenVINO's own runtime does the same.
     The CPU runs fp16 by way of fp32: rounded weights and casts show, overflow does not.
 
     Raises:
         ExportUsageError: as `check_precision`.
-        ExportError: if ONNX Runtime cannot load the graph.
+        ExportError: if the graph cannot be loaded.
     """
     options = options or onnxruntime.SessionOptions()
     providers: list[str] | None = ["CPUExecutionProvider"]
     if precision is Precision.BF16:
         device = _openvino_device()
-        threads = str(len(os.sched_getaffinity(0)))
-        settings = {"CPU": {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": threads}}
-        options.add_provider_for_devices([device], {"load_config": json.dumps(settings)})
+        if device is None:
+            return OpenVinoSession(path)
+        options.add_provider_for_devices([device], {"load_config": json.dumps({"CPU": _bf16_settings()})})
         providers = None  # the options name it
     try:
-        return onnxruntime.InferenceSession(path, options, providers=providers, disabled_optimizers=SLOW_ON_CPU)
+        session: Session = onnxruntime.InferenceSession(
+            path, options, providers=providers, disabled_optimizers=SLOW_ON_CPU
+        )
     except Exception as error:  # ONNX Runtime's own errors have no common base
         raise ExportError(f"ONNX Runtime cannot load the {precision} graph ({reason_of(error)})") from error
+    return session
 
 
-def _openvino_device() -> onnxruntime.OrtEpDevice:
+def _bf16_settings() -> dict[str, str]:
+    return {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": str(len(os.sched_getaffinity(0)))}
+
+
+def _openvino_device() -> onnxruntime.OrtEpDevice | None:
+    """What OpenVINO's execution provider has for this CPU; None if only OpenVINO's own runtime takes it."""
     try:
         import onnxruntime_ep_openvino as plugin
+        import openvino  # noqa: F401
     except ModuleNotFoundError as error:
         raise ExportUsageError(
-            "bf16 runs through OpenVINO's execution provider, which is not installed: pip install "
-            "'arch-bench[openvino]' (in a clone: pip install '.[openvino]')"
+            "bf16 runs through OpenVINO, which is not installed: pip install 'arch-bench[openvino]' (in a clone: "
+            "pip install '.[openvino]')"
         ) from error
     if not cpu_flags().intersection(BF16_FLAGS):
         raise ExportUsageError("bf16 cannot be verified here: this CPU has neither AMX nor AVX512-BF16; export int8")
-    found = _devices(plugin.get_library_path())
-    if not found:
-        raise ExportUsageError(
-            "bf16 cannot be verified here: OpenVINO's execution provider offers no device for this CPU "
-            "(version 1.8 takes Intel's only); export int8"
-        )
-    return found[0]
+    return next(iter(_devices(plugin.get_library_path())), None)
 
 
 @functools.cache  # a library can be registered once in a process

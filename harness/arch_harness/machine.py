@@ -19,6 +19,7 @@ _PACKAGES = (
     "numpy",
     "onnxruntime",
     "onnxruntime-ep-openvino",
+    "openvino",
     "ray",
     "scikit-learn",
     "soundfile",

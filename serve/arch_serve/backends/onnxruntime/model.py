@@ -5,9 +5,10 @@ Triton runs this file for every model with `backend: "onnxruntime"` when the bac
 so that a model repository serves unchanged in either. It runs inside Triton's Python stub and imports nothing of the
 package around it.
 
-Beyond the C++ backend, it runs a model whose parameter `precision` is `bf16` through OpenVINO's execution provider, if
-the CPU multiplies bf16. What a model really runs on is told by the metric `arch_execution_info` on Triton's metrics
-endpoint, and in the log: this Triton's Python backend knows no response parameters.
+Beyond the C++ backend, it runs a model whose parameter `precision` is `bf16` in OpenVINO, if the CPU multiplies bf16:
+through its execution provider or, as that takes Intel's CPUs only, in its own runtime. What a model really runs on is
+told by the metric `arch_execution_info` on Triton's metrics endpoint, and in the log: this Triton's Python backend
+knows no response parameters.
 """
 
 from __future__ import annotations
@@ -63,27 +64,29 @@ class TritonPythonModel:
         path = Path(args["model_repository"], args["model_version"], filename)
         if not path.is_file():
             raise pb_utils.TritonModelException(f"{path.parent.name}/{filename} is missing: export the model again")
+        precision, note = _parameter(config, "precision"), ""
+        on_cpu = args["model_instance_kind"] != "GPU"
+        if precision == "bf16":
+            note = _no_bf16() if on_cpu else "bf16 is for CPUs"
+            precision = "fp32" if note else "bf16"
         options = _session_options(config)
-        precision = _parameter(config, "precision")
-        providers: list[Any] | None = _providers(args, config)
-        note = ""
-        if precision == "bf16" and args["model_instance_kind"] != "GPU":
-            device, note = _bf16_device()
-            if device is not None:
-                options.add_provider_for_devices([device], _openvino_options(options.intra_op_num_threads))
-                providers = None
-        if precision == "bf16" and providers is not None:
-            precision = "fp32"
         try:
-            slow = _SLOW_ON_CPU if args["model_instance_kind"] != "GPU" else None
-            self._session = ort.InferenceSession(path, options, providers=providers, disabled_optimizers=slow)
+            if precision == "bf16":
+                self._session = _bf16_session(path, options)
+            else:
+                slow = _SLOW_ON_CPU if on_cpu else None
+                self._session = ort.InferenceSession(
+                    path, options, providers=_providers(args, config), disabled_optimizers=slow
+                )
+        except pb_utils.TritonModelException:
+            raise
         except Exception as error:
-            raise pb_utils.TritonModelException(f"ONNX Runtime cannot load {filename}: {error}") from error
+            raise pb_utils.TritonModelException(f"{filename} cannot be loaded: {error}") from error
         if args["model_instance_kind"] == "GPU" and "CUDAExecutionProvider" not in self._session.get_providers():
             # ONNX Runtime itself would go on, on the CPU.
             raise pb_utils.TritonModelException("KIND_GPU: ONNX Runtime could not start its CUDA execution provider")
-        _check_names("input", self._inputs, [node.name for node in self._session.get_inputs()])
-        _check_names("output", self._outputs, [node.name for node in self._session.get_outputs()])
+        _check_names("input", self._inputs, self._session.get_inputs())
+        _check_names("output", self._outputs, self._session.get_outputs())
         self._report(args, config, precision, note)
 
     def _report(self, args: dict[str, str], config: dict[str, Any], precision: str, note: str) -> None:
@@ -180,30 +183,56 @@ def _session_options(config: dict[str, Any]) -> ort.SessionOptions:
     return options
 
 
-def _bf16_device() -> tuple[Any, str]:
-    """OpenVINO's device for this CPU; or None and why the model runs in fp32 instead.
+class _OpenVinoSession:
+    """OpenVINO's own runtime, with the calls of an `ort.InferenceSession` that are used here."""
 
-    A CPU cannot be mended, and fp32 gives the same embeddings more slowly; a missing package can.
+    def __init__(self, path: Path, settings: dict[str, str]) -> None:
+        import openvino
+
+        self._model = openvino.Core().compile_model(path, "CPU", settings)
+        self._request = self._model.create_infer_request()
+
+    def run(self, names: Sequence[str], feeds: dict[str, Any]) -> list[Any]:
+        results = self._request.infer(feeds, share_inputs=True)
+        return [results[self._model.output(name)] for name in names]
+
+    def get_inputs(self) -> list[Any]:
+        return list(self._model.inputs)
+
+    def get_outputs(self) -> list[Any]:
+        return list(self._model.outputs)
+
+    def get_providers(self) -> list[str]:
+        return ["OpenVINO"]
+
+
+def _bf16_session(path: Path, options: ort.SessionOptions) -> Any:
+    """OpenVINO in bf16.
+
+    Raises:
+        TritonModelException: It is not installed: a missing package can be mended, so the model does not run in fp32.
     """
-    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("flags", 1)[-1].split("\n", 1)[0].split()
-    if not _BF16_FLAGS.intersection(flags):
-        return None, "bf16 needs a CPU with AMX or AVX512-BF16"
     try:
         import onnxruntime_ep_openvino as plugin
+        import openvino  # noqa: F401
     except ModuleNotFoundError as error:
         raise pb_utils.TritonModelException(
-            "bf16 runs through OpenVINO's execution provider: run `pip install 'arch-bench[openvino]'`"
+            "bf16 runs through OpenVINO: run `pip install 'arch-bench[openvino]'`"
         ) from error
+    threads = str(options.intra_op_num_threads)
+    settings = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": threads}
     ort.register_execution_provider_library(_OPENVINO, plugin.get_library_path())
     for device in ort.get_ep_devices():
         if device.ep_name == _OPENVINO and device.device.type == ort.OrtHardwareDeviceType.CPU:
-            return device, ""
-    return None, "OpenVINO's execution provider offers no device for this CPU: version 1.8 takes Intel's only"
+            options.add_provider_for_devices([device], {"load_config": json.dumps({"CPU": settings})})
+            return ort.InferenceSession(path, options)
+    return _OpenVinoSession(path, settings)
 
 
-def _openvino_options(threads: int) -> dict[str, str]:
-    settings = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": str(threads)}
-    return {"load_config": json.dumps({"CPU": settings})}
+def _no_bf16() -> str:
+    """Why this CPU runs a bf16 model in fp32, which gives the same embeddings more slowly; empty if it need not."""
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("flags", 1)[-1].split("\n", 1)[0].split()
+    return "" if _BF16_FLAGS.intersection(flags) else "bf16 needs a CPU with AMX or AVX512-BF16"
 
 
 def _providers(args: dict[str, str], config: dict[str, Any]) -> list[Any]:
@@ -220,10 +249,12 @@ def _providers(args: dict[str, str], config: dict[str, Any]) -> list[Any]:
     return [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
 
 
-def _check_names(kind: str, listed: list[str], graph: list[str]) -> None:
+def _check_names(kind: str, listed: list[str], ports: list[Any]) -> None:
+    # OpenVINO knows an input by all names of the values that it has merged with it.
+    names = [port.get_names() if hasattr(port, "get_names") else {port.name} for port in ports]
     # A graph's input must be fed; an output may go unserved.
-    missing = set(graph) - set(listed) if kind == "input" else set()
-    if not listed or missing or not set(listed) <= set(graph):
+    missing = kind == "input" and any(known.isdisjoint(listed) for known in names)
+    if not listed or missing or not set(listed) <= set().union(*names):
         raise pb_utils.TritonModelException(
-            f"config.pbtxt lists the {kind}s {sorted(listed)}, the ONNX graph has {sorted(graph)}"
+            f"config.pbtxt lists the {kind}s {sorted(listed)}, the ONNX graph has {sorted(map(min, names))}"
         )
