@@ -39,6 +39,7 @@ RATE, SECONDS = 16000, 5
 BATCHES = (1, 8)
 PRECISIONS = (Precision.FP32, Precision.INT8, Precision.BF16)
 CUT = 6
+CUT_SECONDS = (5, 10, 30)  # the lengths of the 12 datasets
 BASELINE = "PyTorch fp32"
 Feeds = dict[str, "np.ndarray[Any, Any]"]
 Engine = Callable[[Feeds], object]
@@ -46,18 +47,18 @@ Engine = Callable[[Feeds], object]
 out = Console(width=110)
 
 
-def feeds_of(clips: int) -> Feeds:
-    """A batch of clips of 5 s, of several kinds."""
-    waveform = np.stack([synthesise(index, SECONDS * RATE, RATE, seed=99) for index in range(clips)])
-    return {"waveform": waveform, "num_samples": np.full((clips, 1), SECONDS * RATE, dtype=np.int64)}
+def feeds_of(clips: int, seconds: int = SECONDS) -> Feeds:
+    """A batch of clips of several kinds."""
+    waveform = np.stack([synthesise(index, seconds * RATE, RATE, seed=99) for index in range(clips)])
+    return {"waveform": waveform, "num_samples": np.full((clips, 1), seconds * RATE, dtype=np.int64)}
 
 
-def gflop_per_clip(model: torch.nn.Module) -> float:
+def gflop_per_clip(model: torch.nn.Module, seconds: int = SECONDS) -> float:
     """Of the encoder's convolutions and matrix products, as PyTorch's own counter has it."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(1, SECONDS * RATE))
+        model(torch.zeros(1, seconds * RATE))
     return float(counter.get_total_flops()) / 1e9
 
 
@@ -140,12 +141,12 @@ def export_all(
     return found
 
 
-def rates(engines: dict[str, tuple[Engine, int]], rounds: int) -> dict[str, float]:
+def rates(engines: dict[str, tuple[Engine, int]], rounds: int, seconds: int = SECONDS) -> dict[str, float]:
     """Median clips/s of each (engine, batch size); a first round warms up."""
     times: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(rounds + 1):
         for name, (engine, clips) in engines.items():
-            feeds = feeds_of(clips)
+            feeds = feeds_of(clips, seconds)
             started = time.perf_counter()
             engine(feeds)
             times[name].append(time.perf_counter() - started)
@@ -184,7 +185,7 @@ def main() -> None:
     """Print the tables."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rounds", type=int, default=5, help="how often each engine runs; medians count")
-    arguments.add_argument("--only", choices=("speed", "closeness", "where"), help="one of the three tables")
+    arguments.add_argument("--only", choices=("speed", "cut", "closeness", "where"), help="one of the tables")
     asked = arguments.parse_args()
     threads = len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
@@ -194,9 +195,10 @@ def main() -> None:
         checkpoint = write_random(folder / "hubert-base", "hubert")
         variants = export_all(checkpoint, folder / "repository")
         if asked.only in (None, "speed"):
-            cut = export(str(checkpoint), folder / "repository", "cut", layers=str(CUT))
-            static = static_int8(_file(variants["fp32"]), folder)
-            speed(checkpoint, variants, cut, static, threads, asked.rounds)
+            speed(checkpoint, variants, static_int8(_file(variants["fp32"]), folder), threads, asked.rounds)
+        if asked.only in (None, "cut"):
+            shorter = export(str(checkpoint), folder / "repository", "cut", layers=str(CUT))
+            cut(checkpoint, variants, shorter, asked.rounds)
         if asked.only in (None, "closeness"):
             spread = write_random(folder / "hubert-base-spread", "hubert", trained_scales=True)
             fresh = variants | export_all(checkpoint, folder / "repository", (Precision.FP16,))
@@ -209,9 +211,7 @@ def _file(exported: Exported) -> Path:
     return exported.folder / "1" / "model.onnx"
 
 
-def speed(
-    checkpoint: Path, variants: dict[str, Exported], cut: Exported, static: Path, threads: int, rounds: int
-) -> None:
+def speed(checkpoint: Path, variants: dict[str, Exported], static: Path, threads: int, rounds: int) -> None:
     """Clips/s, the ratio to the baseline, and the share of what the matrix products allow."""
     from transformers import HubertModel
 
@@ -221,7 +221,6 @@ def speed(
     engines: dict[str, tuple[Engine, int]] = {BASELINE: (torch_engine(model, None), 1)}
     engines["PyTorch bf16 autocast"] = (torch_engine(model, torch.bfloat16), 1)
     sessions = {f"arch {key}": open_session(_file(one), Precision(key)) for key, one in variants.items()}
-    sessions[f"arch fp32, {CUT} of 12 layers"] = open_session(_file(cut), Precision.FP32)
     sessions["static int8 (QDQ), not exported"] = open_session(static, Precision.FP32)
     for key, session in sessions.items():
         for clips in BATCHES:
@@ -232,10 +231,34 @@ def speed(
         table.add_column(column, justify="left" if column == "engine" else "right")
     for key, rate in measured.items():
         limit = limits["bf16" if "bf16" in key else "fp32"]
-        whole = "int8" not in key and "layers" not in key
-        achieved = (f"{rate * gflop:,.0f}", f"{rate * gflop / limit:.0%}") if whole else ("–", "–")
+        achieved = ("–", "–") if "int8" in key else (f"{rate * gflop:,.0f}", f"{rate * gflop / limit:.0%}")
         table.add_row(key, f"{rate:.2f}", f"{rate / measured[BASELINE]:.2f}", *achieved)
     table.caption = f"matrix products here: fp32 {limits['fp32']:,.0f} GFLOP/s, bf16 {limits['bf16']:,.0f} GFLOP/s"
+    out.print(table)
+
+
+def cut(checkpoint: Path, variants: dict[str, Exported], shorter: Exported, rounds: int) -> None:
+    """What an encoder cut after half of its layers saves, one clip at a time, and what it could save at most."""
+    from transformers import HubertModel
+
+    whole = HubertModel.from_pretrained(checkpoint).eval()
+    half = HubertModel.from_pretrained(checkpoint).eval()
+    del half.encoder.layers[CUT:]
+    table = Table(title=f"HuBERT-base cut after layer {CUT} of {len(whole.encoder.layers)}, one clip at a time")
+    for column in ("precision", "clip", "whole, clips/s", "cut, clips/s", "ratio", "of the GFLOP"):
+        table.add_column(column, justify="left" if column == "precision" else "right")
+    for key in ("fp32", "bf16"):
+        if key not in variants:
+            continue
+        files = {"whole": _file(variants[key]), "cut": _file(shorter)}  # bf16 runs the fp32 file
+        engines = {name: (session_engine(open_session(file, Precision(key))), 1) for name, file in files.items()}
+        for seconds in CUT_SECONDS:
+            found = rates(engines, rounds, seconds)
+            bound = gflop_per_clip(whole, seconds) / gflop_per_clip(half, seconds)
+            ratio = found["cut"] / found["whole"]
+            table.add_row(
+                key, f"{seconds} s", f"{found['whole']:.2f}", f"{found['cut']:.2f}", f"{ratio:.2f}", f"{bound:.2f}"
+            )
     out.print(table)
 
 

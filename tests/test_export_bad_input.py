@@ -14,10 +14,10 @@ import pytest
 import safetensors.torch
 import torch
 from arch_export import install
-from arch_export.checkpoints import Checkpoint
+from arch_export.checkpoints import Checkpoint, fp32_size, locate
 from arch_export.encoder import Normalization
 from arch_export.errors import ExportError, ExportUsageError
-from arch_export.loading import read_feature_extractor
+from arch_export.loading import load_encoder, read_feature_extractor
 from arch_export.pipeline import export
 
 ARCH = [sys.executable, "-m", "arch_harness", "export"]
@@ -45,6 +45,67 @@ def test_weights_that_are_not_numbers(tmp_path: Path, copy: Path) -> None:
     with pytest.raises(ExportError, match="gives NaN or infinity: its weights are damaged"):
         export(str(copy), tmp_path / "repository")
     assert not (tmp_path / "repository").exists()
+
+
+def test_weights_whose_download_was_cut_short(copy: Path) -> None:
+    """Of a file that took its whole space beforehand."""
+    data = bytearray((copy / "model.safetensors").read_bytes())
+    data[-len(data) // 2 :] = bytes(len(data) // 2 + len(data) % 2)
+    (copy / "model.safetensors").write_bytes(data)
+    with pytest.raises(ExportUsageError, match=r"nothing but zeros in \d+ of the encoder's weights.*: fetch it again"):
+        load_encoder(locate(str(copy), print))
+
+
+def test_a_model_that_does_not_listen(tmp_path: Path, copy: Path) -> None:
+    """Its last norm has no gain left: each clip gives the same."""
+    weights = safetensors.torch.load_file(copy / "model.safetensors")
+    for name in weights:
+        if "layers.1.final_layer_norm.weight" in name:
+            weights[name][:] = 0
+    weights["encoder.layers.1.final_layer_norm.bias"] += 1
+    safetensors.torch.save_file(weights, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ExportError, match="gives every clip the same embedding: its weights are damaged"):
+        export(str(copy), tmp_path / "repository")
+
+
+def test_more_layers_than_the_configuration_names(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 1}))
+    with pytest.raises(ExportUsageError, match=r"more layers than the 1 that its config.json names.*layers\.1\."):
+        load_encoder(locate(str(copy), print))
+
+
+@pytest.mark.parametrize("weight_map", [{"a": 5}, {}, ["a"], None])
+def test_an_index_of_weights_that_is_none(copy: Path, weight_map: object) -> None:
+    (copy / "model.safetensors").unlink()
+    (copy / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(ExportUsageError, match="is no index of weights"):
+        locate(str(copy), print)
+
+
+def test_the_space_that_half_precision_weights_need(copy: Path) -> None:
+    weights = safetensors.torch.load_file(copy / "model.safetensors")
+    count = sum(one.numel() for one in weights.values())
+    safetensors.torch.save_file({name: one.half() for name, one in weights.items()}, copy / "model.safetensors")
+    assert fp32_size(copy) == 4 * count
+
+
+def test_settings_where_transformers_5_puts_them(copy: Path) -> None:
+    settings = json.loads((copy / "preprocessor_config.json").read_text())
+    (copy / "preprocessor_config.json").unlink()
+    (copy / "processor_config.json").write_text(json.dumps({"feature_extractor": settings | {"do_normalize": False}}))
+    warnings: list[str] = []
+    found = read_feature_extractor(locate(str(copy), print), warnings.append)
+    assert found.normalization is Normalization.NONE
+    assert found.features.do_normalize is False
+    assert warnings == []
+
+
+def test_a_model_that_takes_anothers_place_is_told(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    for target in ("auto", "auto", "cpu"):
+        export("logmel", tmp_path, on_warning=warnings.append, target=target)
+    assert warnings == ["logmel takes the place of another model of that name: target auto becomes cpu"]
 
 
 def test_weights_that_were_never_fetched(tmp_path: Path, copy: Path) -> None:
@@ -116,11 +177,32 @@ def test_a_model_that_was_being_replaced_is_put_back(tmp_path: Path) -> None:
     with install.building(repository, "encoder", 0) as folder:
         (folder / "config.pbtxt").touch()
     # As a process leaves it that dies between the two moves.
-    place = tmp_path / ".arch-export.encoder.abcd" / "retired"
+    place = tmp_path / ".arch-export.encoder.abcd"
     place.mkdir(parents=True)
-    (repository / "encoder").rename(place / "encoder")
-    with install.building(repository, "other", 0):
+    (place / "home").write_text(str(repository / "encoder"))
+    (repository / "encoder").rename(place / "retired")
+    with install.building(tmp_path / "neighbour", "encoder", 0):
         assert (repository / "encoder" / "config.pbtxt").is_file()
+        assert not (tmp_path / "neighbour" / "encoder").exists()
+
+
+def test_ctrl_c_between_the_two_moves_of_a_replacement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = tmp_path / "repository"
+    with install.building(repository, "encoder", 0) as folder:
+        (folder / "config.pbtxt").write_text("old")
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        found = rename(self, target)
+        if self == repository / "encoder":
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), install.building(repository, "encoder", 0) as folder:
+        (folder / "config.pbtxt").write_text("new")
+    assert (repository / "encoder" / "config.pbtxt").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [repository]
 
 
 def test_what_is_no_model_is_not_replaced(tmp_path: Path, copy: Path) -> None:

@@ -313,7 +313,7 @@ def test_each_target_has_a_configuration_of_its_own(tmp_path: Path, checkpoint: 
         for target, config in configs.items()
     }
     assert warmed[Target.CPU] == {(1, 3), (1, 5), (1, 10), (1, 30), (8, 5)}
-    assert warmed[Target.GPU] == {(batch, seconds) for batch in (1, 16) for seconds in (3, 5, 10, 30)}
+    assert warmed[Target.GPU] == {(batch, seconds) for batch in (1, 2, 4, 8, 16) for seconds in (3, 5, 10, 30)}
     for target, config in configs.items():
         assert [group.count for group in config.instance_group] == [1]
         policy = config.dynamic_batching.default_queue_policy
@@ -325,13 +325,16 @@ def test_each_target_has_a_configuration_of_its_own(tmp_path: Path, checkpoint: 
         assert parameters.get("cudnn_conv_algo_search") == (None if target is Target.CPU else "1")
     (accelerator,) = configs[Target.TENSORRT].optimization.execution_accelerators.gpu_execution_accelerator
     assert accelerator.name == "tensorrt"
+    (cuda,) = configs[Target.GPU].optimization.execution_accelerators.gpu_execution_accelerator
+    assert (cuda.name, dict(cuda.parameters)) == ("cuda", {"use_tf32": "0"})
     settings = dict(accelerator.parameters)
     assert settings["precision_mode"] == "FP32"
     assert settings["trt_profile_min_shapes"] == "waveform:1x8000,num_samples:1x1"
     assert settings["trt_profile_opt_shapes"] == "waveform:16x80000,num_samples:16x1"
     assert settings["trt_profile_max_shapes"] == "waveform:16x480000,num_samples:16x1"
     content = configs[Target.TENSORRT].parameters["content_hash"].string_value.removeprefix("sha256:")
-    assert settings["trt_engine_cache_path"] == f"/var/cache/arch-tensorrt/for-tensorrt-{content[:12]}"
+    assert settings["trt_engine_cache_path"] == settings["trt_timing_cache_path"] == "/var/cache/arch-tensorrt"
+    assert settings["trt_engine_cache_prefix"] == f"for-tensorrt-{content[:12]}"
     assert settings["trt_timing_cache_enable"] == settings["trt_engine_cache_enable"] == "1"
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,8 @@ FAMILIES = ("data2vec-audio", "hubert", "unispeech", "unispeech-sat", "wav2vec2"
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
+# Where transformers 5 puts the same, under the key `feature_extractor`, if a tokenizer was saved with it.
+PROCESSOR = "processor_config.json"
 # In order of preference: one format is enough, and safetensors cannot run code.
 WEIGHTS = (
     ("model.safetensors", "model.safetensors.index.json"),
@@ -68,7 +72,7 @@ class Checkpoint:
     """A checkpoint whose files are on this disk.
 
     Attributes:
-        folder: holds `config.json`, `preprocessor_config.json` and the weights.
+        folder: holds `config.json`, `preprocessor_config.json` or `processor_config.json`, and the weights.
         source: the hub id, or `local:<folder name>`.
         revision: the hub commit, or `sha256:<digest of the folder's weights>` for a local folder.
         name: what the exported model is called unless told otherwise.
@@ -87,23 +91,24 @@ class Checkpoint:
         return str(self.config.get("model_type", "unknown"))
 
 
-def locate(reference: str) -> Checkpoint:
+def locate(reference: str, on_warning: Callable[[str], None]) -> Checkpoint:
     """Find the checkpoint that `reference` means and bring its files to this disk.
 
     Args:
         reference: an alias such as `hubert-large`, a hub id such as `facebook/hubert-large-ll60k`, or a folder.
+        on_warning: told if the hub could not be reached and an earlier download is taken.
 
     Raises:
         ExportUsageError: if there is no such alias or folder, or it is no checkpoint of a supported architecture.
         ExportError: if the hub does not have it or cannot be reached.
     """
     if reference in ALIASES:
-        return _download(ALIASES[reference].checkpoint, name=reference)
+        return _download(ALIASES[reference].checkpoint, reference, on_warning)
     folder = Path(reference).expanduser()
     if folder.is_dir():
         return _local(folder)
     if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", reference):
-        return _download(reference, name=reference.split("/")[1])
+        return _download(reference, reference.split("/")[1], on_warning)
     if "/" in reference:
         raise ExportUsageError(f"{reference} is neither a folder nor a hub id (organisation/name)")
     near = difflib.get_close_matches(reference, [*ALIASES, "logmel"], n=3, cutoff=0.5)
@@ -161,6 +166,8 @@ def _listed_weights(folder: Path) -> list[Path]:
             try:
                 weight_map = json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"]
                 shards = sorted(set(weight_map.values()))
+                if not shards or not all(isinstance(shard, str) for shard in shards):
+                    raise TypeError(shards)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ExportUsageError(f"{folder / index} is no index of weights: it has no weight_map") from error
             missing = [shard for shard in shards if not (folder / shard).is_file()]
@@ -170,7 +177,28 @@ def _listed_weights(folder: Path) -> list[Path]:
     raise ExportUsageError(f"{folder} holds no weights: neither {' nor '.join(single for single, _ in WEIGHTS)}")
 
 
-def _download(hub_id: str, name: str) -> Checkpoint:
+def fp32_size(folder: Path) -> int:
+    """Bytes of the weights in fp32, whatever they are stored in.
+
+    A `.bin` does not say so without being unpickled: its own size is taken.
+    """
+    return sum(_fp32_size(file) for file in weight_files(folder))
+
+
+def _fp32_size(file: Path) -> int:
+    size = file.stat().st_size
+    if file.suffix != ".safetensors":
+        return size
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(length)) if length < size else {}
+        return sum(4 * math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    except (ValueError, KeyError, TypeError, AttributeError):  # damaged: who loads it will say so
+        return size
+
+
+def _download(hub_id: str, name: str, on_warning: Callable[[str], None]) -> Checkpoint:
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
     from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -183,7 +211,7 @@ def _download(hub_id: str, name: str) -> Checkpoint:
             raise ExportUsageError(f"{hub_id} has no {CONFIG}: it cannot be exported as an audio encoder")
         # Before gigabytes of weights: is it something that we can export?
         _read_config(Path(hf_hub_download(hub_id, CONFIG)).parent, hub_id)
-        patterns = [CONFIG, PREPROCESSOR, *_weight_patterns(hub_id, files)]
+        patterns = [CONFIG, PREPROCESSOR, PROCESSOR, *_weight_patterns(hub_id, files)]
         folder = Path(snapshot_download(hub_id, allow_patterns=patterns))
     except ExportError:
         raise
@@ -196,6 +224,7 @@ def _download(hub_id: str, name: str) -> Checkpoint:
         if cached is None:
             words = f"downloading {hub_id} failed ({reason_of(error)}): run the command again to go on"
             raise ExportError(words) from error
+        on_warning(f"the hub does not answer for {hub_id} ({reason_of(error)}): taking the copy of an earlier download")
         folder = cached
     # A snapshot's folder is named after its commit.
     return Checkpoint(folder, hub_id, folder.name, name, _read_config(folder, hub_id))
@@ -206,7 +235,13 @@ def _cached(hub_id: str) -> Path | None:
     from huggingface_hub import snapshot_download
 
     for single, index in WEIGHTS:
-        patterns = [CONFIG, PREPROCESSOR, *_weight_patterns(hub_id, {single}), *_weight_patterns(hub_id, {index})]
+        patterns = [
+            CONFIG,
+            PREPROCESSOR,
+            PROCESSOR,
+            *_weight_patterns(hub_id, {single}),
+            *_weight_patterns(hub_id, {index}),
+        ]
         try:
             folder = Path(snapshot_download(hub_id, local_files_only=True, allow_patterns=patterns))
             weight_files(folder)

@@ -63,8 +63,8 @@ def write_graph(subject: Subject, path: Path, on_step: Step) -> Graph:
     on_step("computing the reference embeddings")
     answers = _Answers(original.reference, subject.sample_rate)
     embeddings, embedding_size = answers.shape
-    if not answers.finite:
-        raise ExportError(f"{subject.facts['source']} gives NaN or infinity: its weights are damaged, fetch it again")
+    if answers.fault:
+        raise ExportError(f"{subject.facts['source']} gives {answers.fault}: its weights are damaged, fetch it again")
     on_step("writing the ONNX graph")
     write_onnx(original.as_module(), path, subject.outputs, subject.sample_rate)
     parameter_count = original.parameter_count
@@ -99,12 +99,12 @@ class _Answers:
 
     Attributes:
         shape: (embeddings of a clip, embedding size).
-        finite: none holds NaN or infinity.
+        fault: what no sound model gives; empty for one.
     """
 
     def __init__(self, reference: parity.Reference, sample_rate: int) -> None:
         self._known: dict[tuple[bytes, int], NDArray[np.floating[Any]]] = {}
-        self.finite = True
+        first: list[NDArray[np.floating[Any]]] = []
         for seed, case in enumerate(parity.cases(sample_rate)):
             for clip in parity.test_clips(case, seed, sample_rate):
                 try:
@@ -113,7 +113,16 @@ class _Answers:
                     raise ExportError(f"the original model cannot embed a clip ({reason_of(error)})") from error
                 self._known[clip.tobytes(), case.length] = answer
                 self.shape: tuple[int, ...] = answer.shape
-                self.finite &= bool(np.isfinite(answer).all())
+                first.append(answer[0])
+        clips = np.stack(first).astype(np.float64)
+        apart = np.linalg.norm(clips - clips.mean(axis=0), axis=1)
+        self.fault = ""
+        if not all(np.isfinite(answer).all() for answer in self._known.values()):
+            self.fault = "NaN or infinity"
+        elif apart.max() <= 1e-6 * np.linalg.norm(clips, axis=1).max():
+            self.fault = "every clip the same embedding"
+        elif not all(np.linalg.norm(answer, axis=-1).all() for answer in self._known.values()):
+            self.fault = "an embedding of zeros"
 
     def __call__(self, clip: NDArray[np.float32], length: int) -> NDArray[np.floating[Any]]:
         return self._known[clip.tobytes(), length]

@@ -14,6 +14,8 @@ from arch_export.errors import ExportError
 
 _PREFIX = ".arch-export."
 _RETIRED = "retired"
+# Beside a retired model: where it belongs, for several repositories may share the folder that they are built in.
+_HOME = "home"
 
 
 @contextlib.contextmanager
@@ -38,7 +40,7 @@ def building(repository: Path, name: str, size: int) -> Iterator[Path]:
         repository.mkdir(parents=True, exist_ok=True)
         _check_target(repository, name)
         workplace = _workplace(repository)
-        _clear_stale(workplace, repository)
+        _clear_stale(workplace)
         free = shutil.disk_usage(workplace).free
         if free < size:
             raise ExportError(
@@ -90,7 +92,7 @@ def _locked(workplace: Path, name: str) -> tuple[Path, int]:
         # Another export took it for stale in the moment before it was locked.
 
 
-def _clear_stale(workplace: Path, repository: Path) -> None:
+def _clear_stale(workplace: Path) -> None:
     """Remove the folders that no living export holds a lock on; put back a model that was being replaced."""
     for folder in workplace.glob(f"{_PREFIX}*"):
         try:
@@ -99,9 +101,10 @@ def _clear_stale(workplace: Path, repository: Path) -> None:
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for model in (folder / _RETIRED).glob("*"):
-                if not (repository / model.name).exists():
-                    model.rename(repository / model.name)
+            if (folder / _HOME).is_file():
+                home = Path((folder / _HOME).read_text(encoding="utf-8"))
+                if (folder / _RETIRED).exists() and not home.exists() and home.parent.is_dir():
+                    (folder / _RETIRED).rename(home)
             shutil.rmtree(folder, ignore_errors=True)
         except BlockingIOError:
             pass
@@ -124,11 +127,14 @@ def _move_into_place(folder: Path, target: Path) -> None:
         folder.rename(target)
         return
     with _folder(folder.parent, target.name) as place:
-        retired = place / _RETIRED / target.name
-        retired.parent.mkdir()
-        target.rename(retired)
+        retired, home = place / _RETIRED, place / _HOME
+        home.write_text(str(target.resolve()), encoding="utf-8")
         try:
+            target.rename(retired)
             folder.rename(target)
-        except OSError:
-            retired.rename(target)
+        except BaseException:  # Ctrl-C too
+            if retired.exists() and not target.exists():
+                retired.rename(target)
             raise
+        finally:
+            home.unlink()  # what is left of the old model is no longer one to put back

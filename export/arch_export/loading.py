@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from arch_export.checkpoints import CONFIG, PREPROCESSOR, Checkpoint
+from arch_export.checkpoints import CONFIG, PREPROCESSOR, PROCESSOR, Checkpoint
 from arch_export.encoder import Normalization
 from arch_export.errors import ExportError, ExportUsageError, reason_of
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 # Only pre-training and fine-tuning read it; checkpoints of fine-tuned models lack it.
 _UNUSED_AT_INFERENCE = {"masked_spec_embed"}
+_LAYER = re.compile(r"\bencoder\.layers\.(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class FeatureExtractor:
     """What happens to the waveform before the encoder.
 
     Attributes:
-        normalization: what `preprocessor_config.json` asks for.
+        normalization: what the checkpoint's settings ask for.
         sample_rate: in Hz.
         features: transformers' own feature extractor.
     """
@@ -35,9 +37,9 @@ class FeatureExtractor:
 
 
 def read_feature_extractor(checkpoint: Checkpoint, on_warning: Callable[[str], None]) -> FeatureExtractor:
-    """Read `preprocessor_config.json`; what it leaves out takes transformers' defaults.
+    """Read `preprocessor_config.json` or `processor_config.json`; what they leave out takes transformers' defaults.
 
-    Without the file, `on_warning` is told that the default of the family is taken: zero mean and unit variance, over
+    Without them, `on_warning` is told that the default of the family is taken: zero mean and unit variance, over
     the valid samples where the encoder has layer norms, over the whole clip where it norms over time itself, as
     transformers' documentation of `return_attention_mask` recommends.
 
@@ -47,6 +49,9 @@ def read_feature_extractor(checkpoint: Checkpoint, on_warning: Callable[[str], N
     from transformers import AutoFeatureExtractor, Wav2Vec2FeatureExtractor
 
     path = checkpoint.folder / PREPROCESSOR
+    nested = not path.is_file() and (checkpoint.folder / PROCESSOR).is_file()
+    if nested:
+        path = checkpoint.folder / PROCESSOR
     if not path.is_file():
         # data2vec's configuration does not name it: it has layer norms always.
         masked = checkpoint.family == "data2vec-audio" or checkpoint.config.get("feat_extract_norm") == "layer"
@@ -61,6 +66,8 @@ def read_feature_extractor(checkpoint: Checkpoint, on_warning: Callable[[str], N
         settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ExportUsageError(f"{path} is no JSON: {error}") from error
+    if nested and isinstance(settings, dict):
+        settings = settings.get("feature_extractor")  # type: ignore[assignment]
     rate = settings.get("sampling_rate", 16000) if isinstance(settings, dict) else None
     if type(rate) is not int or rate <= 0:
         raise ExportUsageError(f"{path} is no feature extractor's: wants an object with a sampling_rate in Hz")
@@ -112,6 +119,20 @@ def load_encoder(checkpoint: Checkpoint) -> torch.nn.Module:
         # transformers fills them with random numbers: the export would verify and the embeddings be noise.
         raise ExportUsageError(
             f"{checkpoint.source} lacks {len(missing)} of the encoder's weights, among them {missing[0]}"
+        )
+    layers = len(model.encoder.layers)
+    beyond = [key for key in info["unexpected_keys"] if (found := _LAYER.search(key)) and int(found[1]) >= layers]
+    if beyond:
+        raise ExportUsageError(
+            f"{checkpoint.source} holds weights of more layers than the {layers} that its {CONFIG} names, among them "
+            f"{min(beyond)}: set num_hidden_layers, or fetch it again"
+        )
+    # What a download leaves that took its space beforehand and was cut short.
+    empty = [name for name, weights in model.named_parameters() if weights.dim() > 1 and not weights.any()]
+    if empty:
+        raise ExportUsageError(
+            f"{checkpoint.source} holds nothing but zeros in {len(empty)} of the encoder's weights, among them "
+            f"{empty[0]}: fetch it again"
         )
     encoder: torch.nn.Module = model.eval().requires_grad_(False)
     return encoder

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # The execution provider for bf16 converts the fp32 graph when it loads.
 _FP32_FILES = (Precision.FP32, Precision.BF16)
+# What makes a model another one, although it has the same name.
+_TELLING = ("source", "revision", "precision", "target", "layer_embeddings", "lengths", "cut_after_layer")
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ def export(
         raise ExportUsageError(f"{reference} cannot be read ({reason_of(error)})") from error
     name = name or (subject.name if precision is Precision.FP32 else f"{subject.name}-{precision}")
     _check_name(name)
+    earlier = triton_config.read_parameters(repository / name)
     # A variant is written beside the fp32 graph.
     size = subject.size if precision in _FP32_FILES else 2 * subject.size
     with building(repository, name, size) as folder:
@@ -130,6 +133,8 @@ def export(
         if precision is Precision.FP16:
             try:
                 peak = fp16_peak(graph.path, [feeds for _, _, feeds in parity.batches(graph.sample_rate)])
+            except OSError:
+                raise
             except Exception as error:  # likewise
                 raise ExportError(f"the peaks of the graph cannot be found ({reason_of(error)})") from error
             facts["fp16_peak"] = f"{peak:.1f}"
@@ -139,7 +144,7 @@ def export(
             if not force:
                 raise ExportError(
                     f"{facts['source']} is not installed in {precision}: {'; '.join(misses)}"
-                    + ("" if precision is Precision.FP32 else " (--force installs it with a mark)")
+                    + " (--force installs it with a mark)"
                 )
             facts["parity_missed"] = "; ".join(misses)
         if graph.path != path:
@@ -148,6 +153,13 @@ def export(
             on_warning(
                 f"batch mates move its embeddings by up to {measured.max_batch_effect:.2f} (relative), allowed is "
                 f"{limits.max_batch_effect:g}: {name} is served one clip at a time"
+            )
+        other = [key for key in _TELLING if earlier and earlier.get(key) != facts.get(key)]
+        if other:
+            was, now = ({key: known.get(key, "none") for key in other} for known in (earlier, facts))
+            on_warning(
+                f"{name} takes the place of another model of that name: "
+                + ", ".join(f"{key} {was[key]} becomes {now[key]}" for key in other)
             )
         config = triton_config.model_config(name, graph.outputs, graph.sample_rate, facts, precision, target, batched)
         (folder / "config.pbtxt").write_text(triton_config.as_text(config), encoding="utf-8")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from arch_export import logmel, parity
-from arch_export.checkpoints import Checkpoint, locate, weight_files
+from arch_export.checkpoints import Checkpoint, fp32_size, locate
 from arch_export.encoder import ClipEncoder, Normalization
 from arch_export.errors import ExportUsageError
 from arch_export.form import Form, Lengths
@@ -50,7 +50,7 @@ class Subject:
         outputs: the names of the graph's outputs.
         sample_rate: in Hz.
         form: how many layers, and what padding does.
-        size: of the weights in bytes, about.
+        size: of the weights in fp32, in bytes, about.
         facts: what config.pbtxt says of it.
         load: reads the weights. Not before they are needed: they are large.
     """
@@ -80,7 +80,7 @@ def open_subject(reference: str, form: Form, on_step: Step, on_warning: Step) ->
     if reference == LOGMEL:
         return _logmel(form)
     on_step("finding the checkpoint")
-    checkpoint = locate(reference)
+    checkpoint = locate(reference, on_warning)
     extractor = read_feature_extractor(checkpoint, on_warning)
     if checkpoint.config.get("add_adapter"):
         raise ExportUsageError(f"{checkpoint.source} has an adapter after its encoder (add_adapter): not supported")
@@ -108,7 +108,7 @@ def open_subject(reference: str, form: Form, on_step: Step, on_warning: Step) ->
         outputs=["embedding", "layer_embeddings"] if form.all_layers else ["embedding"],
         sample_rate=extractor.sample_rate,
         form=form,
-        size=sum(file.stat().st_size for file in weight_files(checkpoint.folder)),
+        size=fp32_size(checkpoint.folder),
         facts=_facts(checkpoint, normalization, extractor.sample_rate),
         load=load,
     )

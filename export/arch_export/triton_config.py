@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as triton
@@ -17,7 +18,8 @@ MAX_QUEUE_SIZE = 512
 # The clip lengths of the benchmark's 12 datasets, in seconds; most are of 5 s.
 CLIP_SECONDS = (3, 5, 10, 30)
 USUAL_SECONDS = 5
-# TensorRT builds engines for minutes: mount a volume here, so that the next start finds them.
+# TensorRT builds engines for minutes: mount a volume here, so that the next start finds them. ONNX Runtime makes the
+# folder, but none above it.
 TENSORRT_CACHE = "/var/cache/arch-tensorrt"
 
 
@@ -49,9 +51,12 @@ _SERVING = {
     Target.CPU: _Serving(
         _KIND.KIND_CPU, _CPU_BATCH, (*((1, seconds) for seconds in CLIP_SECONDS), (_CPU_BATCH, USUAL_SECONDS))
     ),
-    # A GPU chooses its convolutions and grows its memory for each shape.
+    # A GPU chooses its convolutions and grows its memory for each shape; the largest come first, so that what they
+    # were given serves the smaller ones.
     Target.GPU: _Serving(
-        _KIND.KIND_GPU, _GPU_BATCH, tuple((batch, seconds) for batch in (1, _GPU_BATCH) for seconds in CLIP_SECONDS)
+        _KIND.KIND_GPU,
+        _GPU_BATCH,
+        tuple((batch, seconds) for batch in (16, 8, 4, 2, 1) for seconds in reversed(CLIP_SECONDS)),
     ),
     # One engine covers the whole profile; building it is the warm-up, and the longest shapes take its memory.
     Target.TENSORRT: _Serving(
@@ -103,10 +108,14 @@ def model_config(
         warmup.inputs["num_samples"].zero_data = True
     for key, value in sorted((parameters | _execution(target)).items()):
         config.parameters[key].string_value = value
+    accelerators = config.optimization.execution_accelerators.gpu_execution_accelerator
+    if target is Target.GPU:
+        # fp32 is to be fp32: by default CUDA keeps 10 bits of what it multiplies.
+        accelerators.add(name="cuda").parameters["use_tf32"] = "0"
     if target is Target.TENSORRT:
         # The engine is made for full batches of the usual length; the batcher need not wait to reach other sizes.
         config.dynamic_batching.preferred_batch_size.append(serving.max_batch_size)
-        accelerator = config.optimization.execution_accelerators.gpu_execution_accelerator.add(name="tensorrt")
+        accelerator = accelerators.add(name="tensorrt")
         for key, value in _tensorrt(name, sample_rate, precision, parameters["content_hash"]).items():
             accelerator.parameters[key] = value
     return config
@@ -128,19 +137,28 @@ def _tensorrt(name: str, sample_rate: int, precision: Precision, content_hash: s
     def shapes(batch: int, seconds: float) -> str:
         return f"waveform:{batch}x{round(seconds * sample_rate)},num_samples:{batch}x1"
 
-    cache = f"{TENSORRT_CACHE}/{name}-{content_hash.removeprefix('sha256:')[:12]}"
     return {
         "precision_mode": "FP16" if precision is Precision.FP16 else "FP32",
         "trt_layer_norm_fp32_fallback": "1",
         "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": cache,
+        "trt_engine_cache_path": TENSORRT_CACHE,
+        "trt_engine_cache_prefix": f"{name}-{content_hash.removeprefix('sha256:')[:12]}",
         "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": cache,
+        "trt_timing_cache_path": TENSORRT_CACHE,
         # Half a second is what the shortest clips of the datasets would be without padding.
         "trt_profile_min_shapes": shapes(1, 0.5),
         "trt_profile_opt_shapes": shapes(_GPU_BATCH, USUAL_SECONDS),
         "trt_profile_max_shapes": shapes(_GPU_BATCH, max(CLIP_SECONDS)),
     }
+
+
+def read_parameters(model: Path) -> dict[str, str]:
+    """The parameters in the `config.pbtxt` of a model's folder; none if it has none that can be read."""
+    try:
+        config = text_format.Parse((model / "config.pbtxt").read_text(encoding="utf-8"), triton.ModelConfig())
+    except (OSError, ValueError, text_format.ParseError):
+        return {}
+    return {key: value.string_value for key, value in config.parameters.items()}
 
 
 def as_text(config: triton.ModelConfig) -> str:

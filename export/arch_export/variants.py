@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _SENSITIVE = ("LayerNormalization", "InstanceNormalization", "GroupNormalization", "ReduceMean", "ReduceSum")
 _ACTIVATIONS = ("Gelu", "Relu")
 FP16_MAX = 65504.0
+# A product with fewer output channels costs less than to quantise its activations.
+_FEWEST_CHANNELS = 16
 _ALIGNMENT = 4096  # of weights in a file of their own, so that a runtime can map them
 
 
@@ -142,8 +145,13 @@ def _join_casts(graph: onnx.GraphProto) -> None:
             node.input[0] = before.input[0]
     used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
     nodes = [node for node in graph.node if node.op_type != "Cast" or used.intersection(node.output)]
+    # The converter appends its casts at the end; ONNX wants every node behind those that it takes from.
+    makers = {output: index for index, node in enumerate(nodes) for output in node.output}
+    order = TopologicalSorter(
+        {index: [makers[name] for name in node.input if name in makers] for index, node in enumerate(nodes)}
+    )
     del graph.node[:]
-    graph.node.extend(nodes)
+    graph.node.extend(nodes[index] for index in order.static_order())
 
 
 def _cast_to(node: onnx.NodeProto) -> int:
@@ -186,7 +194,7 @@ def _write_int8(fp32: Path, path: Path) -> None:
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         weight = weights.get(node.input[1]) if node.op_type == "MatMul" else None
-        if weight is None or weight.data_type != TensorProto.FLOAT or len(weight.dims) != 2:
+        if weight is None or weight.data_type != TensorProto.FLOAT or not _worth_int8(list(weight.dims)):
             nodes.append(node)
             continue
         activation, output = node.input[0], node.output[0]
@@ -220,6 +228,11 @@ def _write_int8(fp32: Path, path: Path) -> None:
         onnx.save_model(model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
     else:
         onnx.save_model(model, path)
+
+
+def _worth_int8(dims: list[int]) -> bool:
+    """Whether a product with a weight of this shape costs more than to quantise what it takes: not WavLM's gates."""
+    return len(dims) == 2 and dims[1] >= _FEWEST_CHANNELS
 
 
 def _values(tensor: onnx.TensorProto, folder: Path) -> NDArray[Any]:

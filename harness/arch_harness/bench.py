@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from arch_harness import interrupt
 from arch_harness.errors import ArchError, ScoreError, UsageError
 from arch_harness.inference import Job
 from arch_harness.machine import describe_machine
@@ -151,6 +152,7 @@ class Bench:
             # Not before it is needed: all embeddings may be in the store.
             pool = cache(lambda: stack.enter_context(self._pool))
             for model, dataset in [(model, dataset) for dataset in self._datasets for model in self._models]:
+                interrupt.check()
                 measured = embedding_fingerprint(model, dataset, settings)
                 fingerprint = result_fingerprint(measured, settings)
                 if any(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from arch_harness import cache_cli, probe_cli, server_cli
+from arch_harness import cache_cli, interrupt, probe_cli, server_cli
 from arch_harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def bench(
     ] = False,
 ) -> None:
     """Stream datasets through a served encoder, probe the embeddings and write one report."""
-    from arch_harness.cli import INTERRUPTED, part, stop_on_sigterm
+    from arch_harness.cli import part
 
     with part("bench"):
         from arch_harness.datasets.registry import open_dataset
@@ -85,7 +85,7 @@ def bench(
             datasets.append(one)
     output = output or Path("reports") / datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
     workers = workers or max(1, len(os.sched_getaffinity(0)) // 2)
-    stop_on_sigterm()
+    interrupt.catch()
     try:
         with part("bench"):
             given = server_cli.targets_of(server or [], tls, tls_ca, header)
@@ -95,7 +95,7 @@ def bench(
             _bench(targets, model or [], datasets, output, probing | streaming, ray_address, cache, recompute)
     except KeyboardInterrupt:
         _err.print(f"interrupted; the same command with --output {shlex.quote(str(output))} goes on from here")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(interrupt.INTERRUPTED) from None
 
 
 @contextlib.contextmanager

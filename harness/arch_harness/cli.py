@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from arch_harness import bench_cli, export_cli, probe_cli
+from arch_harness import bench_cli, export_cli, interrupt, probe_cli
 from arch_harness.cache_cli import app as cache_app
 from arch_harness.data_cli import app as data_app
 from arch_harness.errors import UsageError
@@ -29,7 +28,6 @@ app.add_typer(data_app)
 app.add_typer(cache_app)
 
 
-INTERRUPTED = 130
 # What each part brings; a missing one of these means that the part is not installed.
 _PARTS = {
     "export": ("huggingface_hub", "onnx", "onnxruntime", "onnxscript", "torch", "transformers", "tritonclient"),
@@ -77,7 +75,7 @@ def serve(
     with part("serve"):
         from arch_serve.errors import ServeError
         from arch_serve.server import LocalServer
-    stop_on_sigterm()
+    interrupt.catch()
     server = LocalServer(
         repository,
         model,
@@ -146,15 +144,6 @@ def demo(
     )
 
 
-def stop_on_sigterm() -> None:
-    """Let a service manager's or container's stop signal clean up as Ctrl-C does."""
-
-    def interrupt(_number: int, _frame: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
-
-
 def main() -> None:
     """Run the command line; a known error becomes one line and its exit code."""
     try:
@@ -162,6 +151,8 @@ def main() -> None:
     except Exception as error:
         code = getattr(error, "exit_code", None)
         if not isinstance(code, int):
+            if interrupt.received():  # a library made another error of it
+                sys.exit(interrupt.INTERRUPTED)
             raise
         _err.print(f"arch: {error}", highlight=False, markup=False, soft_wrap=True)
         sys.exit(code)

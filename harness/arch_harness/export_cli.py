@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from arch_harness import interrupt
 from arch_harness.errors import ArchError, UsageError
 
 if TYPE_CHECKING:
@@ -50,14 +51,12 @@ def export(
     list_: Annotated[bool, typer.Option("--list", help="Show the aliases, and export nothing.")] = False,
 ) -> None:
     """Turn a checkpoint into a verified ONNX encoder in a Triton model repository."""
-    from arch_harness.cli import stop_on_sigterm
-
     if list_:
         _out.print(_alias_table())
         return
     if checkpoint is None:
         raise UsageError("which checkpoint? Name an alias, a hub id or a folder; arch export --list shows the aliases")
-    stop_on_sigterm()
+    interrupt.catch()
     exported = run(checkpoint, repository, name, layers, lengths, precision=precision, target=target, force=force)
     _out.print(export_table([exported]))
     for miss in exported.misses:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from arch_harness import cache_cli
+from arch_harness import cache_cli, interrupt
 
 DEFAULT_SEEDS = 3
 
@@ -46,7 +46,7 @@ def probe(
     cache: cache_cli.Cache = None,
 ) -> None:
     """Score the stored embeddings of a run again, without a server, and write its report anew."""
-    from arch_harness.cli import INTERRUPTED, part
+    from arch_harness.cli import part
 
     with part("bench"):
         from arch_harness.display import Display
@@ -56,13 +56,14 @@ def probe(
     out, err = Console(), Console(stderr=True)
     display = Display(err)
     store = EmbeddingStore(cache_cli.root_of(cache), display.note)
+    interrupt.catch()
     try:
         run, problems = probe_again(
             folder, store, names_of(probe), seeds, seed, display, shlex.join(["arch", *sys.argv[1:]])
         )
     except KeyboardInterrupt:
         err.print("interrupted; results that were done are saved")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(interrupt.INTERRUPTED) from None
     out.print(TerminalReport(run))
     out.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
     for problem in problems:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from arch_harness import interrupt
 from arch_harness.cluster import Member, connect, hire
 from arch_harness.errors import ArchError, UsageError
 from arch_harness.figures import Figures, statistics_of
@@ -264,6 +265,7 @@ class WorkerPool:
 
         looked = 0.0
         while self._dispatch(state):
+            interrupt.check()
             arrived, _ = ray.wait(list(state.running), timeout=_TICK_S)
             for reference in arrived:
                 member, _ = state.running[reference]

@@ -35,6 +35,8 @@ _GRAPH_LEVELS = {
 _OPENVINO = "OpenVINOExecutionProvider"
 # What a CPU needs for bf16 matrix products, as Linux names it.
 _BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
+# Without, sums of two int8 products are kept in 16 bits, which weights of 8 bits overflow.
+_VNNI_FLAGS = {"avx512_vnni", "avx_vnni"}
 
 # ONNX Runtime 1.32 makes one operator of a residual sum and its layer norm, whose CPU kernel takes seven times as long
 # as the norm's own: 3 % of a base encoder's time in fp32, 5 % in int8.
@@ -66,23 +68,28 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(f"{path.parent.name}/{filename} is missing: export the model again")
         precision, note = _parameter(config, "precision"), ""
         on_cpu = args["model_instance_kind"] != "GPU"
-        if precision == "bf16":
-            note = _no_bf16() if on_cpu else "bf16 is for CPUs"
-            precision = "fp32" if note else "bf16"
+        if not on_cpu and _parameter(config, "target") == "auto" and not _has_cuda():
+            # Triton takes the GPU for a model that leaves the choice to it, whatever ONNX Runtime is installed.
+            on_cpu, note = True, "the GPU is not used: install 'onnxruntime-gpu' in place of 'onnxruntime'"
         options = _session_options(config)
+        if precision == "bf16" and (reason := _no_bf16() if on_cpu else "bf16 is for CPUs"):
+            precision, note = "fp32", reason
+        if precision == "int8" and on_cpu and not _VNNI_FLAGS.intersection(_cpu_flags()):
+            options.add_session_config_entry("session.x64quantprecision", "1")
+            note = "this CPU has no VNNI: slow, because its fast int8 products overflow"
         try:
             if precision == "bf16":
                 self._session = _bf16_session(path, options)
             else:
+                providers = ["CPUExecutionProvider"] if on_cpu else _gpu_providers(args, config)
                 slow = _SLOW_ON_CPU if on_cpu else None
-                self._session = ort.InferenceSession(
-                    path, options, providers=_providers(args, config), disabled_optimizers=slow
-                )
+                self._session = ort.InferenceSession(path, options, providers=providers, disabled_optimizers=slow)
         except pb_utils.TritonModelException:
             raise
         except Exception as error:
-            raise pb_utils.TritonModelException(f"{filename} cannot be loaded: {error}") from error
-        if args["model_instance_kind"] == "GPU" and "CUDAExecutionProvider" not in self._session.get_providers():
+            engine = "OpenVINO" if precision == "bf16" else "ONNX Runtime"
+            raise pb_utils.TritonModelException(f"{engine} cannot load {filename}: {error}") from error
+        if not on_cpu and "CUDAExecutionProvider" not in self._session.get_providers():
             # ONNX Runtime itself would go on, on the CPU.
             raise pb_utils.TritonModelException("KIND_GPU: ONNX Runtime could not start its CUDA execution provider")
         _check_names("input", self._inputs, self._session.get_inputs())
@@ -167,7 +174,7 @@ def _session_options(config: dict[str, Any]) -> ort.SessionOptions:
         return int(_parameter(config, key) or 0)
 
     instances = sum(group["count"] * max(1, len(group["gpus"])) for group in config["instance_group"])
-    share = max(1, len(os.sched_getaffinity(0)) // max(1, instances))
+    share = max(1, _cores() // max(1, instances))
     level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
 
     options = ort.SessionOptions()
@@ -190,6 +197,9 @@ class _OpenVinoSession:
         import openvino
 
         self._model = openvino.Core().compile_model(path, "CPU", settings)
+        found = self._model.get_property("INFERENCE_PRECISION_HINT").to_string()
+        if found != "bf16":
+            raise RuntimeError(f"OpenVINO would run it in {found}, not in bf16")
         self._request = self._model.create_infer_request()
 
     def run(self, names: Sequence[str], feeds: dict[str, Any]) -> list[Any]:
@@ -231,21 +241,42 @@ def _bf16_session(path: Path, options: ort.SessionOptions) -> Any:
 
 def _no_bf16() -> str:
     """Why this CPU runs a bf16 model in fp32, which gives the same embeddings more slowly; empty if it need not."""
-    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("flags", 1)[-1].split("\n", 1)[0].split()
-    return "" if _BF16_FLAGS.intersection(flags) else "bf16 needs a CPU with AMX or AVX512-BF16"
+    return "" if _BF16_FLAGS.intersection(_cpu_flags()) else "bf16 needs a CPU with AMX or AVX512-BF16"
 
 
-def _providers(args: dict[str, str], config: dict[str, Any]) -> list[Any]:
+def _cpu_flags() -> set[str]:
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    return set(text.split("flags", 1)[-1].split("\n", 1)[0].split())
+
+
+def _cores() -> int:
+    """The cores that this process may use: a container's quota can be far less than the machine's."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no control groups of version 2, or no quota: "max"
+        return cores
+
+
+def _has_cuda() -> bool:
+    return "CUDAExecutionProvider" in ort.get_available_providers()
+
+
+def _gpu_providers(args: dict[str, str], config: dict[str, Any]) -> list[Any]:
     accelerators = config.get("optimization", {}).get("execution_accelerators", {}).get("gpu_execution_accelerator", [])
     if any(accelerator["name"] == "tensorrt" for accelerator in accelerators):
         raise pb_utils.TritonModelException("TensorRT runs in NVIDIA's container: serve the repository there")
-    if args["model_instance_kind"] != "GPU":
-        return ["CPUExecutionProvider"]
-    if "CUDAExecutionProvider" not in ort.get_available_providers():
+    if not _has_cuda():
         raise pb_utils.TritonModelException("KIND_GPU needs the CUDA build of ONNX Runtime: install 'onnxruntime-gpu'")
     ort.preload_dlls()  # CUDA and cuDNN as pip installs them are not on the loader's path
-    # The default, EXHAUSTIVE, tunes the convolutions again for every new input shape.
-    options = {"device_id": args["model_instance_device_id"], "cudnn_conv_algo_search": "HEURISTIC"}
+    # The default, EXHAUSTIVE, tunes the convolutions again for every new input shape. And fp32 is to be fp32: TF32,
+    # also a default, keeps 10 bits of what it multiplies.
+    options = {
+        "device_id": args["model_instance_device_id"],
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "use_tf32": "0",
+    }
     return [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
 
 
