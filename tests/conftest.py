@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import pickle
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from arch_export import graph
 from arch_export.pipeline import export
 from arch_harness.datasets.demo import write_demo
 from checkpoints import write_checkpoint
@@ -38,6 +43,33 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("ARCH_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def traces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("traces")
+
+
+@pytest.fixture(scope="module")
+def traced_once(traces: Path) -> Iterator[None]:
+    """Torch traces a module once in a session, and the same module again gives the same file.
+
+    It takes nine tenths of a small export's time, and precisions and targets of a checkpoint have it in common.
+    """
+    trace = graph.write_onnx
+
+    def write_onnx(module: torch.nn.Module, path: Path, outputs: list[str], sample_rate: int) -> None:
+        digest = hashlib.sha256(pickle.dumps((module, outputs, sample_rate))).hexdigest()
+        if not (traces / digest).exists():
+            trace(module, path, outputs, sample_rate)
+            if path.with_name(f"{path.name}.data").exists():  # it is named in the graph, and could not be renamed
+                return
+            shutil.copy(path, traces / digest)
+        shutil.copy(traces / digest, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "write_onnx", write_onnx)
+        yield
 
 
 @pytest.fixture

@@ -173,9 +173,9 @@ def test_logmel_separates_pitches_and_counts_padding(repository: Path) -> None:
 
 
 def test_a_wrong_graph_is_refused_and_leaves_nothing(
-    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, checkpoint: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    export(str(checkpoint), tmp_path)
+    shutil.copytree(repository / "tiny-hubert", tmp_path / "tiny-hubert")
     before = (tmp_path / "tiny-hubert" / "config.pbtxt").read_text()
 
     def fold_wrongly(model: Any) -> None:

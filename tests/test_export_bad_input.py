@@ -19,8 +19,11 @@ from arch_export.encoder import Normalization
 from arch_export.errors import ExportError, ExportUsageError
 from arch_export.loading import load_encoder, read_feature_extractor
 from arch_export.pipeline import export
+from arch_harness.cli import app
+from typer.testing import CliRunner
 
 ARCH = [sys.executable, "-m", "arch_harness", "export"]
+pytestmark = pytest.mark.usefixtures("traced_once")
 
 
 @pytest.fixture
@@ -30,9 +33,8 @@ def copy(tmp_path: Path, checkpoint: Path) -> Path:
 
 def test_a_missing_preprocessor_is_told_and_the_default_taken(tmp_path: Path, copy: Path) -> None:
     (copy / "preprocessor_config.json").unlink()
-    done = subprocess.run(
-        [*ARCH, str(copy), "--repository", str(tmp_path / "repository")], capture_output=True, text=True, check=True
-    )
+    done = CliRunner().invoke(app, ["export", str(copy), "--repository", str(tmp_path / "repository")])
+    assert done.exit_code == 0, done.output
     assert "warning: local:copy has no preprocessor_config.json: taking zero mean" in done.stderr.replace("\n", " ")
     config = (tmp_path / "repository" / "copy" / "config.pbtxt").read_text()
     assert 'string_value: "whole"' in config

@@ -35,6 +35,7 @@ from transformers import AutoModel, Wav2Vec2FeatureExtractor
 from tritonclient.grpc import model_config_pb2
 
 SAMPLE_RATE = 16000
+pytestmark = pytest.mark.usefixtures("traced_once")
 
 
 def bf16_problem() -> str | None:
@@ -75,7 +76,7 @@ def cosines(ours: Any, theirs: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def variants(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
+def variants(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, traced_once: None) -> Path:
     """A repository with `tiny-hubert-int8` and, where it can be verified, `tiny-hubert-bf16`.
 
     Where it cannot, the same files stand there unverified: the server is to say what it makes of them.
