@@ -18,6 +18,7 @@ import psutil
 import pytest
 import soundfile
 import torch
+import tritonclient.grpc
 from arch_export.pipeline import export
 from arch_harness.audio import load_clip, pad_clip
 from arch_harness.datasets import DECLARATIONS, Dataset, load_dataset
@@ -54,6 +55,36 @@ def stored_embeddings(cache: Path, run: Run, model: str, dataset: Dataset) -> St
 def server(repository: Path) -> Iterator[LocalServer]:
     with LocalServer(repository, grpc_port=0, http_port=0, metrics_port=0) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def bereft_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bereft_cache")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bereft(
+    tmp_path_factory: pytest.TempPathFactory, bereft_cache: Path, repository: Path, demo_dataset: Path
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A run whose server, at the URL, has died. It waits a minute for another one: the other tests have that time."""
+    folder = tmp_path_factory.mktemp("bereft")
+    shutil.copytree(demo_dataset, folder / "data")
+    table = folder / "data" / "meta" / "esc50.csv"
+    head, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([head, *rows * 50]))  # 5,000: time to die in
+    with LocalServer(repository, ["tiny-hubert"], grpc_port=0, http_port=0, metrics_port=0) as dying:
+        url = dying.grpc_url
+        command = ["bench", "--server", url, "--dataset", f"demo={folder / 'data'}", "--output", str(folder / "out")]
+        environment = os.environ | {"ARCH_CACHE": str(bereft_cache)}
+        running = subprocess.Popen([*ARCH, *command], stderr=subprocess.PIPE, text=True, env=environment)
+        with tritonclient.grpc.InferenceServerClient(url) as client:
+            deadline = time.monotonic() + 120
+            while client.get_inference_statistics("tiny-hubert").model_stats[0].inference_count < 20:
+                assert running.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+    yield running, url
+    running.kill()
 
 
 def still_running(mark: str) -> list[str]:
@@ -261,43 +292,16 @@ def test_sigterm_cleans_up_as_ctrl_c_does(tmp_path: Path, repository: Path, demo
 
 
 def test_a_server_that_dies_ends_the_run_with_one_line(
-    tmp_path: Path, cache: Path, repository: Path, demo_dataset: Path
+    bereft: tuple[subprocess.Popen[str], str], bereft_cache: Path
 ) -> None:
-    with LocalServer(repository, ["tiny-hubert"], grpc_port=0, http_port=0, metrics_port=0) as dying:
-        folder = tmp_path / "data"
-        shutil.copytree(demo_dataset, folder)
-        table = (folder / "meta" / "esc50.csv").read_text().splitlines()
-        (folder / "meta" / "esc50.csv").write_text("\n".join([table[0], *table[1:] * 50]))  # 5,000 rows: time to die in
-        running = subprocess.Popen(
-            [
-                *ARCH,
-                "bench",
-                "--server",
-                dying.grpc_url,
-                "--dataset",
-                f"demo={folder}",
-                "--output",
-                str(tmp_path / "out"),
-            ],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        import tritonclient.grpc
-
-        client = tritonclient.grpc.InferenceServerClient(dying.grpc_url)
-        deadline = time.monotonic() + 120
-        while client.get_inference_statistics("tiny-hubert").model_stats[0].inference_count < 20:
-            assert running.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        client.close()
+    running, url = bereft
     _, errors = running.communicate(timeout=120)
     assert running.returncode == 1, errors
     assert "Traceback" not in errors
     (line,) = [line for line in errors.splitlines() if line.startswith("arch: ")]
-    assert f"no server for 60 s ({dying.grpc_url}: " in line
+    assert f"no server for 60 s ({url}: " in line
     assert "the same command goes on from here" in line
-    assert any(cache.glob("*/*.parquet")), "what had come is not stored"
+    assert any(bereft_cache.glob("*/*.parquet")), "what had come is not stored"
 
 
 def test_every_layer_is_probed_and_drawn(

@@ -55,7 +55,7 @@ def test_weights_whose_download_was_cut_short(copy: Path) -> None:
     data[-len(data) // 2 :] = bytes(len(data) // 2 + len(data) % 2)
     (copy / "model.safetensors").write_bytes(data)
     with pytest.raises(ExportUsageError, match=r"nothing but zeros in \d+ of the encoder's weights.*: fetch it again"):
-        load_encoder(locate(str(copy), print))
+        load_encoder(locate(str(copy)))
 
 
 def test_a_model_that_does_not_listen(tmp_path: Path, copy: Path) -> None:
@@ -74,7 +74,7 @@ def test_more_layers_than_the_configuration_names(copy: Path) -> None:
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 1}))
     with pytest.raises(ExportUsageError, match=r"more layers than the 1 that its config.json names.*layers\.1\."):
-        load_encoder(locate(str(copy), print))
+        load_encoder(locate(str(copy)))
 
 
 @pytest.mark.parametrize("weight_map", [{"a": 5}, {}, ["a"], None])
@@ -82,7 +82,7 @@ def test_an_index_of_weights_that_is_none(copy: Path, weight_map: object) -> Non
     (copy / "model.safetensors").unlink()
     (copy / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     with pytest.raises(ExportUsageError, match="is no index of weights"):
-        locate(str(copy), print)
+        locate(str(copy))
 
 
 def test_the_space_that_half_precision_weights_need(copy: Path) -> None:
@@ -97,7 +97,7 @@ def test_settings_where_transformers_5_puts_them(copy: Path) -> None:
     (copy / "preprocessor_config.json").unlink()
     (copy / "processor_config.json").write_text(json.dumps({"feature_extractor": settings | {"do_normalize": False}}))
     warnings: list[str] = []
-    found = read_feature_extractor(locate(str(copy), print), warnings.append)
+    found = read_feature_extractor(locate(str(copy)), warnings.append)
     assert found.normalization is Normalization.NONE
     assert found.features.do_normalize is False
     assert warnings == []

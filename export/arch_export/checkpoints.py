@@ -91,7 +91,7 @@ class Checkpoint:
         return str(self.config.get("model_type", "unknown"))
 
 
-def locate(reference: str, on_warning: Callable[[str], None]) -> Checkpoint:
+def locate(reference: str, on_warning: Callable[[str], None] = lambda _: None) -> Checkpoint:
     """Find the checkpoint that `reference` means and bring its files to this disk.
 
     Args:

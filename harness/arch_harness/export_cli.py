@@ -128,7 +128,7 @@ def _alias_table() -> Table:
 
     with part("export"):
         from arch_export.checkpoints import ALIASES
-    table = Table(title="Checkpoints that have a short name", title_justify="left")
+    table = Table(title="Checkpoints that have a short name", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for column in ("alias", "checkpoint", "size", "licence"):
         table.add_column(column, justify="right" if column == "size" else "left", overflow="fold")
     for alias, one in ALIASES.items():
