@@ -16,7 +16,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -157,31 +157,34 @@ def rates(engines: dict[str, tuple[Engine, int]], rounds: int, seconds: int = SE
     return {name: clips / statistics.median(times[name][1:]) for name, (_, clips) in engines.items()}
 
 
-def profile(path: Path, precision: Precision, folder: Path) -> Counter[str]:
-    """Milliseconds by operator type of one clip, by the profiler of what runs it."""
-    spent: Counter[str] = Counter()
+def profile(path: Path, precision: Precision, folder: Path, runs: int = 7) -> dict[str, float]:
+    """Milliseconds by operator type of one clip, medians of each operator, by the profiler of what runs it."""
+    times: dict[tuple[str, str], list[float]] = defaultdict(list)
     if precision is Precision.BF16:
         import openvino
 
         settings = {"INFERENCE_PRECISION_HINT": "bf16", "PERF_COUNT": "YES"}
         settings["INFERENCE_NUM_THREADS"] = str(torch.get_num_threads())
         request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
-        for _ in range(3):
+        for _ in range(runs):
             request.infer(feeds_of(1))
-        for operator in request.profiling_info:
-            spent[operator.node_type] += operator.real_time.total_seconds() * 1e3
-        return spent
-    options = onnxruntime.SessionOptions()
-    options.enable_profiling = True
-    options.profile_file_prefix = str(folder / f"profile-{precision}")
-    session = onnxruntime.InferenceSession(
-        path, options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_ON_CPU
-    )
-    for _ in range(3):
-        session.run(["embedding"], feeds_of(1))
-    for event in json.loads(Path(session.end_profiling()).read_text(encoding="utf-8")):
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            spent[event["args"]["op_name"]] += event["dur"] / 3e3
+            for operator in request.profiling_info:
+                times[operator.node_type, operator.node_name].append(operator.real_time.total_seconds() * 1e3)
+    else:
+        options = onnxruntime.SessionOptions()
+        options.enable_profiling = True
+        options.profile_file_prefix = str(folder / f"profile-{precision}")
+        session = onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_ON_CPU
+        )
+        for _ in range(runs):
+            session.run(["embedding"], feeds_of(1))
+        for event in json.loads(Path(session.end_profiling()).read_text(encoding="utf-8")):
+            if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+                times[event["args"]["op_name"], event["name"]].append(event["dur"] / 1e3)
+    spent: dict[str, float] = defaultdict(float)
+    for (kind, _), found in times.items():
+        spent[kind] += statistics.median(found)
     return spent
 
 
@@ -288,7 +291,9 @@ def where(variants: dict[str, Exported], folder: Path) -> None:
     for key, one in variants.items():
         spent = profile(_file(one), Precision(key), folder)
         total = sum(spent.values())
-        shares = [f"{kind} {spent[kind] / total:.0%}" for kind, _ in spent.most_common(9)]
+        shares = [
+            f"{kind} {spent[kind] / total:.0%}" for kind in sorted(spent, key=spent.__getitem__, reverse=True)[:9]
+        ]
         out.print(f"{key}, one clip, {total:.0f} ms in: {', '.join(shares)}", highlight=False)
 
 
