@@ -92,16 +92,15 @@ def export_table(exported: list[Exported]) -> Table:
     """What was installed and what was measured against the original, with the limits."""
     from arch_export.precision import LIMITS, Precision
 
-    table = Table(title="Exported and verified", title_justify="left")
-    for column in ("model", "parameters", "size", "MB", "mean cosine", "worst", "rel. error", "batch mates"):
+    table = Table(title="Exported and verified", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for column in ("model", "size", "MB", "cosine", "worst", "error", "mates"):
         table.add_column(column, justify="left" if column == "model" else "right", overflow="fold")
     for one in exported:
         limits = LIMITS[Precision(one.facts["precision"])]
         table.add_row(
             one.name + (" (MISSES ITS LIMITS)" if one.misses else ""),
-            f"{int(one.facts['parameter_count']):,}",
-            one.facts["embedding_size"],
-            f"{sum(file.stat().st_size for file in (one.folder / '1').iterdir()) / 1e6:,.1f}",
+            f"{int(one.facts['parameter_count']) / 1e6:,.0f} M",
+            f"{sum(file.stat().st_size for file in (one.folder / '1').iterdir()) / 1e6:,.0f}",
             f"{one.parity.mean_cosine:.6f}",
             f"{one.parity.min_cosine:.6f}",
             f"{one.parity.max_relative_error:.1e}",
@@ -111,14 +110,17 @@ def export_table(exported: list[Exported]) -> Table:
             "  must pass",
             "",
             "",
-            "",
             f"≥ {limits.mean_cosine:.5g}",
             f"≥ {limits.min_cosine:.5g}",
             f"≤ {limits.max_relative_error:.1e}",
             f"≤ {limits.max_batch_effect:.1e}" if one.batched else "served alone",
             style="dim",
         )
-    table.caption = f"size: of the embedding; installed in {exported[0].folder.parent}"
+    table.caption = (
+        "Size: parameters. Cosine: of the embeddings to the original's, mean and worst.\n"
+        "Error: the worst, relative. Mates: how far the others in a batch move one.\n"
+        f"Installed in {exported[0].folder.parent}"
+    )
     table.caption_justify = "left"
     return table
 
