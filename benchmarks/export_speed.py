@@ -39,7 +39,7 @@ RATE, SECONDS = 16000, 5
 BATCHES = (1, 8)
 PRECISIONS = (Precision.FP32, Precision.INT8, Precision.BF16)
 CUT = 6
-CUT_SECONDS = (5, 10, 30)  # the lengths of the 12 datasets
+CUT_SECONDS = (5, 10, 30)  # of the 12 datasets' clips, most are of 5 s, none is longer than 30
 BASELINE = "PyTorch fp32"
 Feeds = dict[str, "np.ndarray[Any, Any]"]
 Engine = Callable[[Feeds], object]
@@ -158,7 +158,7 @@ def rates(engines: dict[str, tuple[Engine, int]], rounds: int, seconds: int = SE
 
 
 def profile(path: Path, precision: Precision, folder: Path, runs: int = 7) -> dict[str, float]:
-    """Milliseconds by operator type of one clip, medians of each operator, by the profiler of what runs it."""
+    """Milliseconds by operator type of one clip, medians of each operator, by the profiler of ONNX Runtime or, for bf16, OpenVINO."""
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
     if precision is Precision.BF16:
         import openvino
@@ -245,7 +245,7 @@ def speed(checkpoint: Path, variants: dict[str, Exported], static: Path, threads
 
 
 def cut(checkpoint: Path, variants: dict[str, Exported], shorter: Exported, rounds: int) -> None:
-    """What an encoder cut after half of its layers saves, one clip at a time, and what it could save at most."""
+    """What an encoder cut after half of its layers saves, one clip at a time, beside the ratio of their GFLOP."""
     table = Table(title=f"HuBERT-base cut after layer {CUT} of 12, one clip at a time")
     for column in ("precision", "clip", "whole, clips/s", "cut, clips/s", "ratio", "of their GFLOP"):
         table.add_column(column, justify="left" if column == "precision" else "right")

@@ -48,6 +48,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "_cpu_flags", lambda: {"avx512_vnni", "avx512_bf16"})
+    monkeypatch.setattr(module, "_has_cuda", lambda: False)
     return module
 
 
@@ -84,11 +85,11 @@ def load(tmp_path: Path, backend: ModuleType) -> Load:
 def test_without_cuda_the_choice_falls_on_the_cpu_where_there_is_one(load: Load, backend: ModuleType) -> None:
     labels = load("GPU", target="auto", precision="fp32")
     assert labels["execution_provider"] == "CPUExecutionProvider"
-    assert labels["note"] == "the GPU is not used: install 'onnxruntime-gpu' in place of 'onnxruntime'"
+    assert labels["note"] == "the GPU is not used: install 'onnxruntime-gpu[cuda,cudnn]' in place of 'onnxruntime'"
 
 
 def test_a_gpu_that_was_asked_for_is_not_replaced(load: Load, backend: ModuleType) -> None:
-    with pytest.raises(backend.pb_utils.TritonModelException, match="KIND_GPU needs the CUDA build"):
+    with pytest.raises(backend.pb_utils.TritonModelException, match="KIND_GPU needs ONNX Runtime with CUDA"):
         load("GPU", target="gpu", precision="fp32")
 
 
@@ -115,7 +116,10 @@ def test_int8_without_vnni_does_not_overflow(
 
 @pytest.mark.parametrize(
     ("quota", "cores"),
-    [("max 100000", None), ("100000 100000", 1), ("50000 100000", 1), ("12800000 100000", None), ("", None)],
+    [
+        *(("max 100000", None), ("100000 100000", 1), ("50000 100000", 1), ("150000 100000", 1)),
+        *(("12800000 100000", None), ("", None)),
+    ],
 )
 def test_a_containers_quota_bounds_the_threads(
     backend: ModuleType, monkeypatch: pytest.MonkeyPatch, quota: str, cores: int | None
@@ -128,4 +132,5 @@ def test_a_containers_quota_bounds_the_threads(
             return quota
 
     monkeypatch.setattr(backend, "Path", Files)
-    assert backend._cores() == (cores or len(os.sched_getaffinity(0)))
+    options = backend._session_options({"instance_group": [{"count": 1, "gpus": []}]})
+    assert options.intra_op_num_threads == (cores or len(os.sched_getaffinity(0)))

@@ -64,6 +64,7 @@ WEIGHTS = (
     ("model.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
+_LARGEST_HEADER = 100_000_000  # that safetensors itself takes
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -192,8 +193,8 @@ def _fp32_size(file: Path) -> int:
     try:
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length)) if length < size else {}
-        return sum(4 * math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+            header = json.loads(stream.read(length)) if length < min(size, _LARGEST_HEADER) else {}
+        return sum(4 * math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__") or size
     except (ValueError, KeyError, TypeError, AttributeError):  # damaged: who loads it will say so
         return size
 

@@ -114,15 +114,16 @@ class _Answers:
                 self._known[clip.tobytes(), case.length] = answer
                 self.shape: tuple[int, ...] = answer.shape
                 first.append(answer[0])
-        clips = np.stack(first).astype(np.float64)
-        apart = np.linalg.norm(clips - clips.mean(axis=0), axis=1)
-        self.fault = ""
+        self.fault = self._fault(np.stack(first).astype(np.float64))
+
+    def _fault(self, clips: NDArray[np.float64]) -> str:
         if not all(np.isfinite(answer).all() for answer in self._known.values()):
-            self.fault = "NaN or infinity"
-        elif apart.max() <= 1e-6 * np.linalg.norm(clips, axis=1).max():
-            self.fault = "every clip the same embedding"
-        elif not all(np.linalg.norm(answer, axis=-1).all() for answer in self._known.values()):
-            self.fault = "an embedding of zeros"
+            return "NaN or infinity"
+        if not all(np.linalg.norm(answer, axis=-1).all() for answer in self._known.values()):
+            return "an embedding of zeros"
+        apart = np.linalg.norm(clips - clips.mean(axis=0), axis=1)
+        same = apart.max() <= 1e-6 * np.linalg.norm(clips, axis=1).max()
+        return "every clip the same embedding" if same else ""
 
     def __call__(self, clip: NDArray[np.float32], length: int) -> NDArray[np.floating[Any]]:
         return self._known[clip.tobytes(), length]

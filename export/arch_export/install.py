@@ -70,13 +70,17 @@ def _check_target(repository: Path, name: str) -> None:
 
 @contextlib.contextmanager
 def _folder(workplace: Path, name: str) -> Iterator[Path]:
-    """A new hidden folder, locked while the block runs: the kernel drops the lock however this process ends."""
+    """A new hidden folder, locked while the block runs: the kernel drops the lock however this process ends.
+
+    It is removed afterwards, unless it holds a model that is still to be put back.
+    """
     folder, lock = _locked(workplace, name)
     try:
         folder.chmod(0o755)  # mkdtemp keeps others out; a server may run as another user
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not (folder / _HOME).exists():
+            shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
 
 
@@ -100,13 +104,16 @@ def _clear_stale(workplace: Path) -> None:
         except OSError:  # removed meanwhile, or another user's
             continue
         try:
+            # In a folder that others write to as well, one could be laid out for us.
+            if os.fstat(lock).st_uid != os.geteuid():
+                continue
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if (folder / _HOME).is_file():
                 home = Path((folder / _HOME).read_text(encoding="utf-8"))
-                if (folder / _RETIRED).exists() and not home.exists() and home.parent.is_dir():
+                if os.path.lexists(folder / _RETIRED) and not os.path.lexists(home) and home.parent.is_dir():
                     (folder / _RETIRED).rename(home)
             shutil.rmtree(folder, ignore_errors=True)
-        except BlockingIOError:
+        except OSError:  # another export is at work in it, or it cannot be put back now
             pass
         finally:
             os.close(lock)
@@ -128,13 +135,14 @@ def _move_into_place(folder: Path, target: Path) -> None:
         return
     with _folder(folder.parent, target.name) as place:
         retired, home = place / _RETIRED, place / _HOME
-        home.write_text(str(target.resolve()), encoding="utf-8")
+        home.write_text(str(target.parent.resolve() / target.name), encoding="utf-8")
         try:
             target.rename(retired)
             folder.rename(target)
         except BaseException:  # Ctrl-C too
-            if retired.exists() and not target.exists():
+            if os.path.lexists(retired) and not os.path.lexists(target):
                 retired.rename(target)
             raise
         finally:
-            home.unlink()  # what is left of the old model is no longer one to put back
+            if os.path.lexists(target):
+                home.unlink()  # what is left of the old model is no longer one to put back

@@ -23,7 +23,7 @@ from arch_export.variants import FP16_MAX, fp16_peak, write_variant
 if TYPE_CHECKING:
     from pathlib import Path
 
-# The execution provider for bf16 converts the fp32 graph when it loads.
+# OpenVINO makes bf16 of the fp32 graph when it loads it.
 _FP32_FILES = (Precision.FP32, Precision.BF16)
 # What makes a model another one, although it has the same name.
 _TELLING = ("source", "revision", "precision", "target", "layer_embeddings", "lengths", "cut_after_layer")
@@ -101,6 +101,8 @@ def export(
     name = name or (subject.name if precision is Precision.FP32 else f"{subject.name}-{precision}")
     _check_name(name)
     earlier = triton_config.read_parameters(repository / name)
+    if (repository / name / "config.pbtxt").is_file() and "source" not in earlier:
+        on_warning(f"{name} takes the place of a model of that name that is not of arch export")
     # A variant is written beside the fp32 graph.
     size = subject.size if precision in _FP32_FILES else 2 * subject.size
     with building(repository, name, size) as folder:
@@ -112,8 +114,9 @@ def export(
         session = open_session(path, precision, options)
         try:
             measured = parity.measure(session, graph.reference, graph.sample_rate, graph.exact)
-        except Exception as error:  # ONNX Runtime's own errors have no common base
-            raise ExportError(f"ONNX Runtime cannot run the {precision} graph ({reason_of(error)})") from error
+        except Exception as error:  # their own errors have no common base
+            engine = "OpenVINO" if precision is Precision.BF16 else "ONNX Runtime"
+            raise ExportError(f"{engine} cannot run the {precision} graph ({reason_of(error)})") from error
         del session
         limits = LIMITS[precision]
         # Dynamic int8 takes one scale of its activations over a whole batch; without batch mates it has none to suffer.
@@ -154,7 +157,7 @@ def export(
                 f"batch mates move its embeddings by up to {measured.max_batch_effect:.2f} (relative), allowed is "
                 f"{limits.max_batch_effect:g}: {name} is served one clip at a time"
             )
-        other = [key for key in _TELLING if earlier and earlier.get(key) != facts.get(key)]
+        other = [key for key in _TELLING if "source" in earlier and earlier.get(key) != facts.get(key)]
         if other:
             was, now = ({key: known.get(key, "none") for key in other} for known in (earlier, facts))
             on_warning(

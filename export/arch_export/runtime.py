@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -49,8 +50,11 @@ class OpenVinoSession:
 
         try:
             self.model = openvino.Core().compile_model(path, "CPU", _bf16_settings())
+            chosen = self.model.get_property("INFERENCE_PRECISION_HINT").to_string()
         except Exception as error:  # OpenVINO's own errors are RuntimeErrors of many kinds
             raise ExportError(f"OpenVINO cannot load the bf16 graph ({reason_of(error)})") from error
+        if chosen != "bf16":
+            raise ExportUsageError(f"bf16 cannot be verified here: OpenVINO chooses {chosen} for this CPU; export int8")
         self._request = self.model.create_infer_request()
 
     def run(self, outputs: Sequence[str] | None, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
@@ -104,26 +108,25 @@ def _bf16_settings() -> dict[str, str]:
 
 
 def _openvino_device() -> onnxruntime.OrtEpDevice | None:
-    """What OpenVINO's execution provider has for this CPU; None if only OpenVINO's own runtime takes it."""
-    try:
-        import onnxruntime_ep_openvino as plugin
-        import openvino  # noqa: F401
-    except ModuleNotFoundError as error:
+    """What OpenVINO's execution provider has for this CPU; None if OpenVINO's own runtime is to run it."""
+    if not cpu_flags().intersection(BF16_FLAGS):
+        raise ExportUsageError("bf16 cannot be verified here: this CPU has neither AMX nor AVX512-BF16; export int8")
+    if importlib.util.find_spec("openvino") is None:
         raise ExportUsageError(
             "bf16 runs through OpenVINO, which is not installed: pip install 'arch-bench[openvino]' (in a clone: "
             "pip install '.[openvino]')"
-        ) from error
-    if not cpu_flags().intersection(BF16_FLAGS):
-        raise ExportUsageError("bf16 cannot be verified here: this CPU has neither AMX nor AVX512-BF16; export int8")
-    return next(iter(_devices(plugin.get_library_path())), None)
+        )
+    return next(iter(_devices()), None)
 
 
 @functools.cache  # a library can be registered once in a process
-def _devices(library: str) -> list[onnxruntime.OrtEpDevice]:
+def _devices() -> list[onnxruntime.OrtEpDevice]:
     try:
-        onnxruntime.register_execution_provider_library(OPENVINO, library)
-    except Exception as error:  # ONNX Runtime's own errors have no common base
-        raise ExportUsageError(f"OpenVINO's execution provider does not load ({reason_of(error)})") from error
+        import onnxruntime_ep_openvino as plugin
+
+        onnxruntime.register_execution_provider_library(OPENVINO, plugin.get_library_path())
+    except Exception:  # not there, or not for this ONNX Runtime, whose own errors have no common base
+        return []
     cpu = onnxruntime.OrtHardwareDeviceType.CPU
     return [one for one in onnxruntime.get_ep_devices() if one.ep_name == OPENVINO and one.device.type == cpu]
 

@@ -87,9 +87,9 @@ def bench(
     workers = workers or max(1, len(os.sched_getaffinity(0)) // 2)
     interrupt.catch()
     try:
-        with part("bench"):
+        with interrupt.honoured(), part("bench"):
             given = server_cli.targets_of(server or [], tls, tls_ca, header)
-        with _targets(given, repository, model) as targets:
+        with interrupt.honoured(), _targets(given, repository, model) as targets:
             probing = {"probes": probe_cli.names_of(probe), "seeds": seeds, "seed": seed, "layers": layers}
             streaming = {"concurrency": concurrency, "workers": min(workers, concurrency or workers)}
             _bench(targets, model or [], datasets, output, probing | streaming, ray_address, cache, recompute)
@@ -149,7 +149,8 @@ def _bench(
         servers = [stack.enter_context(Server(target)) for target in targets]
         facts = common_models(servers, models)
         for one in facts:
-            if one.executed_by and not one.executed_by.startswith(f"{one.precision} "):
+            # With a note in brackets, if it is not as it should be.
+            if one.executed_by and (not one.executed_by.startswith(f"{one.precision} ") or "(" in one.executed_by):
                 _err.print(f"warning: {one.name} is served in {one.executed_by}", highlight=False, soft_wrap=True)
             if one.parity_missed:
                 _err.print(f"warning: {one.name} misses its limits: {one.parity_missed}", soft_wrap=True)

@@ -147,12 +147,14 @@ def demo(
 def main() -> None:
     """Run the command line; a known error becomes one line and its exit code."""
     try:
-        app()
+        with interrupt.honoured():
+            app()
+    except KeyboardInterrupt:
+        _err.print("interrupted")
+        sys.exit(interrupt.INTERRUPTED)
     except Exception as error:
         code = getattr(error, "exit_code", None)
         if not isinstance(code, int):
-            if interrupt.received():  # a library made another error of it
-                sys.exit(interrupt.INTERRUPTED)
             raise
         _err.print(f"arch: {error}", highlight=False, markup=False, soft_wrap=True)
         sys.exit(code)

@@ -77,6 +77,7 @@ def run(
     from arch_harness.cli import part
 
     def step(text: str) -> None:
+        interrupt.check()
         status.update(f"{checkpoint}: {text}")
 
     def warn(text: str) -> None:

@@ -1,12 +1,15 @@
 """Ctrl-C and a service manager's stop signal: both end a run cleanly, and neither gets lost.
 
-A signal becomes a KeyboardInterrupt wherever the main thread happens to be. Inside a library's compiled code that may
-be a place whose errors nobody looks at, and the run would go on; so long loops ask `check` as well.
+A signal becomes a KeyboardInterrupt wherever the main thread happens to be. Inside a library that may be a place whose
+errors nobody looks at, or that makes another error of it; so the steps of a run ask `check`, and commands run in
+`honoured`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from typing import NoReturn
 
 INTERRUPTED = 130
@@ -26,16 +29,26 @@ def _interrupt(number: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def received() -> bool:
-    """Whether such a signal came, whatever became of its KeyboardInterrupt."""
-    return bool(_received)
-
-
 def check() -> None:
     """Raise the KeyboardInterrupt that a library has swallowed.
 
     Raises:
-        KeyboardInterrupt: if `received`.
+        KeyboardInterrupt: if a signal came, whatever became of it.
     """
     if _received:
         raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def honoured() -> Iterator[None]:
+    """Make a KeyboardInterrupt again of what a library made of one.
+
+    Raises:
+        KeyboardInterrupt: if the block fails after a signal.
+    """
+    try:
+        yield
+    except Exception as error:
+        if _received:
+            raise KeyboardInterrupt from error
+        raise

@@ -58,9 +58,10 @@ def probe(
     store = EmbeddingStore(cache_cli.root_of(cache), display.note)
     interrupt.catch()
     try:
-        run, problems = probe_again(
-            folder, store, names_of(probe), seeds, seed, display, shlex.join(["arch", *sys.argv[1:]])
-        )
+        with interrupt.honoured():
+            run, problems = probe_again(
+                folder, store, names_of(probe), seeds, seed, display, shlex.join(["arch", *sys.argv[1:]])
+            )
     except KeyboardInterrupt:
         err.print("interrupted; results that were done are saved")
         raise typer.Exit(interrupt.INTERRUPTED) from None

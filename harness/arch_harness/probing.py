@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from arch_harness import interrupt
 from arch_harness.datasets import DECLARATIONS, load_dataset
 from arch_harness.errors import ScoreError, UsageError
 from arch_harness.outcomes import load_outcomes, save_outcomes
@@ -111,6 +112,7 @@ def probe_pair(
     Raises:
         ScoreError: if there are no embeddings, or too few for a fold.
     """
+    interrupt.check()
     if not stored.succeeded.any():
         first = failures[0]
         raise ScoreError(f"none of its {len(dataset.clips)} clips gave an embedding; {first.clip}: {first.reason}")
@@ -127,6 +129,7 @@ def probe_pair(
             probe_dataset(probe, dataset, stored.embeddings, succeeded, settings, on_epoch) for probe in settings.probes
         ]
         of_layers = probe_layers(dataset, stored.layers, succeeded, settings, on_epoch) if layers else None
+    interrupt.check()
     for one in scored:
         save_outcomes(_outcomes_path(output, model, dataset.id, one.score.probe), one.outcomes, fingerprint)
     return Probed(scored, of_layers, time.perf_counter() - clock)

@@ -296,6 +296,11 @@ def common_models(servers: Sequence[Server], names: list[str]) -> list[ModelFact
 
 def _unlike(facts: ModelFacts, other: ModelFacts, first: Server, second: Server) -> str:
     which = next(name for name in ModelFacts.model_fields if getattr(facts, name) != getattr(other, name))
+    if which == "executed_by":
+        return (
+            f"the model {facts.name!r} runs in {facts.executed_by} at {first.address} and in {other.executed_by} at "
+            f"{second.address}: their figures would mix; bench them one after the other"
+        )
     return (
         f"the model {facts.name!r} is not the same at {first.address} and {second.address}: they differ in {which} "
         f"({getattr(facts, which)} and {getattr(other, which)}); serve one repository at both"

@@ -13,6 +13,7 @@ knows no response parameters.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -33,6 +34,7 @@ _GRAPH_LEVELS = {
 }
 
 _OPENVINO = "OpenVINOExecutionProvider"
+_WITH_CUDA = "'onnxruntime-gpu[cuda,cudnn]' in place of 'onnxruntime'"
 # What a CPU needs for bf16 matrix products, as Linux names it.
 _BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
 # Without, sums of two int8 products are kept in 16 bits, which weights of 8 bits overflow.
@@ -70,7 +72,7 @@ class TritonPythonModel:
         on_cpu = args["model_instance_kind"] != "GPU"
         if not on_cpu and _parameter(config, "target") == "auto" and not _has_cuda():
             # Triton takes the GPU for a model that leaves the choice to it, whatever ONNX Runtime is installed.
-            on_cpu, note = True, "the GPU is not used: install 'onnxruntime-gpu' in place of 'onnxruntime'"
+            on_cpu, note = True, f"the GPU is not used: install {_WITH_CUDA}"
         options = _session_options(config)
         if precision == "bf16" and (reason := _no_bf16() if on_cpu else "bf16 is for CPUs"):
             precision, note = "fp32", reason
@@ -90,8 +92,10 @@ class TritonPythonModel:
             engine = "OpenVINO" if precision == "bf16" else "ONNX Runtime"
             raise pb_utils.TritonModelException(f"{engine} cannot load {filename}: {error}") from error
         if not on_cpu and "CUDAExecutionProvider" not in self._session.get_providers():
-            # ONNX Runtime itself would go on, on the CPU.
-            raise pb_utils.TritonModelException("KIND_GPU: ONNX Runtime could not start its CUDA execution provider")
+            # ONNX Runtime goes on by itself, on the CPU.
+            note = f"ONNX Runtime could not start CUDA, see Triton's log; it wants {_WITH_CUDA}"
+            if _parameter(config, "target") != "auto":
+                raise pb_utils.TritonModelException(f"KIND_GPU: {note}")
         _check_names("input", self._inputs, self._session.get_inputs())
         _check_names("output", self._outputs, self._session.get_outputs())
         self._report(args, config, precision, note)
@@ -222,21 +226,26 @@ def _bf16_session(path: Path, options: ort.SessionOptions) -> Any:
     Raises:
         TritonModelException: It is not installed: a missing package can be mended, so the model does not run in fp32.
     """
-    try:
-        import onnxruntime_ep_openvino as plugin
-        import openvino  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise pb_utils.TritonModelException(
-            "bf16 runs through OpenVINO: run `pip install 'arch-bench[openvino]'`"
-        ) from error
+    if importlib.util.find_spec("openvino") is None:
+        raise pb_utils.TritonModelException("bf16 runs through OpenVINO: run `pip install 'arch-bench[openvino]'`")
     threads = str(options.intra_op_num_threads)
     settings = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": threads}
-    ort.register_execution_provider_library(_OPENVINO, plugin.get_library_path())
-    for device in ort.get_ep_devices():
-        if device.ep_name == _OPENVINO and device.device.type == ort.OrtHardwareDeviceType.CPU:
-            options.add_provider_for_devices([device], {"load_config": json.dumps({"CPU": settings})})
-            return ort.InferenceSession(path, options)
+    for device in _openvino_devices():
+        options.add_provider_for_devices([device], {"load_config": json.dumps({"CPU": settings})})
+        return ort.InferenceSession(path, options)
     return _OpenVinoSession(path, settings)
+
+
+def _openvino_devices() -> list[Any]:
+    """What OpenVINO's execution provider has for this CPU: nothing if it is not installed or does not load."""
+    try:
+        import onnxruntime_ep_openvino as plugin
+
+        ort.register_execution_provider_library(_OPENVINO, plugin.get_library_path())
+    except Exception:
+        return []
+    cpu = ort.OrtHardwareDeviceType.CPU
+    return [one for one in ort.get_ep_devices() if one.ep_name == _OPENVINO and one.device.type == cpu]
 
 
 def _no_bf16() -> str:
@@ -268,7 +277,7 @@ def _gpu_providers(args: dict[str, str], config: dict[str, Any]) -> list[Any]:
     if any(accelerator["name"] == "tensorrt" for accelerator in accelerators):
         raise pb_utils.TritonModelException("TensorRT runs in NVIDIA's container: serve the repository there")
     if not _has_cuda():
-        raise pb_utils.TritonModelException("KIND_GPU needs the CUDA build of ONNX Runtime: install 'onnxruntime-gpu'")
+        raise pb_utils.TritonModelException(f"KIND_GPU needs ONNX Runtime with CUDA: install {_WITH_CUDA}")
     ort.preload_dlls()  # CUDA and cuDNN as pip installs them are not on the loader's path
     # The default, EXHAUSTIVE, tunes the convolutions again for every new input shape. And fp32 is to be fp32: TF32,
     # also a default, keeps 10 bits of what it multiplies.
