@@ -158,7 +158,7 @@ def rates(engines: dict[str, tuple[Engine, int]], rounds: int, seconds: int = SE
 
 
 def profile(path: Path, precision: Precision, folder: Path, runs: int = 7) -> dict[str, float]:
-    """Milliseconds by operator type of one clip, medians of each operator, by the profiler of ONNX Runtime or, for bf16, OpenVINO."""
+    """Milliseconds by operator type of one clip, the median of each operator, by what runs it; OpenVINO for bf16."""
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
     if precision is Precision.BF16:
         import openvino
