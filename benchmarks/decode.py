@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from arch_harness.audio import load_clip
+from arch_harness.datasets.audio import load_clip
 from numpy.typing import NDArray
 
 RATE, SECONDS, CLIPS, ROUNDS = 44100, 5, 8, 7

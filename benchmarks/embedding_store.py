@@ -19,9 +19,9 @@ from typing import TypeVar
 
 import numpy as np
 import psutil
-from arch_harness import embedding_entry
-from arch_harness.datasets import DECLARATIONS, Clip, Dataset
-from arch_harness.embedding_entry import Entry, StoreKey
+from arch_harness.datasets import Clip, Dataset
+from arch_harness.datasets.catalog import DECLARATIONS
+from arch_harness.embeddings.entry import PART_SECONDS, Entry, StoreKey
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -91,7 +91,7 @@ def cost_of_parts(root: Path, dataset: Dataset, embeddings: NDArray[np.float32])
                 times.append(time.perf_counter() - started)
         middle = statistics.median(times)
         slowest = f"{1e3 * max(times):.1f}"
-        table.add_row(f"{mebibytes:g}", f"{1e3 * middle:.1f}", slowest, f"{middle / embedding_entry.PART_SECONDS:.1%}")
+        table.add_row(f"{mebibytes:g}", f"{1e3 * middle:.1f}", slowest, f"{middle / PART_SECONDS:.1%}")
     return table
 
 

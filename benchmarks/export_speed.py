@@ -25,13 +25,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from arch_export import parity
-from arch_export.clips import synthesise
-from arch_export.errors import ExportError
+from arch_common.errors import ExportError
+from arch_export.checkpoint.random_weights import write_random
+from arch_export.graph.runtime import SLOW_ON_CPU, Session, open_session
 from arch_export.pipeline import Exported, export
 from arch_export.precision import Precision
-from arch_export.random_checkpoint import write_random
-from arch_export.runtime import SLOW_ON_CPU, Session, open_session
+from arch_export.verify import parity
+from arch_export.verify.signals import synthesise
 from rich.console import Console
 from rich.table import Table
 

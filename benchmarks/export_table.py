@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from arch_export.checkpoints import ALIASES
+from arch_export.checkpoint.aliases import ALIASES
 from arch_serve.server import LocalServer
 from rich.console import Console
 from rich.table import Table
@@ -137,7 +137,7 @@ def measure(alias: str, options: list[str]) -> dict[str, Any]:
     try:
         subprocess.run([sys.executable, "-c", _WRITE, checkpoint, family, json.dumps(settings)], check=True)
         shutil.rmtree(repository, ignore_errors=True)
-        command = [sys.executable, "-m", "arch_harness", "export", str(checkpoint), "--repository", str(repository)]
+        command = [sys.executable, "-m", "arch_bench", "export", str(checkpoint), "--repository", str(repository)]
         seconds, peak = run_watched([*command, *options])
         (model,) = repository.iterdir()
         facts, answer = ask(repository, model.name)

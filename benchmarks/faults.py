@@ -13,14 +13,14 @@ import time
 from pathlib import Path
 
 from arch_export.pipeline import export
-from arch_harness.datasets.demo import write_demo
+from arch_harness.datasets.catalog.demo import write_demo
 from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from fault_scenarios import SCENARIOS, undisturbed
-from fault_scene import Scene, WrongError, prepare
+from support.fault_scenarios import SCENARIOS, undisturbed
+from support.fault_scene import Scene, WrongError, prepare
 
 
 def main() -> int:

@@ -21,10 +21,10 @@ from pathlib import Path
 
 import psutil
 from arch_harness.datasets.registry import open_dataset
-from arch_harness.embedding_store import EmbeddingStore
-from arch_harness.results import ModelFacts
-from arch_harness.stream import WorkerPool
-from arch_harness.triton import Target
+from arch_harness.embeddings.store import EmbeddingStore
+from arch_harness.results.run import ModelFacts
+from arch_harness.streaming.pool import WorkerPool
+from arch_harness.triton.endpoint import Endpoint
 from rich.console import Console
 from rich.table import Table
 from streaming import RATE, job, triton, write_clips
@@ -58,7 +58,7 @@ def measure(address: str, folder: Path, cache: Path, workers: int) -> dict[str, 
         max_batch_size=8,
         max_queue_delay_us=0,
     )
-    with WorkerPool([Target(address)], workers) as pool, EmbeddingStore(cache).open(model, dataset, False) as entry:
+    with WorkerPool([Endpoint(address)], workers) as pool, EmbeddingStore(cache).open(model, dataset, False) as entry:
         clips = entry.missing()
         passed = pool.embed(job("null", folder), clips, lambda chunk: entry.append(chunk.embeddings)).measurement
         entry.finish()
@@ -90,12 +90,12 @@ def main() -> None:
         print(json.dumps(measure(address, Path(folder), Path(cache), options.workers)))
         return
     peaks: dict[int, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory() as name, triton("null") as target:
+    with tempfile.TemporaryDirectory() as name, triton("null") as endpoint:
         for count in options.clips:
             for kind in ("a", "b"):  # a dataset has at least two classes
                 write_clips(Path(name, str(count), kind), count // 2)
             command = [sys.executable, __file__, "--workers", str(options.workers)]
-            command += ["--run", target.address, f"{name}/{count}", f"{name}/cache"]
+            command += ["--run", endpoint.address, f"{name}/{count}", f"{name}/cache"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise SystemExit(done.stderr.strip().splitlines()[-1])

@@ -22,8 +22,8 @@ import numpy as np
 import psutil
 import soundfile
 import tritonclient.grpc as grpcclient
-from arch_harness.stream import WorkerPool
-from arch_harness.triton import Target
+from arch_harness.streaming.pool import WorkerPool
+from arch_harness.triton.endpoint import Endpoint
 from rich.console import Console
 from rich.table import Table
 from streaming import SAMPLES, embed, triton, write_clips
@@ -38,9 +38,9 @@ class Passed:
     limit: str
 
 
-def plain(target: Target, folder: Path, clips: list[tuple[int, str]], threads: int) -> Passed:
+def plain(endpoint: Endpoint, folder: Path, clips: list[tuple[int, str]], threads: int) -> Passed:
     """The loop, in so many threads with a share of the files each."""
-    client = grpcclient.InferenceServerClient(target.address)
+    client = grpcclient.InferenceServerClient(endpoint.address)
 
     def one(share: list[tuple[int, str]]) -> None:
         for _, name in share:
@@ -69,9 +69,9 @@ def plain(target: Target, folder: Path, clips: list[tuple[int, str]], threads: i
 def harness(pool: WorkerPool, folder: Path, clips: list[tuple[int, str]]) -> Passed:
     """One pass of the harness."""
     found = embed(pool, "null", folder, clips)
-    spans = np.diff([0.0, *found.usage.seconds])
-    cores = float(np.average(found.usage.client_cores, weights=spans))
-    machine = float(np.average(found.usage.machine_cores, weights=spans))
+    spans = np.diff([0.0, *found.utilisation.seconds])
+    cores = float(np.average(found.utilisation.client_cores, weights=spans))
+    machine = float(np.average(found.utilisation.machine_cores, weights=spans))
     limit = f"{found.bottleneck}, {machine:.1f} cores busy, {found.concurrency} in flight, {found.transport}"
     return Passed(found.clips_per_s, cores, limit)
 
@@ -84,14 +84,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=8, help="of the plain loop")
     parser.add_argument("--workers", type=int, default=max(1, len(os.sched_getaffinity(0)) // 2))
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, triton("null") as target, WorkerPool([target], options.workers) as pool:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        triton("null") as endpoint,
+        WorkerPool([endpoint], options.workers) as pool,
+    ):
         folder = Path(name)
         clips = write_clips(folder, options.clips)
         embed(pool, "null", folder, clips)  # finds the concurrency, and reads the files once
         sides: dict[str, Callable[[], Passed]] = {
             f"harness, {options.workers} workers": lambda: harness(pool, folder, clips),
-            "tritonclient, 1 thread": lambda: plain(target, folder, clips, 1),
-            f"tritonclient, {options.threads} threads": lambda: plain(target, folder, clips, options.threads),
+            "tritonclient, 1 thread": lambda: plain(endpoint, folder, clips, 1),
+            f"tritonclient, {options.threads} threads": lambda: plain(endpoint, folder, clips, options.threads),
         }
         rounds: dict[str, list[Passed]] = {side: [] for side in sides}
         for _ in range(options.rounds):

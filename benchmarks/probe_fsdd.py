@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from arch_harness.results import RESULTS, read_run
+from arch_harness.results.run import RESULTS, read_run
 from rich.console import Console
 from rich.table import Table
 
@@ -24,7 +24,7 @@ PROBES = ("linear", "logreg", "knn", "mlp")
 
 def arch(*arguments: str) -> None:
     """Run a command of arch, which says on stderr what it does."""
-    subprocess.run([sys.executable, "-m", "arch_harness", *arguments], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "arch_bench", *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
 def main() -> None:

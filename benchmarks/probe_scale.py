@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from arch_harness.datasets import Clip, Dataset, Declaration, Fold, Listing
 from arch_harness.probes import EPOCHS, probe_dataset
-from arch_harness.results import Settings
+from arch_harness.results.run import Settings
 from numpy.typing import NDArray
 
 DIMENSIONS = 768

@@ -17,9 +17,9 @@ import time
 
 import numpy as np
 import torch
-from arch_harness.probes.networks import Network
-from arch_harness.probes.problems import Problem
-from arch_harness.probes.training import train
+from arch_harness.probes.training.networks import Network
+from arch_harness.probes.training.schedule import Problem
+from arch_harness.probes.training.trainer import train
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table

@@ -32,11 +32,11 @@ from typing import Any
 
 import numpy as np
 import psutil
-from arch_harness.audio import load_clip
-from arch_harness.sending import Chunk
-from arch_harness.stream import WorkerPool
-from arch_harness.triton import Target
-from arch_harness.worker import Worker
+from arch_harness.datasets.audio import load_clip
+from arch_harness.measuring.chunk import Chunk
+from arch_harness.streaming.pool import WorkerPool
+from arch_harness.streaming.worker import Worker
+from arch_harness.triton.endpoint import Endpoint
 from rich.console import Console
 from rich.table import Table
 from streaming import RATE, SAMPLES, SECONDS, job, triton, write_clips
@@ -93,9 +93,9 @@ class Arrivals:
         return (clips - self._times[0][1]) / (self._times[-1][0] - self._times[0][0])
 
 
-def actors(target: Target, folder: Path, clips: list[tuple[int, str]], workers: int, arrivals: Arrivals) -> None:
+def actors(endpoint: Endpoint, folder: Path, clips: list[tuple[int, str]], workers: int, arrivals: Arrivals) -> None:
     """The harness."""
-    with WorkerPool([target], workers, IN_FLIGHT) as pool:
+    with WorkerPool([endpoint], workers, IN_FLIGHT) as pool:
 
         def take(chunk: Chunk) -> None:
             arrivals.add(len(chunk.embeddings))
@@ -122,13 +122,13 @@ def start_ray_data(workers: int) -> Any:
     return ray
 
 
-def one_stage(target: Target, folder: Path, clips: list[tuple[int, str]], workers: int, arrivals: Arrivals) -> None:
+def one_stage(endpoint: Endpoint, folder: Path, clips: list[tuple[int, str]], workers: int, arrivals: Arrivals) -> None:
     """The harness's worker in Ray Data."""
     ray = start_ray_data(workers)
 
     class Stage:
         def __init__(self) -> None:
-            self._worker = Worker([target], IN_FLIGHT // workers)
+            self._worker = Worker([endpoint], IN_FLIGHT // workers)
 
         def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
             pairs = [(int(index), str(path)) for index, path in zip(batch["index"], batch["path"], strict=True)]
@@ -143,7 +143,9 @@ def one_stage(target: Target, folder: Path, clips: list[tuple[int, str]], worker
     ray.shutdown()
 
 
-def two_stages(target: Target, folder: Path, clips: list[tuple[int, str]], workers: int, arrivals: Arrivals) -> None:
+def two_stages(
+    endpoint: Endpoint, folder: Path, clips: list[tuple[int, str]], workers: int, arrivals: Arrivals
+) -> None:
     """Decode in one stage, send in the next."""
     ray = start_ray_data(workers)
 
@@ -156,7 +158,7 @@ def two_stages(target: Target, folder: Path, clips: list[tuple[int, str]], worke
             import tritonclient.grpc as grpcclient
 
             self._grpc = grpcclient
-            self._client = grpcclient.InferenceServerClient(target.address)
+            self._client = grpcclient.InferenceServerClient(endpoint.address)
 
         def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
             waiting = []
@@ -190,7 +192,7 @@ def gather(data: Any, arrivals: Arrivals) -> None:
         arrivals.add(len(batch["index"]))
 
 
-SIDES: dict[str, Callable[[Target, Path, list[tuple[int, str]], int, Arrivals], None]] = {
+SIDES: dict[str, Callable[[Endpoint, Path, list[tuple[int, str]], int, Arrivals], None]] = {
     "actors": actors,
     "Ray Data, one stage": one_stage,
     "Ray Data, two stages": two_stages,
@@ -210,7 +212,7 @@ def main() -> None:
         clips = [(index, f"{index:06d}.wav") for index in range(options.clips)]
         arrivals = Arrivals()
         with Memory() as memory:
-            SIDES[side](Target(address), Path(folder), clips, options.workers, arrivals)
+            SIDES[side](Endpoint(address), Path(folder), clips, options.workers, arrivals)
         print(json.dumps([arrivals.clips_per_s(options.clips), memory.peak]))
         return
     sides = [side for side in SIDES if side == "actors" or find_spec("pandas")]
@@ -218,13 +220,13 @@ def main() -> None:
     if len(sides) == 1:
         console.print("Ray Data is left out: pip install 'pandas<3'")
     found: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
-    with tempfile.TemporaryDirectory() as name, triton("null") as target:
+    with tempfile.TemporaryDirectory() as name, triton("null") as endpoint:
         write_clips(Path(name), options.clips)
         for _ in range(options.rounds):
             for side in sides:
                 command = [sys.executable, __file__, "--clips", str(options.clips), "--workers", str(options.workers)]
                 done = subprocess.run(
-                    [*command, "--run", side, target.address, name], capture_output=True, text=True, check=False
+                    [*command, "--run", side, endpoint.address, name], capture_output=True, text=True, check=False
                 )
                 if done.returncode:
                     raise SystemExit(f"{side}: {done.stderr.strip().splitlines()[-1]}")

@@ -21,8 +21,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from arch_harness.stream import WorkerPool
-from arch_harness.triton import Target
+from arch_harness.streaming.pool import WorkerPool
+from arch_harness.triton.endpoint import Endpoint
 from rich.console import Console
 from rich.table import Table
 from streaming import SAMPLES, embed, in_memory, triton, write_clips
@@ -33,7 +33,7 @@ CLIPS = {"hubert-base": 96, "logmel": 4000}
 SWEEP = (1, 2, 4, 8, 16, 32)
 
 
-def perf_analyzer(binary: str, target: Target, model: str, concurrency: int, requests: int, folder: Path) -> float:
+def perf_analyzer(binary: str, endpoint: Endpoint, model: str, concurrency: int, requests: int, folder: Path) -> float:
     """Clips/s by its own account, over three windows of a third of the requests each."""
     data, report = folder / "clip.json", folder / "report.csv"
     entry = {
@@ -42,7 +42,7 @@ def perf_analyzer(binary: str, target: Target, model: str, concurrency: int, req
     }
     data.write_text(json.dumps({"data": [entry]}))
     report.unlink(missing_ok=True)
-    command = [binary, "-m", model, "-u", target.address, "-i", "grpc", "--async", "-b", "1"]
+    command = [binary, "-m", model, "-u", endpoint.address, "-i", "grpc", "--async", "-b", "1"]
     command += ["--input-data", str(data), "--shape", f"waveform:{SAMPLES}", "-f", str(report)]
     command += ["--concurrency-range", str(concurrency), "--measurement-mode", "count_windows"]
     # Every window counts, however much they differ: the machine may do other things, for both sides.
@@ -55,21 +55,21 @@ def perf_analyzer(binary: str, target: Target, model: str, concurrency: int, req
 
 
 def compare(
-    console: Console, binary: str, target: Target, model: str, clips: int, rounds: int, workers: int, folder: Path
+    console: Console, binary: str, endpoint: Endpoint, model: str, clips: int, rounds: int, workers: int, folder: Path
 ) -> list[str]:
     """A row of the table: both medians and their ratio."""
     files = write_clips(folder / model, clips)
-    swept = {level: perf_analyzer(binary, target, model, level, max(12, clips // 4), folder) for level in SWEEP}
+    swept = {level: perf_analyzer(binary, endpoint, model, level, max(12, clips // 4), folder) for level in SWEEP}
     best = max(swept, key=lambda level: swept[level])
     console.print(f"{model}: perf_analyzer " + ", ".join(f"{speed:.1f} at {level}" for level, speed in swept.items()))
     ours, theirs = [], []
-    with WorkerPool([target], workers) as pool:
+    with WorkerPool([endpoint], workers) as pool:
         first = embed(pool, model, folder / model, files)
         console.print(f"{model}: the harness found {first.concurrency} in flight, {first.clips_per_s:.1f} meanwhile")
         for _ in range(rounds):
             last = embed(pool, model, folder / model, files)
             ours.append(last.clips_per_s)
-            theirs.append(perf_analyzer(binary, target, model, best, clips, folder))
+            theirs.append(perf_analyzer(binary, endpoint, model, best, clips, folder))
             busy = "–" if last.server is None else f"{100 * last.server.busy_seconds / last.seconds:.1f}"
             console.print(
                 f"{model}: harness {ours[-1]:.2f} (server busy {busy} %), perf_analyzer {theirs[-1]:.2f} clips/s"
@@ -103,10 +103,10 @@ def main() -> None:
         "model", "harness, clips/s", "in flight", "perf_analyzer", "in flight", "ratio", "limit", "server busy %"
     )
     table.add_column("transport")
-    with tempfile.TemporaryDirectory() as folder, triton(*models) as target:
+    with tempfile.TemporaryDirectory() as folder, triton(*models) as endpoint:
         for model in models:
             clips = options.clips or CLIPS[model]
-            row = compare(console, binary, target, model, clips, options.rounds, options.workers, Path(folder))
+            row = compare(console, binary, endpoint, model, clips, options.rounds, options.workers, Path(folder))
             table.add_row(*row)
     console.print(table)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from arch_harness.inference import Job
-from arch_harness.measurement import Measurement
-from arch_harness.stream import WorkerPool
-from arch_harness.triton import Target
+from arch_harness.results.measurement import Measurement
+from arch_harness.streaming.pool import WorkerPool
+from arch_harness.streaming.wire import Job
+from arch_harness.triton.endpoint import Endpoint
 from arch_serve.server import LocalServer
 from numpy.typing import NDArray
 
@@ -79,7 +79,7 @@ def _random_hubert_base() -> Path:
 
 
 @contextmanager
-def triton(*models: str) -> Iterator[Target]:
+def triton(*models: str) -> Iterator[Endpoint]:
     """A Triton on this machine that serves the models."""
     for model in models:
         add_model(model)
@@ -87,7 +87,7 @@ def triton(*models: str) -> Iterator[Target]:
         for status in server.models:
             if not status.ready:
                 raise SystemExit(f"{status.name} is not served: {status.short_reason}")
-        yield Target(server.grpc_url, metrics=server.metrics_url, started_by_arch=True)
+        yield Endpoint(server.grpc_url, metrics=server.metrics_url, started_by_arch=True)
 
 
 def write_clips(folder: Path, count: int, distinct: int = 64, rate: int = RATE) -> list[tuple[int, str]]:

@@ -17,9 +17,9 @@ import onnx
 import psutil
 import soundfile
 from arch_export.pipeline import export
-from arch_harness.inference import Job
-from arch_harness.triton import Target
-from arch_harness.worker import Worker
+from arch_harness.streaming.wire import Job
+from arch_harness.streaming.worker import Worker
+from arch_harness.triton.endpoint import Endpoint
 from arch_serve.server import LocalServer
 from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
@@ -81,8 +81,8 @@ def main() -> None:
                 client = psutil.Process()
                 served = client.children(recursive=True)
                 workers = {
-                    transport: Worker([Target(server.grpc_url)], IN_FLIGHT, transport == "shared memory")
-                    for transport in ("grpc", "shared memory")
+                    transport: Worker([Endpoint(server.grpc_url)], IN_FLIGHT, transport)
+                    for transport in ("grpc", "shared-memory")
                 }
                 passes: dict[str, list[tuple[float, float, float]]] = {transport: [] for transport in workers}
                 for warm_up in (True, *[False] * PASSES):
@@ -90,8 +90,8 @@ def main() -> None:
                         before = seconds_of([client]), seconds_of(served), time.perf_counter()
                         chunk = worker.embed(job, clips)
                         after = seconds_of([client]), seconds_of(served), time.perf_counter()
-                        if len(chunk.answers) != CLIPS or all(worker.pulse(IN_FLIGHT).reads_regions) != (
-                            transport == "shared memory"
+                        if len(chunk.answers) != CLIPS or all(worker.status(IN_FLIGHT).reads_shared_memory) != (
+                            transport == "shared-memory"
                         ):
                             raise SystemExit(f"not measured: {transport} did not carry every clip")
                         if not warm_up:

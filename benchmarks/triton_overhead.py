@@ -20,9 +20,10 @@ import numpy as np
 import onnxruntime as ort
 import psutil
 import tritonclient.grpc as grpcclient
+from arch_export.graph.runtime import open_session
 from arch_export.precision import Precision
-from arch_export.runtime import open_session
-from arch_harness.triton import Server, Target
+from arch_harness.triton.endpoint import Endpoint
+from arch_harness.triton.server import Server
 from rich.console import Console
 from rich.table import Table
 from streaming import REPOSITORY, in_memory, triton
@@ -46,9 +47,9 @@ def in_process(loaded: ort.InferenceSession, clips: int, batch: int) -> float:
     return clips // batch * batch / (time.perf_counter() - started)
 
 
-def through_triton(target: Target, model: str, clips: int, in_flight: int) -> float:
+def through_triton(endpoint: Endpoint, model: str, clips: int, in_flight: int) -> float:
     """Clips per second through the server, from the first request sent to the last answer."""
-    client = grpcclient.InferenceServerClient(target.address)
+    client = grpcclient.InferenceServerClient(endpoint.address)
     inputs = []
     for name, array in in_memory().items():
         entry = grpcclient.InferInput(name, array.shape, "FP32" if name == "waveform" else "INT64")
@@ -93,16 +94,16 @@ def main() -> None:
     batch, threads = 8, len(os.sched_getaffinity(0))  # the limit of the exported models, and what the backend takes
     ours, alone = [], []
     cores_s = {"in process": 0.0, "through Triton": 0.0}
-    with triton(options.model) as target, Server(target) as server:
+    with triton(options.model) as endpoint, Server(endpoint) as server:
         loaded = session(options.model, threads)
         in_process(loaded, batch, batch)
-        through_triton(target, options.model, 2 * batch, 2 * batch)
+        through_triton(endpoint, options.model, 2 * batch, 2 * batch)
         before = server.statistics(options.model)
         for _ in range(options.rounds):
             marks = [processor_s()]
             alone.append(in_process(loaded, options.clips, batch))
             marks.append(processor_s())
-            ours.append(through_triton(target, options.model, options.clips, 2 * batch))
+            ours.append(through_triton(endpoint, options.model, options.clips, 2 * batch))
             marks.append(processor_s())
             cores_s["in process"] += marks[1] - marks[0]
             cores_s["through Triton"] += marks[2] - marks[1]

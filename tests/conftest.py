@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from arch_export import graph
+from arch_export.graph import trace
 from arch_export.pipeline import export
-from arch_harness.datasets.demo import write_demo
-from checkpoints import write_checkpoint
-from http_site import Site, serve
+from arch_harness.datasets.catalog.demo import write_demo
+from support.checkpoints import write_checkpoint
+from support.http_site import Site, serve
 
 
 @pytest.fixture(scope="session")
@@ -67,19 +67,19 @@ def traced_once(traces: Path) -> Iterator[None]:
 
     It takes nine tenths of a small export's time, and precisions and targets of a checkpoint have it in common.
     """
-    trace = graph.write_onnx
+    write_traced = trace.write_onnx
 
     def write_onnx(module: torch.nn.Module, path: Path, outputs: list[str], sample_rate: int) -> None:
         digest = _digest(module, outputs, sample_rate)
         if not (traces / digest).exists():
-            trace(module, path, outputs, sample_rate)
+            write_traced(module, path, outputs, sample_rate)
             if path.with_name(f"{path.name}.data").exists():  # it is named in the graph, and could not be renamed
                 return
             shutil.copy(path, traces / digest)
         shutil.copy(traces / digest, path)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graph, "write_onnx", write_onnx)
+        patch.setattr(trace, "write_onnx", write_onnx)
         yield
 
 
@@ -87,7 +87,7 @@ def traced_once(traces: Path) -> Iterator[None]:
 def signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A command that runs in this process leaves no handlers of signals behind."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    monkeypatch.setattr("arch_harness.interrupt._received", set())
+    monkeypatch.setattr("arch_common.interrupt._received", set())
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -95,6 +95,6 @@ def signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr("arch_harness.datasets.fetch._PAUSE_S", 0.01)
+    monkeypatch.setattr("arch_harness.datasets.download.fetch._PAUSE_S", 0.01)
     with serve() as running:
         yield running

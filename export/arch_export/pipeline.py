@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import onnxruntime
+from arch_common.errors import ExportError, ExportUsageError, reason_of
 
-from arch_export import parity, triton_config
-from arch_export.errors import ExportError, ExportUsageError, reason_of
-from arch_export.form import Form
-from arch_export.graph import Graph, write_graph
-from arch_export.install import building
-from arch_export.precision import LIMITS, Precision, Target, settle
-from arch_export.runtime import check_precision, open_session
-from arch_export.subject import LOGMEL, Step, Subject, open_subject
-from arch_export.variants import FP16_MAX, fp16_peak, write_variant
+from arch_export.encoder.options import EncoderOptions
+from arch_export.export_source import LOGMEL, ExportSource, Step, open_source
+from arch_export.graph.runtime import check_precision, open_session
+from arch_export.graph.trace import Graph, write_graph
+from arch_export.graph.variants import FP16_MAX, fp16_peak, write_variant
+from arch_export.precision import LIMITS, Limits, Precision, Target, settle
+from arch_export.repository import triton_config
+from arch_export.repository.installation import building
+from arch_export.verify import parity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +49,11 @@ class Exported:
     parity: parity.Parity
     misses: list[str]
     batched: bool
+
+    @property
+    def limits(self) -> Limits:
+        """What its precision must keep."""
+        return LIMITS[Precision(self.facts["precision"])]
 
 
 def export(
@@ -93,20 +99,20 @@ def export(
     if reference == LOGMEL and precision is not Precision.FP32:
         raise ExportUsageError(f"{LOGMEL} has no encoder to run in {precision}; export it in fp32")
     check_precision(precision)
-    form = Form.parse(layers, lengths)
+    encoder_options = EncoderOptions.parse(layers, lengths)
     try:
-        subject = open_subject(reference, form, on_step, on_warning)
+        source = open_source(reference, encoder_options, on_step, on_warning)
     except (OSError, RuntimeError) as error:  # RuntimeError: the home of a user who does not exist
         raise ExportUsageError(f"{reference} cannot be read ({reason_of(error)})") from error
-    name = name or (subject.name if precision is Precision.FP32 else f"{subject.name}-{precision}")
+    name = name or (source.name if precision is Precision.FP32 else f"{source.name}-{precision}")
     _check_name(name)
     earlier = triton_config.read_parameters(repository / name)
     if (repository / name / "config.pbtxt").is_file() and "source" not in earlier:
         on_warning(f"{name} takes the place of a model of that name that is not of arch export")
     # A variant is written beside the fp32 graph.
-    size = subject.size if precision in _FP32_FILES else 2 * subject.size
+    size = source.size if precision in _FP32_FILES else 2 * source.size
     with building(repository, name, size) as folder:
-        graph, path = _write(folder, subject, precision, on_step)
+        graph, path = _write(folder, source, precision, on_step)
         on_step(f"comparing the {precision} graph with the original")
         options = onnxruntime.SessionOptions()
         # The arena keeps what the largest batch needed, and grows by doubling: more than the weights of a base encoder.
@@ -169,15 +175,15 @@ def export(
     return Exported(name, repository / name, facts, measured, misses, batched)
 
 
-def _write(folder: Path, subject: Subject, precision: Precision, on_step: Step) -> tuple[Graph, Path]:
+def _write(folder: Path, source: ExportSource, precision: Precision, on_step: Step) -> tuple[Graph, Path]:
     """Write the fp32 graph and, where it is another file, the variant: `<folder>/1/model.onnx`."""
     path = folder / "1" / "model.onnx"
     path.parent.mkdir()
     if precision in _FP32_FILES:
-        return write_graph(subject, path, on_step), path
+        return write_graph(source, path, on_step), path
     scratch = folder / "fp32" / "model.onnx"
     scratch.parent.mkdir()
-    graph = write_graph(subject, scratch, on_step)
+    graph = write_graph(source, scratch, on_step)
     on_step(f"converting the graph to {precision}")
     write_variant(scratch, path, precision)
     return graph, path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from arch_export.errors import ExportUsageError
+from arch_common.errors import ExportUsageError
 
 
 class Precision(StrEnum):

@@ -12,7 +12,7 @@ from ctypes.util import find_library
 from dataclasses import dataclass
 from pathlib import Path
 
-from arch_serve.errors import ServeError
+from arch_common.errors import ServeError
 
 _CONTAINER_BINARY = Path("/opt/tritonserver/bin/tritonserver")
 _INSTALL = (

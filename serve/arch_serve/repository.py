@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from arch_serve.errors import ServeUsageError
+from arch_common.errors import ServeUsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from arch_common.errors import ServeError, ServeUsageError
+
 from arch_serve.distribution import prepare_distribution
-from arch_serve.errors import ServeError, ServeUsageError
 from arch_serve.repository import select_models
 
 if TYPE_CHECKING:

@@ -1,39 +1,6 @@
-"""The datasets: one declaration a module; the protocol (decode, stream, probe, score) is elsewhere and exists once."""
+"""The datasets: declarations, what lies on the disk, and how it is split."""
 
-from __future__ import annotations
+from arch_harness.datasets.dataset import Dataset, load_dataset
+from arch_harness.datasets.declaration import Clip, Declaration, Fold, Listing
 
-from arch_harness.datasets import (
-    audio_mnist,
-    demo,
-    emovo,
-    esc50,
-    fma_small,
-    fsd50k,
-    irmas,
-    medley_solos_db,
-    mtt,
-    ravdess,
-    slurp,
-    us8k,
-    vivae,
-)
-from arch_harness.datasets.base import Clip, Dataset, Declaration, Fold, Listing, load_dataset
-
-# The twelve of ARCH, in its order.
-ARCH = (
-    esc50.DECLARATION,
-    us8k.DECLARATION,
-    fsd50k.DECLARATION,
-    vivae.DECLARATION,
-    fma_small.DECLARATION,
-    mtt.DECLARATION,
-    irmas.DECLARATION,
-    medley_solos_db.DECLARATION,
-    ravdess.DECLARATION,
-    audio_mnist.DECLARATION,
-    slurp.DECLARATION,
-    emovo.DECLARATION,
-)
-DECLARATIONS: dict[str, Declaration] = {one.id: one for one in (*ARCH, demo.DECLARATION)}
-
-__all__ = ["ARCH", "DECLARATIONS", "Clip", "Dataset", "Declaration", "Fold", "Listing", "load_dataset"]
+__all__ = ["Clip", "Dataset", "Declaration", "Fold", "Listing", "load_dataset"]

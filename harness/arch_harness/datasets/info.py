@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
-
-from arch_harness.files import whole_file
+from arch_common.files import whole_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +37,11 @@ class Info:
     formats: dict[str, int]
     unreadable: int
     classes: dict[str, int]
+
+    def quantiles(self, *shares: float) -> list[float]:
+        """The durations in seconds that these shares of the readable clips do not exceed."""
+        found: list[float] = np.quantile(self.seconds, shares).tolist()
+        return found
 
 
 def describe(dataset: Dataset, on_clip: Callable[[], None] = lambda: None) -> Info:

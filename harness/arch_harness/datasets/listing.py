@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from arch_harness.errors import UsageError
+from arch_common.errors import UsageError
 
 # FMA's table holds whole biographies in one field.
 csv.field_size_limit(2**24)

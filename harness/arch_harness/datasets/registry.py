@@ -5,10 +5,13 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from arch_harness.datasets import DECLARATIONS, load_dataset
-from arch_harness.datasets.base import Dataset, Declaration, with_strict_split
-from arch_harness.datasets.own import declare_own
-from arch_harness.errors import ArchError, UsageError
+from arch_common.errors import ArchError, UsageError
+
+from arch_harness.datasets import load_dataset
+from arch_harness.datasets.catalog import DECLARATIONS
+from arch_harness.datasets.custom import declare_custom
+from arch_harness.datasets.dataset import FIXTURE_FILE, STRICT, Dataset, with_strict_split
+from arch_harness.datasets.declaration import Declaration
 
 # A package adds a dataset with an entry point of this group that names a Declaration.
 ENTRY_POINTS = "arch_bench.datasets"
@@ -54,8 +57,11 @@ def _is_known(identifier: str) -> bool:
 def open_dataset(argument: str, data_root: Path, *, strict: bool = False) -> Dataset:
     """Index the dataset that `argument` names.
 
+    The one place where what a user names becomes a dataset, whatever the command.
+
     Args:
-        argument: an id, looked for in `data_root`; `ID=PATH`; or the path of one's own data.
+        argument: an id, looked for in `data_root`; `ID=PATH`; or the path of one's own data. An id that ends in
+            `@strict` asks for the stricter split, as the names of its results do.
         data_root: holds a folder for each id.
         strict: take the strict split where the dataset has one.
 
@@ -63,11 +69,15 @@ def open_dataset(argument: str, data_root: Path, *, strict: bool = False) -> Dat
         UsageError: if there is no such dataset, or it is not as it must be.
     """
     identifier, given, path = argument.partition("=")
+    named_strict = identifier.endswith(STRICT)
+    identifier = identifier.removesuffix(STRICT)
     if "/" in identifier:  # a folder may have such a name, an id has not
         given = ""
     is_path = "/" in argument or argument.endswith((".yaml", ".yml")) or Path(argument).is_dir()
-    if not given and is_path and not _is_known(argument):
-        declaration, folder = declare_own(Path(argument).expanduser())
+    if not given and is_path and not _is_known(identifier):
+        where = Path(argument).expanduser()
+        declaration, folder = declare_custom(where)
+        reference = str(where.resolve())
         if _is_known(declaration.id):
             raise UsageError(
                 f"{argument} would have the id {declaration.id!r} of a dataset that arch knows; give it another with "
@@ -76,4 +86,18 @@ def open_dataset(argument: str, data_root: Path, *, strict: bool = False) -> Dat
     else:
         declaration = find_declaration(identifier)
         folder = Path(path).expanduser() if path else data_root / identifier
-    return load_dataset(with_strict_split(declaration) if strict else declaration, folder)
+        reference = ""
+        if named_strict and isinstance(declaration.strict, str):
+            raise UsageError(f"{identifier}: no stricter split: {declaration.strict}")
+    return load_dataset(with_strict_split(declaration) if strict or named_strict else declaration, folder, reference)
+
+
+def presence(declaration: Declaration, folder: Path) -> str:
+    """Whether a dataset is in a folder: yes, no, fetch begun, incomplete, fixture, or by hand (not to be fetched)."""
+    if not folder.is_dir():
+        begun = (folder.parent / ".fetch" / declaration.id).is_dir()
+        return "fetch begun" if begun else "no" if declaration.remotes else "by hand"
+    if (folder / FIXTURE_FILE).is_file():
+        return "fixture"
+    whole = all(next(folder.glob(pattern), None) is not None for pattern in declaration.files)
+    return "yes" if whole else "incomplete"

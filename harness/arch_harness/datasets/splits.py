@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arch_harness.datasets.base import Clip, Fold
+from arch_harness.datasets.declaration import Clip, Fold
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

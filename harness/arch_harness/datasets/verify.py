@@ -15,10 +15,10 @@ from typing import Literal
 import numpy as np
 import soundfile
 
-from arch_harness.audio import decode_reason
-from arch_harness.datasets.base import Dataset, count_clips
+from arch_harness.datasets.audio import decode_reason
+from arch_harness.datasets.custom import AUDIO_SUFFIXES
+from arch_harness.datasets.dataset import Dataset, count_clips
 from arch_harness.datasets.listing import find_files
-from arch_harness.datasets.own import AUDIO_SUFFIXES
 
 FaultKind = Literal["missing", "extra", "undecodable", "zero length", "count", "leak"]
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arch_harness.probes.networks import Network
 from arch_harness.probes.scoring import probe_dataset, probe_network
-from arch_harness.results import LayerScore, LayerScores
+from arch_harness.probes.training.networks import Network
+from arch_harness.results.scores import LayerScore, LayerScores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from arch_harness.datasets import Dataset
-    from arch_harness.results import Settings
+    from arch_harness.results.run import Settings
 
 
 def probe_layers(

@@ -8,21 +8,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from arch_common.errors import ScoreError
 
-from arch_harness.errors import ScoreError
-from arch_harness.probes import intervals, metrics
-from arch_harness.probes.intervals import Outcomes
-from arch_harness.probes.neighbours import logistic_regression, nearest_neighbours
-from arch_harness.probes.networks import Network
-from arch_harness.probes.problems import Problem
-from arch_harness.probes.training import CPU, train
-from arch_harness.results import ClassScore, FoldScore, Interval, ProbeScore
+from arch_harness.probes import bootstrap, score_functions
+from arch_harness.probes.logreg_knn import logistic_regression, nearest_neighbours
+from arch_harness.probes.training.networks import Network
+from arch_harness.probes.training.schedule import Problem
+from arch_harness.probes.training.trainer import CPU, train
+from arch_harness.results.predictions import Predictions
+from arch_harness.results.scores import ClassScore, FoldScore, Interval, ProbeScore
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from arch_harness.datasets import Dataset, Fold
-    from arch_harness.results import Metric, ProbeName, Settings
+    from arch_harness.results.run import Settings
+    from arch_harness.results.scores import ProbeName, ScoreMetric
 
 _NETWORKS = ("linear", "mlp")
 _WITHOUT_SEED = {"logreg": logistic_regression, "knn": nearest_neighbours}
@@ -33,9 +34,9 @@ class Scored:
     """A probe's scores, what it made of each test clip, and the score of knowing nothing."""
 
     score: ProbeScore
-    metric: Metric
+    metric: ScoreMetric
     chance: float
-    outcomes: Outcomes
+    predictions: Predictions
 
 
 @dataclass(frozen=True)
@@ -171,11 +172,13 @@ def _mean(values: Iterable[float]) -> float:
     return float(np.mean(list(values)))
 
 
-def _outcomes(dataset: Dataset, tested: Sequence[_Tested], metric: Metric, values: NDArray[np.float32]) -> Outcomes:
+def _predictions(
+    dataset: Dataset, tested: Sequence[_Tested], metric: ScoreMetric, values: NDArray[np.float32]
+) -> Predictions:
     clips = np.concatenate([one.fold.test for one in tested])
     names: dict[str, int] = {}
     groups = [names.setdefault(dataset.clips[clip].group, len(names)) for clip in clips.tolist()]
-    return Outcomes(
+    return Predictions(
         metric=metric,
         clips=clips,
         folds=np.repeat(np.arange(len(tested)), [len(one.fold.test) for one in tested]),
@@ -191,13 +194,13 @@ def _finish(
     clock: float,
     trained_on: str,
     chance: float,
-    outcomes: Outcomes,
+    predictions: Predictions,
     seed_scores: list[float],
     folds: list[FoldScore],
     classes: list[ClassScore],
     confusion: list[list[int]] | None = None,
 ) -> Scored:
-    low, high = intervals.interval(intervals.resampled_scores(outcomes, settings.seed))
+    low, high = bootstrap.interval(bootstrap.resampled_scores(predictions, settings.seed))
 
     def over_folds(name: str) -> float | None:
         values = [getattr(fold, name) for fold in folds]
@@ -208,7 +211,9 @@ def _finish(
         score=_mean(seed_scores),
         std=float(np.std(seed_scores, ddof=1)) if len(seed_scores) > 1 else None,
         seed_scores=seed_scores,
-        interval=Interval(low=low, high=high, unit=outcomes.unit, units=outcomes.units, resamples=intervals.RESAMPLES),
+        interval=Interval(
+            low=low, high=high, unit=predictions.unit, units=predictions.units, resamples=bootstrap.RESAMPLES
+        ),
         macro_f1=over_folds("macro_f1"),
         balanced_accuracy=over_folds("balanced_accuracy"),
         map_macro=over_folds("map_macro"),
@@ -220,7 +225,7 @@ def _finish(
         trained_on=trained_on,
         seconds=time.perf_counter() - clock,
     )
-    return Scored(score, outcomes.metric, chance, outcomes)
+    return Scored(score, predictions.metric, chance, predictions)
 
 
 def _sizes(fold: Fold) -> dict[str, int]:
@@ -235,9 +240,9 @@ def _single_label(
     total = np.zeros((len(tested[0].outputs), classes, classes), dtype=np.int64)
     for one in tested:
         truth, predicted = targets[one.fold.test], one.outputs.argmax(axis=2)
-        matrices = np.stack([metrics.confusion_matrix(truth, row, classes) for row in predicted])
+        matrices = np.stack([score_functions.confusion_matrix(truth, row, classes) for row in predicted])
         total += matrices
-        seed_scores.append([metrics.accuracy(matrix) for matrix in matrices])
+        seed_scores.append([score_functions.accuracy(matrix) for matrix in matrices])
         correct.append((predicted == truth).mean(axis=0, dtype=np.float32))
         chance.append(np.bincount(truth).max() / len(truth))
         folds.append(
@@ -245,12 +250,12 @@ def _single_label(
                 fold=one.fold.name,
                 **_sizes(one.fold),
                 accuracy=_mean(seed_scores[-1]),
-                macro_f1=_mean([metrics.macro_f1(matrix) for matrix in matrices]),
-                balanced_accuracy=_mean([metrics.balanced_accuracy(matrix) for matrix in matrices]),
+                macro_f1=_mean([score_functions.macro_f1(matrix) for matrix in matrices]),
+                balanced_accuracy=_mean([score_functions.balanced_accuracy(matrix) for matrix in matrices]),
                 chosen=one.chosen,
             )
         )
-    tables = [metrics.class_table(matrix) for matrix in total]
+    tables = [score_functions.class_table(matrix) for matrix in total]
     class_scores = [
         ClassScore(
             name=name,
@@ -261,14 +266,14 @@ def _single_label(
         )
         for index, name in enumerate(dataset.classes)
     ]
-    outcomes = _outcomes(dataset, tested, "accuracy", np.concatenate(correct))
+    predictions = _predictions(dataset, tested, "accuracy", np.concatenate(correct))
     return _finish(
         probe,
         settings,
         clock,
         trained_on,
         _mean(chance),
-        outcomes,
+        predictions,
         np.mean(seed_scores, axis=0).tolist(),
         folds,
         class_scores,
@@ -284,16 +289,16 @@ def _multi_label(
     precision = np.zeros((len(tested), len(dataset.classes)))
     for row, one in enumerate(tested):
         truth = targets[one.fold.test]
-        of_seeds = [metrics.average_precision(truth, outputs) for outputs in one.outputs]
+        of_seeds = [score_functions.average_precision(truth, outputs) for outputs in one.outputs]
         precision[row] = np.mean(of_seeds, axis=0)
-        seed_scores.append([metrics.map_macro(found) for found in of_seeds])
+        seed_scores.append([score_functions.map_macro(found) for found in of_seeds])
         chance.append(float(truth.mean()))
         folds.append(
             FoldScore(
                 fold=one.fold.name,
                 **_sizes(one.fold),
                 map_macro=_mean(seed_scores[-1]),
-                map_weighted=_mean([metrics.map_weighted(found, truth) for found in of_seeds]),
+                map_weighted=_mean([score_functions.map_weighted(found, truth) for found in of_seeds]),
                 chosen=one.chosen,
             )
         )
@@ -302,14 +307,14 @@ def _multi_label(
         ClassScore(name=name, clips=int(support[index]), average_precision=float(precision[:, index].mean()))
         for index, name in enumerate(dataset.classes)
     ]
-    outcomes = _outcomes(dataset, tested, "map_macro", np.concatenate([one.outputs for one in tested], axis=1))
+    predictions = _predictions(dataset, tested, "map_macro", np.concatenate([one.outputs for one in tested], axis=1))
     return _finish(
         probe,
         settings,
         clock,
         trained_on,
         _mean(chance),
-        outcomes,
+        predictions,
         np.mean(seed_scores, axis=0).tolist(),
         folds,
         class_scores,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from arch_harness.errors import ArchError
-from arch_harness.files import whole_file
-from arch_harness.report import confusion, content, html, markdown, plots, timing_plots
-from arch_harness.report.drawing import draw
-from arch_harness.report.terminal import TerminalReport
-from arch_harness.results import write_run
+from arch_common.errors import ArchError
+from arch_common.files import whole_file
+
+from arch_harness.report.formats import html, markdown
+from arch_harness.report.formats.terminal import TerminalReport
+from arch_harness.report.plots import confusion, models, time
+from arch_harness.report.plots.panels import draw
+from arch_harness.report.text import overview
+from arch_harness.results.run import write_run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from arch_harness.results import Run
+    from arch_harness.results.run import Run
 
 __all__ = ["TerminalReport", "write_report"]
 
@@ -40,15 +43,15 @@ def write_report(run: Run, folder: Path) -> list[Path]:
     except OSError as error:
         raise ArchError(f"cannot write {results}: {error.strerror}") from error
 
-    report, timing = content.build(run), draw(run, timing_plots.KINDS)
-    groups = [*draw(run, plots.KINDS), *confusion.draw(content.ordered(run))]
+    report, timing = overview.build(run), draw(run, time.KINDS)
+    groups = [*draw(run, models.KINDS), *confusion.draw(overview.ordered(run))]
     texts = {folder / _PLOTS / plot.file: plot.svg for group in (*groups, *timing) for plot in group.plots}
     written = [results, *texts, folder / "report.md", folder / "report.html"]
     texts[folder / "report.md"] = markdown.render(report, groups, timing, _PLOTS)
     texts[folder / "report.html"] = html.render(report, groups, timing)
     for path, text in texts.items():
         _write_whole(path, text)
-    for kind in (*(kind.name for kind in (*plots.KINDS, *timing_plots.KINDS)), confusion.KIND):
+    for kind in (*(kind.name for kind in (*models.KINDS, *time.KINDS)), confusion.KIND):
         for path in (folder / _PLOTS).glob(f"{kind}-*.svg"):
             if path not in texts:
                 path.unlink(missing_ok=True)

@@ -1,0 +1,54 @@
+"""Benchmark audio encoders as they are served: throughput, latency and accuracy in one report.
+
+    import arch_bench
+
+    arch_bench.export("hubert-large")
+    run = arch_bench.bench(["esc50", "audio_mnist"])
+    print(run.to_pandas())
+
+Each function needs the part of arch that does the work (`pip install 'arch-bench[export]'`, `[serve]`, `[bench]`) and
+says so where it is missing. All errors that a caller can act on are `ArchError`s: see `arch_common.errors`.
+"""
+
+import importlib.metadata
+
+from arch_common.errors import (
+    ArchError,
+    ExportError,
+    ExportUsageError,
+    MissingExtraError,
+    ScoreError,
+    ServeError,
+    ServeUsageError,
+    UsageError,
+)
+
+from arch_bench import cache, data
+from arch_bench.api import bench, check, demo, endpoint, export, load, probe, serve
+from arch_bench.loaded import Embeddings, LoadedRun
+
+__version__ = importlib.metadata.version("arch-bench")
+
+__all__ = [
+    "ArchError",
+    "Embeddings",
+    "ExportError",
+    "ExportUsageError",
+    "LoadedRun",
+    "MissingExtraError",
+    "ScoreError",
+    "ServeError",
+    "ServeUsageError",
+    "UsageError",
+    "__version__",
+    "bench",
+    "cache",
+    "check",
+    "data",
+    "demo",
+    "endpoint",
+    "export",
+    "load",
+    "probe",
+    "serve",
+]

@@ -1,0 +1,384 @@
+"""What arch does, as functions; a command reads its options, calls one of these, and draws what comes back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from arch_common.errors import UsageError
+
+from arch_bench import cache as store
+from arch_bench import data
+from arch_bench.extras import needs
+from arch_bench.loaded import LoadedRun, load
+
+if TYPE_CHECKING:
+    from arch_export.checkpoint.aliases import Alias
+    from arch_export.pipeline import Exported
+    from arch_harness.datasets import Dataset
+    from arch_harness.results.measurement import Transport
+    from arch_harness.results.scores import ProbeName
+    from arch_harness.triton.endpoint import Endpoint
+    from arch_serve.server import LocalServer
+    from rich.console import Console
+
+    from arch_bench.checking import Checked
+
+__all__ = ["aliases", "bench", "check", "default_output", "demo", "endpoint", "export", "load", "probe", "serve"]
+
+REPOSITORY = Path("model_repository")
+
+
+def export(
+    checkpoint: str | Path,
+    repository: str | Path = REPOSITORY,
+    *,
+    name: str | None = None,
+    layers: str = "none",
+    lengths: str = "padded",
+    precision: str = "fp32",
+    target: str = "auto",
+    force: bool = False,
+    on_step: Callable[[str], None] = lambda _: None,
+    on_warning: Callable[[str], None] = lambda _: None,
+) -> Exported:
+    """Turn a checkpoint into a verified ONNX encoder in a Triton model repository; needs the extra `export`.
+
+    Args:
+        checkpoint: an alias such as `hubert-large`, a hub id, a checkpoint folder, or the built-in `logmel`.
+        repository: made if it is not there.
+        name: the model's; by default the checkpoint's, and the precision where that is not fp32.
+        layers: `all` adds every layer's mean hidden state as a second output; a number cuts the encoder after it.
+        lengths: `padded` lets padding count, as the ARCH protocol has it; with `exact` it changes nothing.
+        precision: fp32, fp16 (GPU), int8 (CPU) or bf16 (CPU).
+        target: cpu, gpu or tensorrt: what the server's configuration is written for; auto: any machine.
+        force: install also what misses the limits of its precision, with a mark.
+        on_step: told what is being done.
+        on_warning: told what should be known although the export goes on.
+
+    Returns:
+        What was installed, and what was measured against the original.
+
+    Raises:
+        ExportUsageError: if there is no such checkpoint, or it is not supported in this way.
+        ExportError: if the export fails, or its embeddings differ too much from the original's.
+    """
+    with needs("export"):
+        from arch_export.pipeline import export as run
+    return run(
+        str(checkpoint),
+        Path(repository),
+        name,
+        layers,
+        lengths,
+        on_step,
+        on_warning,
+        precision=precision,
+        target=target,
+        force=force,
+    )
+
+
+def aliases() -> dict[str, Alias]:
+    """The checkpoints that have a short name; needs the extra `export`."""
+    with needs("export"):
+        from arch_export.checkpoint.aliases import ALIASES
+    return dict(ALIASES)
+
+
+def check(exported: Exported) -> Checked:
+    """Load an exported model into a Triton on this machine, ask for each output, and compare; needs `serve` too.
+
+    Raises:
+        ArchError: if it does not load, does not answer, or answers something else than the graph does here.
+    """
+    from arch_bench.checking import check as run
+
+    return run(exported)
+
+
+def serve(
+    repository: str | Path = REPOSITORY,
+    models: Sequence[str] | None = None,
+    *,
+    host: str = "127.0.0.1",
+    grpc_port: int = 8001,
+    http_port: int = 8000,
+    metrics_port: int = 8002,
+    log_file: str | Path | None = None,
+) -> LocalServer:
+    """NVIDIA Triton over a model repository, as a context manager that runs it; needs the extra `serve`.
+
+        with arch_bench.serve(grpc_port=0) as server:
+            print(server.grpc_url)
+
+    Args:
+        repository: what `export` wrote to.
+        models: only these; by default all.
+        host: address to listen on.
+        grpc_port: 0 takes a free one; so do the other two.
+        http_port: Triton's HTTP endpoint.
+        metrics_port: Prometheus metrics.
+        log_file: keeps Triton's log.
+
+    Raises:
+        ServeUsageError: if there is no such repository, model or port.
+        ServeError: on entry, if the server does not start.
+    """
+    with needs("serve"):
+        from arch_serve.server import LocalServer
+    return LocalServer(
+        Path(repository),
+        models,
+        host=host,
+        grpc_port=grpc_port,
+        http_port=http_port,
+        metrics_port=metrics_port,
+        log_file=Path(log_file) if log_file else None,
+    )
+
+
+def endpoint(
+    address: str, *, tls: bool = False, tls_ca: str | Path | None = None, headers: Sequence[str] = ()
+) -> Endpoint:
+    """How a running server is reached, for `bench`; needs the extra `bench`.
+
+    Args:
+        address: `HOST:PORT` of its gRPC endpoint.
+        tls: encrypt, and check the server's certificate.
+        tls_ca: PEM of the authorities to trust instead of the system's; means `tls`.
+        headers: `NAME: VALUE`, sent with every request; never shown or stored.
+
+    Raises:
+        UsageError: if the address, a header or the file of certificates cannot be right.
+    """
+    with needs("bench"):
+        from arch_harness.triton.endpoint import Endpoint, parse_header, read_certificates
+    certificates = None if tls_ca is None else read_certificates(Path(tls_ca))
+    pairs = tuple(parse_header(line) for line in headers)
+    return Endpoint(address, tls or certificates is not None, certificates, pairs)
+
+
+def default_output() -> Path:
+    """A new folder for a report, named after the time."""
+    return Path("reports") / datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def bench(
+    datasets: str | Path | Sequence[str | Path],
+    *,
+    servers: Sequence[str | Endpoint] = (),
+    models: Sequence[str] = (),
+    repository: str | Path = REPOSITORY,
+    output: str | Path | None = None,
+    data_root: str | Path | None = None,
+    splits: Literal["arch", "strict"] = "arch",
+    probes: Sequence[ProbeName] = ("linear",),
+    seeds: int = 3,
+    seed: int = 0,
+    layers: bool = False,
+    concurrency: int | None = None,
+    workers: int | None = None,
+    ray_address: str | None = None,
+    transport: Transport = "grpc",
+    cache: str | Path | None = None,
+    recompute: bool = False,
+    command: str = "arch_bench.bench(…)",
+    console: Console | None = None,
+) -> LoadedRun:
+    """Stream datasets through a served encoder, probe the embeddings and write one report; needs the extra `bench`.
+
+    Args:
+        datasets: ids, `ID=PATH`, `.yaml` files or folders of one's own data.
+        servers: `HOST:PORT` of Triton's gRPC, or what `endpoint` gives; they share the load. None: one is started for
+            the run, which needs the extra `serve`.
+        models: on the server; by default all that `export` made.
+        repository: what a server started here serves.
+        output: folder for the report; one that was interrupted is completed. By default a new one in `reports`.
+        data_root: where an id without a path is looked for; by default `$ARCH_DATA` or `data`.
+        splits: `strict` takes the speaker- or source-disjoint split where ARCH's is not.
+        probes: the first one is the headline.
+        seeds: probes trained per fold, with seeds that follow one another.
+        seed: the first.
+        layers: probe every layer too, of models exported with all of them.
+        concurrency: single-clip requests in flight, over all servers; None finds it.
+        workers: Ray processes that read, decode and send; by default half the cores.
+        ray_address: of a Ray cluster; by default Ray is started here.
+        transport: `shared-memory` gives servers on this machine the audio through it.
+        cache: the embedding store; by default `$ARCH_CACHE` or a folder in the user's cache.
+        recompute: embed again what is stored, to measure speed.
+        command: what the report names as its origin.
+        console: draws progress and notes; None stays silent.
+
+    Returns:
+        The run, with the pairs that could not be scored in `problems`.
+
+    Raises:
+        UsageError: if something asked for cannot be right; before anything is started where possible.
+        ArchError: if the servers are lost or the disk is full; what was done is kept, and the same call goes on.
+    """
+    opened = _open_all([datasets] if isinstance(datasets, str | Path) else datasets, data_root, splits, console)
+    output = Path(output) if output else default_output()
+    workers = workers or max(1, len(os.sched_getaffinity(0)) // 2)
+    with needs("bench"):
+        from arch_harness.bench.bench import Bench
+        from arch_harness.bench.progress import Display
+        from arch_harness.embeddings.store import EmbeddingStore
+        from arch_harness.probes import EPOCHS
+        from arch_harness.results.run import Settings
+        from arch_harness.streaming.pool import WorkerPool
+        from arch_harness.triton.server import Server, common_models
+    settings = Settings(
+        seed=seed,
+        seeds=seeds,
+        probes=list(dict.fromkeys(probes)),
+        epochs=EPOCHS,
+        concurrency=concurrency,
+        workers=min(workers, concurrency or workers),
+        layers=layers,
+        transport=transport,
+    )
+    display = Display(console)
+    with ExitStack() as stack:
+        endpoints = stack.enter_context(_endpoints(servers, Path(repository), models, display.note))
+        running = [stack.enter_context(Server(one)) for one in endpoints]
+        facts = common_models(running, list(models))
+        for warning in Bench.warnings(facts, settings):
+            display.note(warning)
+        pool = WorkerPool(endpoints, settings.workers, settings.concurrency, ray_address, transport)
+        embeddings = EmbeddingStore(store.root(cache), display.note)
+        run = Bench(running, facts, opened, settings, output, command, pool, embeddings, recompute)
+        run.execute(display)
+    return LoadedRun(output, run.run, store.root(cache), tuple(run.problems))
+
+
+def _open_all(
+    names: Sequence[str | Path], data_root: str | Path | None, splits: str, console: Console | None
+) -> list[Dataset]:
+    opened: list[Dataset] = []
+    for name in dict.fromkeys(map(str, names)):
+        one = data.open_dataset(name, data_root, strict=splits == "strict")
+        if one.id in {other.id for other in opened}:
+            raise UsageError(f"the dataset {one.id!r} is named twice")
+        if splits == "strict" and not one.is_strict and console is not None:
+            console.print(
+                f"{one.id}: no stricter split: {one.declaration.strict}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+        opened.append(one)
+    return opened
+
+
+@contextmanager
+def _endpoints(
+    given: Sequence[str | Endpoint], repository: Path, models: Sequence[str], note: Callable[[str], None]
+) -> Iterator[list[Endpoint]]:
+    """The given servers, each once, or one that runs as long as the block does."""
+    with needs("bench"):
+        from arch_harness.triton.endpoint import Endpoint
+    if given:
+        named = [Endpoint(one) if isinstance(one, str) else one for one in given]
+        yield list({one.address: one for one in named}.values())
+        return
+    note("starting Triton and loading the models")
+    with serve(repository, models or None, grpc_port=0, http_port=0, metrics_port=0) as server:
+        for status in server.models:
+            if not status.ready:
+                note(f"warning: {status.name} is not served: {status.short_reason}")
+        yield [Endpoint(server.grpc_url, metrics=server.metrics_url, started_by_arch=True)]
+
+
+def probe(
+    folder: str | Path,
+    *,
+    probes: Sequence[ProbeName] = ("linear",),
+    seeds: int = 3,
+    seed: int = 0,
+    cache: str | Path | None = None,
+    command: str = "arch_bench.probe(…)",
+    console: Console | None = None,
+) -> LoadedRun:
+    """Score the stored embeddings of a run again, without a server, and write its report anew; needs `bench`.
+
+    Args:
+        folder: that `bench` wrote.
+        probes: the first one is the headline.
+        seeds: probes trained per fold.
+        seed: the first.
+        cache: the embedding store that the run used.
+        command: what the report names as its origin.
+        console: draws progress and notes; None stays silent.
+
+    Raises:
+        UsageError: if the folder holds no run, or the data or embeddings are not those of the run.
+    """
+    with needs("bench"):
+        from arch_harness.bench.probe_again import probe_again
+        from arch_harness.bench.progress import Display
+        from arch_harness.embeddings.store import EmbeddingStore
+    display, root = Display(console), store.root(cache)
+    run, problems = probe_again(
+        Path(folder),
+        EmbeddingStore(root, display.note),
+        list(dict.fromkeys(probes)),
+        seeds,
+        seed,
+        display,
+        command,
+    )
+    return LoadedRun(Path(folder), run, root, tuple(problems))
+
+
+def demo(
+    output: str | Path = Path("reports/demo"),
+    repository: str | Path = REPOSITORY,
+    data_root: str | Path | None = None,
+    *,
+    on_step: Callable[[str], None] = lambda _: None,
+    on_exported: Callable[[list[Exported]], None] = lambda _: None,
+    command: str = "arch_bench.demo()",
+    console: Console | None = None,
+) -> LoadedRun:
+    """The whole job on synthesised sound with two small encoders; needs every part, and no download.
+
+    Args:
+        output: folder for the report.
+        repository: for the two models.
+        data_root: for the dataset and the checkpoint.
+        on_step: told what is being done before the bench.
+        on_exported: told what was exported.
+        command: what the report names as its origin.
+        console: draws progress and notes; None stays silent.
+    """
+    root, output = data.root(data_root), Path(output)
+    on_step("making a small random HuBERT")
+    with needs("export"):
+        from arch_export.checkpoint.random_weights import write_random_hubert
+    checkpoint = write_random_hubert(root / "checkpoints" / "hubert-small-random")
+    exported = []
+    for one in ("logmel", checkpoint):
+        on_step(f"exporting {one}")
+        exported.append(export(one, repository))
+    on_exported(exported)
+    on_step("synthesising the dataset")
+    with needs("bench"):
+        from arch_harness.datasets.catalog.demo import write_demo
+    folder = write_demo(root / "demo")
+    # A demonstration shows what happens, and so begins anew.
+    for old in (output / "results.json", *(output / "measurements").glob("*--demo.json")):
+        old.unlink(missing_ok=True)
+    return bench(
+        f"demo={folder}",
+        models=[one.name for one in exported],
+        repository=repository,
+        output=output,
+        recompute=True,
+        command=command,
+        console=console,
+    )

@@ -1,0 +1,84 @@
+"""The embedding store, as the commands and the API find it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from arch_common.errors import UsageError
+
+from arch_bench.extras import needs
+
+if TYPE_CHECKING:
+    from arch_harness.embeddings.store import EntryFacts
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What `prune` did.
+
+    Attributes:
+        removed: the entries that are gone.
+        busy: those that a process was using, and that stay.
+    """
+
+    removed: list[EntryFacts]
+    busy: list[EntryFacts]
+
+
+def root(cache: str | Path | None = None) -> Path:
+    """The store's folder: `cache`, or `$ARCH_CACHE`, or a folder in the user's cache."""
+    named = cache or os.environ.get("ARCH_CACHE")
+    return Path(named or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "arch")
+
+
+def entries(cache: str | Path | None = None) -> list[EntryFacts]:
+    """What is stored, the entry used last first.
+
+    Raises:
+        ArchError: if the store cannot be read.
+    """
+    with needs("bench"):
+        from arch_harness.embeddings.store import EmbeddingStore
+    return EmbeddingStore(root(cache)).entries()
+
+
+def prune(
+    cache: str | Path | None = None,
+    *,
+    unused_days: float | None = None,
+    model: str | None = None,
+    dataset: str | None = None,
+    everything: bool = False,
+) -> Pruned:
+    """Delete the stored embeddings that all of the given conditions fit.
+
+    Args:
+        cache: the store's folder.
+        unused_days: only what no run used for so many days.
+        model: only of this model: its name, or at least 8 digits of its content hash.
+        dataset: only of this dataset.
+        everything: all that is stored; to be given alone.
+
+    Raises:
+        UsageError: if no condition is given, or `everything` with one.
+        ArchError: if an entry cannot be deleted.
+    """
+    narrowed = unused_days is not None or model is not None or dataset is not None
+    if everything == narrowed:
+        raise UsageError("say what to delete: --unused-days, --model and --dataset, together or alone, or --all")
+    with needs("bench"):
+        from arch_harness.embeddings.store import EmbeddingStore
+    store = EmbeddingStore(root(cache))
+    pruned = Pruned([], [])
+    for one in store.entries():
+        wanted = (
+            (unused_days is None or one.idle_days >= unused_days)
+            and (model is None or one.is_of(model))
+            and (dataset is None or one.value("dataset") == dataset)
+        )
+        if wanted:
+            (pruned.removed if store.remove(one) else pruned.busy).append(one)
+    return pruned

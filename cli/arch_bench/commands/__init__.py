@@ -1,0 +1,1 @@
+"""The commands, one file each: options in, the public API called, tables out."""

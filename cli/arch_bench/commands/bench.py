@@ -1,0 +1,106 @@
+"""`arch bench`: datasets through a served encoder to one report."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from arch_common import interrupt
+from rich.console import Console
+
+from arch_bench import api, options
+
+if TYPE_CHECKING:
+    from arch_bench.loaded import LoadedRun
+
+_out = Console()
+_err = Console(stderr=True)
+
+
+def bench(
+    dataset: Annotated[
+        list[str], typer.Option(help="ID, ID=PATH, my.yaml or DIR; may be repeated. IDs: see arch data list.")
+    ],
+    server: options.Servers = None,
+    model: Annotated[list[str] | None, typer.Option(help="A model on the server; by default all of arch's.")] = None,
+    repository: Annotated[Path, typer.Option(help="What a server started here serves.")] = api.REPOSITORY,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the report; one that was interrupted is completed. [reports/<time>]")
+    ] = None,
+    data_root: Annotated[Path, typer.Option(envvar="ARCH_DATA", help="Where ID without PATH is looked for.")] = Path(
+        "data"
+    ),
+    splits: Annotated[
+        options.Splits,
+        typer.Option(help="arch: as the ARCH protocol; strict: speaker- or source-disjoint where it is not."),
+    ] = options.Splits.ARCH,
+    probe: options.Probes = None,
+    seeds: options.Seeds = options.DEFAULT_SEEDS,
+    seed: options.Seed = 0,
+    tls: options.Tls = False,
+    tls_ca: options.TlsCa = None,
+    header: options.Headers = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, help="Single-clip requests in flight, over all servers; by default found while they run."),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Ray workers; by default half the cores.")] = None,
+    ray_address: options.RayAddress = None,
+    transport: options.Transports = options.TransportChoice.GRPC,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Probe every layer too, of models exported with --layers all.")
+    ] = False,
+    cache: options.Cache = None,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Embed again what is stored: to measure speed. Replaces it.")
+    ] = False,
+) -> None:
+    """Stream datasets through a served encoder, probe the embeddings and write one report."""
+    output = output or api.default_output()
+    interrupt.catch()
+    try:
+        with interrupt.honoured():
+            run = api.bench(
+                dataset,
+                servers=options.endpoints_of(server, tls, tls_ca, header),
+                models=model or [],
+                repository=repository,
+                output=output,
+                data_root=data_root,
+                splits=splits.value,
+                probes=options.names_of(probe),
+                seeds=seeds,
+                seed=seed,
+                layers=layers,
+                concurrency=concurrency,
+                workers=workers,
+                ray_address=ray_address,
+                transport=transport.value,
+                cache=cache,
+                recompute=recompute,
+                command=options.shown_command(sys.argv[1:]),
+                console=_err,
+            )
+    except KeyboardInterrupt:
+        _err.print(f"interrupted; the same command with --output {shlex.quote(str(output))} goes on from here")
+        raise typer.Exit(interrupt.INTERRUPTED) from None
+    show(run, _out, _err)
+
+
+def show(run: LoadedRun, out: Console, err: Console) -> None:
+    """Print a run's tables, where its report is, and what went wrong.
+
+    Raises:
+        typer.Exit: with 1, if clips failed or a pair has no score.
+    """
+    out.print(run)
+    out.print(f"report: {run.report}", highlight=False, soft_wrap=True)
+    for problem in run.problems:
+        err.print(f"arch: {problem}", highlight=False, markup=False, soft_wrap=True)
+    if run.failed:
+        err.print(f"arch: {run.failed} clips failed and count in no score; the report names them", soft_wrap=True)
+    if run.failed or run.problems:
+        raise typer.Exit(1)

@@ -1,0 +1,253 @@
+"""`arch data`: what datasets there are, getting them, and checking them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from arch_common.errors import ArchError
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+
+from arch_bench import data
+from arch_bench.options import DataRoot
+
+if TYPE_CHECKING:
+    from arch_harness.datasets import Dataset
+    from arch_harness.datasets.verify import Fault
+
+app = typer.Typer(name="data", help="The datasets: list, fetch, verify, describe.", no_args_is_help=True)
+
+# More faults than these are counted, not shown.
+_SHOWN = 20
+
+_out = Console()
+_err = Console(stderr=True)
+
+Identifiers = Annotated[list[str], typer.Argument(metavar="ID...", help="Dataset ids; see arch data list.")]
+Name = Annotated[str, typer.Argument(metavar="ID", help="An id, ID=PATH, my.yaml or DIR, as for arch bench.")]
+Names = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, ID=PATH, my.yaml or DIR, as for arch bench.")]
+
+
+@app.command("list")
+def list_datasets(data_root: DataRoot = Path("data")) -> None:
+    """Show every dataset that arch knows, those of installed packages too."""
+    table = Table(
+        title=f"Datasets; those present are in {data_root}", title_justify="left", box=None, padding=(0, 2, 0, 0)
+    )
+    for column in ("id", "domain", "labels", "classes", "clips", "GB", "present"):
+        table.add_column(column, justify="right" if column in {"classes", "clips", "GB"} else "left", no_wrap=True)
+    # Long terms are cut in a narrow terminal, before anything else is; `arch data info` shows them whole.
+    table.add_column("licence", no_wrap=True, max_width=max(12, _out.width - 68))
+    for one in data.declarations().values():
+        table.add_row(
+            one.id,
+            one.domain,
+            one.task.removesuffix("_label"),
+            _number(one.classes_official),
+            _number(one.clips_official),
+            "?" if one.download_gb is None else f"{one.download_gb:.1f}",
+            data.presence(one, data_root),
+            one.licence,
+        )
+    _out.print(table)
+
+
+def _number(value: int | None) -> str:
+    return "?" if value is None else f"{value:,}"
+
+
+@app.command()
+def fetch(
+    identifiers: Identifiers,
+    data_root: DataRoot = Path("data"),
+    mirror: Annotated[
+        str | None, typer.Option(help="Take files from <URL>/<id>/<file name> instead of their own places.")
+    ] = None,
+) -> None:
+    """Download datasets, check them against published checksums, and unpack them; go on where an earlier call ended."""
+    wanted = [data.find_declaration(identifier) for identifier in dict.fromkeys(identifiers)]
+    problems = [
+        f"{one.id} cannot be fetched: {one.manual} Its place is {data_root / one.id}"
+        for one in wanted
+        if not one.remotes and not (data_root / one.id).exists()
+    ]
+    exit_code = 1 if problems else 0
+    try:
+        for declaration in wanted:
+            folder = data_root / declaration.id
+            if folder.exists():
+                state = {"yes": "", "fixture": ", a fixture of arch data fake"}.get(
+                    data.presence(declaration, data_root), ", but not whole"
+                )
+                note = f"{folder} is there already{state}; arch data verify {declaration.id} checks it"
+                _out.print(note, soft_wrap=True, highlight=False)
+            elif declaration.remotes:
+                try:
+                    with _downloads() as watch:
+                        data.fetch(declaration.id, data_root, watch=watch, mirror=mirror)
+                except ArchError as error:  # the others can be fetched all the same
+                    problems.append(str(error))
+                    exit_code = max(exit_code, error.exit_code)
+                else:
+                    note = f"{declaration.id} is in {folder}; licence: {declaration.licence}"
+                    _out.print(note, soft_wrap=True, highlight=False)
+    finally:  # after an interruption too
+        for problem in problems:
+            _err.print(f"arch: {problem}", highlight=False, markup=False, soft_wrap=True)
+    if exit_code:
+        raise typer.Exit(exit_code)
+
+
+class _Downloads:
+    """A bar for each file."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+        self._lock = threading.Lock()
+
+    def start(self, name: str, total: int | None, done: int) -> None:
+        with self._lock:
+            if name not in self._tasks:
+                self._tasks[name] = self._progress.add_task(name, total=total)
+        self._progress.update(self._tasks[name], total=total, completed=done)
+
+    def advance(self, name: str, count: int) -> None:
+        self._progress.advance(self._tasks[name], count)
+
+    def note(self, text: str) -> None:
+        self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _downloads() -> Iterator[_Downloads]:
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=_err) as progress:
+        yield _Downloads(progress)
+
+
+@app.command()
+def verify(
+    datasets: Names,
+    data_root: DataRoot = Path("data"),
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that decode; by default all cores.")] = None,
+) -> None:
+    """Decode every clip and report what is missing, extra, broken, miscounted, or leaks from one split into another."""
+    faulty = False
+    for dataset in [data.open_dataset(name, data_root) for name in dict.fromkeys(datasets)]:
+        clips = len({clip.path for clip in dataset.clips})
+        with _clips(f"verify {dataset.id}", clips) as on_clip:
+            faults = data.verify(dataset, workers=workers, on_clip=on_clip)
+        _show_counts(dataset)
+        _show_faults(dataset, faults)
+        faulty = faulty or bool(faults)
+    if faulty:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _clips(what: str, total: int) -> Iterator[Callable[[], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("clips"))
+    with Progress(*columns, console=_err) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)
+
+
+def _show_counts(dataset: Dataset) -> None:
+    found, expected = dataset.counts, dataset.expected
+    table = Table(title=f"{dataset.declaration.title}: clips of each group", title_justify="left")
+    for column in ("group", "clips", "expected"):
+        table.add_column(column, justify="left" if column == "group" else "right")
+    for group in dict.fromkeys([*expected.groups, *sorted(found.groups)]):
+        table.add_row(group or "all", f"{found.groups.get(group, 0):,}", _number(expected.groups.get(group)))
+    table.add_row("together", f"{found.clips:,}", _number(expected.clips), style="bold")
+    _out.print(table)
+
+
+def _show_faults(dataset: Dataset, faults: list[Fault]) -> None:
+    if not faults:
+        _out.print(f"{dataset.id}: no faults in {len(dataset.clips):,} clips", highlight=False)
+        return
+    table = Table(title=f"{dataset.id}: {len(faults):,} faults", title_justify="left")
+    for column in ("fault", "where", "what"):
+        table.add_column(column, overflow="fold")
+    for kind in dict.fromkeys(fault.kind for fault in faults):
+        these = [fault for fault in faults if fault.kind == kind]
+        for fault in these[:_SHOWN]:
+            table.add_row(kind, fault.where, fault.detail)
+        if len(these) > _SHOWN:
+            table.add_row(kind, f"and {len(these) - _SHOWN:,} more", "")
+    _out.print(table)
+
+
+@app.command()
+def info(
+    dataset: Name,
+    data_root: DataRoot = Path("data"),
+    plot: Annotated[Path | None, typer.Option(help="Write class balance and durations as .svg or .png.")] = None,
+) -> None:
+    """Show splits, durations, formats and class balance of a dataset."""
+    opened = data.open_dataset(dataset, data_root)
+    with _clips(f"read {opened.id}", len(opened.clips)) as on_clip:
+        found = data.describe(opened, plot=plot, on_clip=on_clip)
+    declaration = opened.declaration
+    facts = Table(title=declaration.title, title_justify="left", show_header=False)
+    rows = {
+        "citation": declaration.citation,
+        "licence": declaration.licence,
+        "task": f"{declaration.task.replace('_', '-')}, {declaration.domain}, scored by {declaration.metric}",
+        "clips": f"{len(opened.clips):,}, cut or padded to {declaration.max_seconds:g} s",
+        "formats": "; ".join(f"{name}: {count:,}" for name, count in found.formats.items()) or "none readable",
+        "unreadable": f"{found.unreadable:,}",
+        "notes": "\n".join(opened.notes) or "none",
+    }
+    if len(found.seconds):
+        shortest, middle, longest = found.quantiles(0, 0.5, 1)
+        hours = found.seconds.sum() / 3600
+        rows["durations"] = f"{shortest:.2f} to {longest:.2f} s, median {middle:.2f} s; together {hours:.2f} h"
+    for name, value in rows.items():
+        facts.add_row(name, value)
+    folds = Table(title="Splits", title_justify="left")
+    for column in ("fold", "train", "validation", "test"):
+        folds.add_column(column, justify="left" if column == "fold" else "right")
+    for fold in opened.folds:
+        folds.add_row(fold.name, *(f"{len(part):,}" for part in (fold.train, fold.validation, fold.test)))
+    classes = Table(title=f"{len(opened.classes)} classes, by label id", title_justify="left")
+    for column in ("label", "clips", ""):
+        classes.add_column(column, justify="right" if column == "clips" else "left")
+    most = max(found.classes.values())
+    for label, count in found.classes.items():
+        classes.add_row(label, f"{count:,}", "█" * round(20 * count / most))
+    _out.print(facts, folds, classes)
+    if plot is not None:
+        _out.print(f"plot: {plot}", highlight=False, soft_wrap=True)
+
+
+@app.command(hidden=True)
+def fake(
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="One of the twelve.")],
+    clips: Annotated[int, typer.Option(help="How many it lists.")] = 40,
+    output: Annotated[Path | None, typer.Option(help="A new folder. [<data root>/<id>]")] = None,
+    quirks: Annotated[bool, typer.Option(help="Plant missing, empty and broken files, as real releases have.")] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Of the audio.")] = 0,
+    data_root: DataRoot = Path("data"),
+) -> None:
+    """Write a small imitation of a dataset: its official layout, with synthesised audio."""
+    folder = output or data_root / identifier
+    fixture = data.imitate(identifier, folder, clips=clips, quirks=quirks, seed=seed)
+    faults = "; ".join(f"{path}: {kind}" for path, kind in fixture.faults.items()) or "none"
+    _out.print(f"{fixture.clips} clips in {folder}; at fault: {faults}", highlight=False, soft_wrap=True)

@@ -1,0 +1,52 @@
+"""`arch demo`: the whole job on synthesised sound."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from arch_common import interrupt
+from rich.console import Console
+
+from arch_bench import api, options
+from arch_bench.commands.bench import show
+from arch_bench.commands.export import export_table
+
+if TYPE_CHECKING:
+    from arch_export.pipeline import Exported
+
+_out = Console()
+_err = Console(stderr=True)
+
+
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("reports/demo"),
+    repository: options.Repository = api.REPOSITORY,
+    data_root: Annotated[Path, typer.Option(envvar="ARCH_DATA", help="Where the synthesised dataset goes.")] = Path(
+        "data"
+    ),
+) -> None:
+    """The whole job on synthesised sound with two small encoders; needs no download."""
+    interrupt.catch()
+
+    def step(text: str) -> None:
+        interrupt.check()
+        _err.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def table(exported: list[Exported]) -> None:
+        _out.print(export_table(exported))
+
+    with interrupt.honoured():
+        run = api.demo(
+            output,
+            repository,
+            data_root,
+            on_step=step,
+            on_exported=table,
+            command=shlex.join(["arch", *sys.argv[1:]]),
+            console=_err,
+        )
+    show(run, _out, _err)

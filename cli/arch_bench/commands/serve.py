@@ -1,0 +1,61 @@
+"""`arch serve`: Triton over a model repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from arch_common import interrupt
+from arch_common.errors import ServeError
+from rich.console import Console
+from rich.table import Table
+
+from arch_bench import api, options
+
+_out = Console()
+_err = Console(stderr=True)
+
+
+def serve(
+    repository: options.Repository = api.REPOSITORY,
+    model: Annotated[list[str] | None, typer.Option(help="Serve only this model; may be repeated.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    grpc_port: Annotated[int, typer.Option(help="For arch bench --server; 0 takes a free one.")] = 8001,
+    http_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8000,
+    metrics_port: Annotated[int, typer.Option(help="Prometheus metrics; 0 takes a free one.")] = 8002,
+    log_file: Annotated[Path | None, typer.Option(help="Keep Triton's log in this file.")] = None,
+) -> None:
+    """Run NVIDIA Triton over a model repository until Ctrl-C."""
+    interrupt.catch()
+    server = api.serve(
+        repository,
+        model,
+        host=host,
+        grpc_port=grpc_port,
+        http_port=http_port,
+        metrics_port=metrics_port,
+        log_file=log_file,
+    )
+    try:
+        with _err.status("starting Triton and loading the models"):
+            server.start()
+        table = Table(title=f"Triton over {repository}", title_justify="left")
+        for column in ("model", "version", "state", "reason"):
+            table.add_column(column, overflow="fold")
+        for status in server.models:
+            table.add_row(status.name, status.version, status.state, status.short_reason)
+        _out.print(table)
+        if not any(status.ready for status in server.models):
+            raise ServeError("no model could be loaded")
+        _out.print(
+            f"gRPC {server.grpc_url} · HTTP {server.http_url} · metrics http://{server.metrics_url}/metrics · "
+            "Ctrl-C stops it",
+            highlight=False,
+            soft_wrap=True,
+        )
+        server.wait()
+    except KeyboardInterrupt:
+        _err.print("stopping")
+    finally:
+        server.stop()

@@ -1,0 +1,143 @@
+"""The datasets, as the commands and the API find them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from arch_common.errors import ArchError, UsageError
+
+from arch_bench.extras import needs
+
+if TYPE_CHECKING:
+    from arch_harness.datasets import Dataset, Declaration
+    from arch_harness.datasets.download.fetch import Watch
+    from arch_harness.datasets.fixtures.writer import Fixture
+    from arch_harness.datasets.info import Info
+    from arch_harness.datasets.verify import Fault
+
+
+def root(data_root: str | Path | None = None) -> Path:
+    """Where the datasets are: `data_root`, or `$ARCH_DATA`, or `data`."""
+    return Path(data_root or os.environ.get("ARCH_DATA") or "data")
+
+
+def declarations() -> dict[str, Declaration]:
+    """All known datasets by id: the twelve of ARCH, the demo's, and those of installed packages."""
+    with needs("bench"):
+        from arch_harness.datasets.registry import declarations as known
+    return known()
+
+
+def find_declaration(identifier: str) -> Declaration:
+    """The declaration with this id.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    with needs("bench"):
+        from arch_harness.datasets.registry import find_declaration as find
+    return find(identifier)
+
+
+def open_dataset(name: str, data_root: str | Path | None = None, *, strict: bool = False) -> Dataset:
+    """Index a dataset; no audio is read.
+
+    Args:
+        name: an id, `ID=PATH`, a `.yaml` file or a folder of one's own data; an id may end in `@strict`.
+        data_root: where an id without a path is looked for.
+        strict: take the stricter split where the dataset has one.
+
+    Raises:
+        UsageError: if there is no such dataset, or it is not as it must be.
+    """
+    with needs("bench"):
+        from arch_harness.datasets.registry import open_dataset as open_one
+    return open_one(name, root(data_root), strict=strict)
+
+
+def presence(declaration: Declaration, data_root: str | Path | None = None) -> str:
+    """Whether a dataset is on the disk: yes, no, fetch begun, incomplete, fixture, or by hand (not to be fetched)."""
+    with needs("bench"):
+        from arch_harness.datasets.registry import presence as of
+    return of(declaration, root(data_root) / declaration.id)
+
+
+def fetch(
+    identifier: str, data_root: str | Path | None = None, *, watch: Watch | None = None, mirror: str | None = None
+) -> Path:
+    """Download a dataset, check it and unpack it; goes on where an earlier call ended. Gives its folder.
+
+    Args:
+        identifier: one of the known ids.
+        data_root: where its folder is made.
+        watch: told of the progress.
+        mirror: take files from `<mirror>/<id>/<file name>` instead of their own places.
+
+    Raises:
+        ArchError: if it cannot be fetched, or is damaged.
+    """
+    with needs("bench"):
+        from arch_harness.datasets.download.fetch import Silent
+        from arch_harness.datasets.download.fetch import fetch as fetch_one
+    declaration, where = find_declaration(identifier), root(data_root)
+    if not declaration.remotes:
+        raise ArchError(f"{identifier} cannot be fetched: {declaration.manual} Its place is {where / identifier}")
+    fetch_one(declaration, where, watch or Silent(), mirror)
+    return where / identifier
+
+
+def verify(dataset: Dataset, *, workers: int | None = None, on_clip: Callable[[], None] = lambda: None) -> list[Fault]:
+    """Decode every clip and list what is missing, extra, broken, miscounted, or leaks from one split into another.
+
+    Args:
+        dataset: from `open_dataset`.
+        workers: processes that decode; by default all cores.
+        on_clip: called after each clip.
+    """
+    with needs("bench"):
+        from arch_harness.datasets.verify import verify as verify_one
+    return verify_one(dataset, workers or len(os.sched_getaffinity(0)), on_clip)
+
+
+def describe(dataset: Dataset, *, plot: str | Path | None = None, on_clip: Callable[[], None] = lambda: None) -> Info:
+    """Durations, formats and class balance of a dataset.
+
+    Args:
+        dataset: from `open_dataset`.
+        plot: also draw class balance and durations into this .svg or .png.
+        on_clip: called after each clip.
+
+    Raises:
+        UsageError: if the plot has another ending.
+        ArchError: if it cannot be written.
+    """
+    if plot is not None and Path(plot).suffix.lower() not in {".svg", ".png"}:
+        raise UsageError(f"{plot} must end in .svg or .png")
+    with needs("bench"):
+        from arch_harness.datasets.info import describe as describe_one
+        from arch_harness.datasets.info import draw
+    found = describe_one(dataset, on_clip)
+    if plot is not None:
+        try:
+            draw(dataset, found, Path(plot))
+        except OSError as error:
+            raise ArchError(f"cannot write {plot}: {error.strerror or error}") from error
+    return found
+
+
+def imitate(identifier: str, folder: str | Path, *, clips: int = 40, quirks: bool = True, seed: int = 0) -> Fixture:
+    """Write a small imitation of a dataset: its official layout, with synthesised audio.
+
+    Args:
+        identifier: one of the twelve.
+        folder: a new one.
+        clips: how many it lists.
+        quirks: plant missing, empty and broken files, as real releases have.
+        seed: of the audio.
+    """
+    with needs("bench"):
+        from arch_harness.datasets.fixtures.writer import write_fixture
+    return write_fixture(find_declaration(identifier), Path(folder), clips, quirks, seed)

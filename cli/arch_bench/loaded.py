@@ -1,0 +1,137 @@
+"""A run that `bench` wrote, to be worked with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from arch_common.errors import UsageError
+
+from arch_bench import cache as store
+from arch_bench.extras import needs
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from arch_harness.bench.compare import RunDifference
+    from arch_harness.datasets import Fold
+    from arch_harness.results.run import Run
+    from numpy.typing import NDArray
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """The embeddings of a dataset's clips, in its order, without those of clips that failed.
+
+    Attributes:
+        array: FP32 [clips, embedding size].
+        labels: int64 [clips], positions in `classes`; where clips have several labels, bool [clips, classes].
+        folds: the dataset's, with positions in `array`.
+        paths: of the clips, relative to the dataset's folder.
+        classes: names of the labels.
+        layers: FP32 [clips, layers, embedding size]; of no layers where the run did not ask for them.
+    """
+
+    array: NDArray[np.float32]
+    labels: NDArray[np.int64] | NDArray[np.bool_]
+    folds: list[Fold]
+    paths: list[str]
+    classes: list[str]
+    layers: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run: its results as they are stored, and what can be made of them.
+
+    Attributes:
+        folder: where its report is.
+        run: all that `results.json` holds.
+        cache: the embedding store that it was computed with.
+        problems: pairs of model and dataset that could not be scored, a line each; known only to who ran it.
+    """
+
+    folder: Path
+    run: Run
+    cache: Path
+    problems: tuple[str, ...] = ()
+
+    @property
+    def report(self) -> Path:
+        """The page to read."""
+        return self.folder / "report.html"
+
+    @property
+    def failed(self) -> int:
+        """Clips that gave no embedding, over all results; they count in no score."""
+        return sum(result.failed for result in self.run.results)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row for each model, dataset and probe; the columns are in docs/results.md and keep their names."""
+        with needs("bench"):
+            import pandas as pd
+            from arch_harness.results.rows import COLUMNS, rows
+        return pd.DataFrame(rows(self.run), columns=list(COLUMNS))
+
+    def embeddings(self, model: str, dataset: str) -> Embeddings:
+        """What the model made of the dataset's clips, from the embedding store.
+
+        Raises:
+            UsageError: if the run has no such pair, the data are not there as they were, or the embeddings are not in
+                the store.
+        """
+        with needs("bench"):
+            from arch_harness.bench.probe_again import read_embeddings
+            from arch_harness.embeddings.store import EmbeddingStore
+        found, stored, folds = read_embeddings(self.run, EmbeddingStore(self.cache), model, dataset)
+        kept = stored.succeeded
+        return Embeddings(
+            stored.embeddings[kept],
+            found.targets[kept],
+            folds,
+            [clip.path for clip, succeeded in zip(found.clips, kept, strict=True) if succeeded],
+            found.classes,
+            stored.layers[kept],
+        )
+
+    def compare(self, other: LoadedRun) -> list[RunDifference]:
+        """This run against another one, wherever both have a model of the same name on the same data and probe.
+
+        The scores are compared on the clips that both have, so what makes a clip hard for both cancels out.
+
+        Raises:
+            UsageError: if the two have nothing in common, or a dataset of one name is not the same.
+        """
+        with needs("bench"):
+            from arch_harness.bench.compare import compare_runs
+        return compare_runs(self.run, self.folder, other.run, other.folder)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The report for a terminal."""
+        from arch_harness.report import TerminalReport
+
+        yield TerminalReport(self.run)
+
+
+def load(folder: str | Path, *, cache: str | Path | None = None) -> LoadedRun:
+    """Read a run that `bench` wrote; needs the extra `bench`.
+
+    Args:
+        folder: of the report, or its `results.json`.
+        cache: the embedding store that it was computed with, if it is not the usual one.
+
+    Raises:
+        UsageError: if there is no run.
+        ArchError: if `results.json` cannot be read, or is of another version of arch.
+    """
+    folder = Path(folder)
+    folder = folder.parent if folder.name == RESULTS else folder
+    if not (folder / RESULTS).is_file():
+        raise UsageError(f"{folder} holds no {RESULTS}; name a folder that arch bench wrote")
+    with needs("bench"):
+        from arch_harness.results.run import read_run
+    return LoadedRun(folder, read_run(folder / RESULTS), store.root(cache))

@@ -1,0 +1,60 @@
+"""The command line; each command is a file in `commands`, and a thin layer over `arch_bench.api`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from arch_common import interrupt
+from arch_common.errors import ArchError
+from rich.console import Console
+
+import arch_bench
+from arch_bench.commands import bench, cache, data, demo, export, probe, serve
+
+app = typer.Typer(
+    name="arch",
+    help="Benchmark audio encoders as they are served: throughput, latency and accuracy in one report.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+_err = Console(stderr=True)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"arch {arch_bench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version, and end.")
+    ] = False,
+) -> None:
+    """Benchmark audio encoders as they are served: throughput, latency and accuracy in one report."""
+
+
+app.command()(export.export)
+app.command()(serve.serve)
+app.command()(bench.bench)
+app.command()(probe.probe)
+app.command()(demo.demo)
+app.add_typer(data.app)
+app.add_typer(cache.app)
+
+
+def main() -> None:
+    """Run the command line; a known error becomes one line and its exit code."""
+    try:
+        with interrupt.honoured():
+            app(prog_name="arch")
+    except KeyboardInterrupt:
+        _err.print("interrupted")
+        sys.exit(interrupt.INTERRUPTED)
+    except ArchError as error:
+        _err.print(f"arch: {error}", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(error.exit_code)

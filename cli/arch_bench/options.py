@@ -1,0 +1,113 @@
+"""The options that several commands share, and what is read from them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from arch_bench import api
+
+if TYPE_CHECKING:
+    from arch_harness.results.scores import ProbeName
+    from arch_harness.triton.endpoint import Endpoint
+
+HEADER_VARIABLE = "ARCH_HEADER"
+DEFAULT_SEEDS = 3
+
+
+class Probe(StrEnum):
+    """The probes, as named on the command line and in results."""
+
+    LINEAR = "linear"
+    LOGREG = "logreg"
+    MLP = "mlp"
+    KNN = "knn"
+
+
+class Splits(StrEnum):
+    """Which split of a dataset is used."""
+
+    ARCH = "arch"
+    STRICT = "strict"
+
+
+class TransportChoice(StrEnum):
+    """How the audio goes to servers on the client's machine."""
+
+    GRPC = "grpc"
+    SHARED_MEMORY = "shared-memory"
+
+
+Repository = Annotated[Path, typer.Option(help="The Triton model repository.")]
+DataRoot = Annotated[Path, typer.Option(envvar="ARCH_DATA", help="Holds a folder for each dataset.")]
+Cache = Annotated[
+    Path | None,
+    typer.Option("--cache", envvar="ARCH_CACHE", help="The embedding store. [$XDG_CACHE_HOME/arch or ~/.cache/arch]"),
+]
+Servers = Annotated[
+    list[str] | None,
+    typer.Option("--server", help="HOST:PORT of Triton's gRPC; may be repeated: they share the load. None: start one."),
+]
+Tls = Annotated[bool, typer.Option("--tls", help="Encrypt, and check the servers' certificates.")]
+TlsCa = Annotated[
+    Path | None, typer.Option("--tls-ca", help="PEM of the authorities to trust instead of the system's; means --tls.")
+]
+Headers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header",
+        help=f"'NAME: VALUE' for every request, such as a token; may be repeated. Kept out of results and logs. "
+        f"Also from {HEADER_VARIABLE}, one a line.",
+    ),
+]
+RayAddress = Annotated[
+    str | None, typer.Option("--ray-address", help="HOST:PORT of a Ray cluster, or auto; without it Ray is started.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="The first seed: initial weights and clip order of the probes.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Probes trained per fold, with seeds that follow one another.")]
+Probes = Annotated[
+    list[Probe] | None,
+    typer.Option(help="linear (the ARCH protocol, the default), logreg, mlp or knn; may be repeated, headline first."),
+]
+Transports = Annotated[
+    TransportChoice,
+    typer.Option("--transport", help="shared-memory: servers on this machine read the audio there, not in requests."),
+]
+
+
+def names_of(probes: list[Probe] | None) -> list[ProbeName]:
+    """The probes asked for, in their order; linear if none was named."""
+    return [one.value for one in probes or [Probe.LINEAR]]
+
+
+def endpoints_of(
+    addresses: Sequence[str] | None, tls: bool, tls_ca: Path | None, headers: Sequence[str] | None
+) -> list[Endpoint]:
+    """The servers asked for, each once, with headers from the options and the environment.
+
+    Raises:
+        UsageError: if an address, a header or the file of certificates cannot be right.
+    """
+    given = [*os.environ.get(HEADER_VARIABLE, "").splitlines(), *(headers or [])]
+    lines = [line for line in given if line.strip()]
+    return [api.endpoint(one, tls=tls, tls_ca=tls_ca, headers=lines) for one in dict.fromkeys(addresses or [])]
+
+
+def shown_command(arguments: Sequence[str]) -> str:
+    """The command line, without the values of headers."""
+    shown = ["arch"]
+    hide = False
+    for argument in arguments:
+        value = argument if hide else argument.removeprefix("--header=") if argument.startswith("--header=") else None
+        if value is None:
+            shown.append(argument)
+        else:
+            shown.append(("" if hide else "--header=") + value.split(":")[0].strip() + ": ***")
+        hide = argument == "--header"
+    return shlex.join(shown)

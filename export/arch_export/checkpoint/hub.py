@@ -1,0 +1,82 @@
+"""Checkpoints on the Hugging Face hub: downloading what is needed of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from arch_common.errors import ExportError, ExportUsageError, reason_of
+
+from arch_export.checkpoint.locate import (
+    CONFIG,
+    PREPROCESSOR,
+    PROCESSOR,
+    WEIGHTS,
+    Checkpoint,
+    _read_config,
+    weight_files,
+)
+
+
+def _download(hub_id: str, name: str, on_warning: Callable[[str], None]) -> Checkpoint:
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
+    try:
+        info = HfApi().model_info(hub_id)
+        files = {sibling.rfilename for sibling in info.siblings or []}
+        if CONFIG not in files:
+            raise ExportUsageError(f"{hub_id} has no {CONFIG}: it cannot be exported as an audio encoder")
+        # Before gigabytes of weights: is it something that we can export?
+        _read_config(Path(hf_hub_download(hub_id, CONFIG)).parent, hub_id)
+        patterns = [CONFIG, PREPROCESSOR, PROCESSOR, *_weight_patterns(hub_id, files)]
+        folder = Path(snapshot_download(hub_id, allow_patterns=patterns))
+    except ExportError:
+        raise
+    except GatedRepoError as error:
+        raise ExportError(f"{hub_id} asks for its terms to be accepted: do so on the hub, then set HF_TOKEN") from error
+    except RepositoryNotFoundError as error:
+        raise ExportUsageError(f"the hub has no model {hub_id}, or it is private: set HF_TOKEN") from error
+    except Exception as error:  # the hub's client raises errors of its HTTP library, of the disk and of its own
+        cached = _cached(hub_id)
+        if cached is None:
+            words = f"downloading {hub_id} failed ({reason_of(error)}): run the command again to go on"
+            raise ExportError(words) from error
+        on_warning(f"the hub does not answer for {hub_id} ({reason_of(error)}): taking the copy of an earlier download")
+        folder = cached
+    # A snapshot's folder is named after its commit.
+    return Checkpoint(folder, hub_id, folder.name, name, _read_config(folder, hub_id))
+
+
+def _cached(hub_id: str) -> Path | None:
+    """The snapshot of an earlier download, if it is complete: the hub need not be reachable for it."""
+    from huggingface_hub import snapshot_download
+
+    for single, index in WEIGHTS:
+        patterns = [
+            CONFIG,
+            PREPROCESSOR,
+            PROCESSOR,
+            *_weight_patterns(hub_id, {single}),
+            *_weight_patterns(hub_id, {index}),
+        ]
+        try:
+            folder = Path(snapshot_download(hub_id, local_files_only=True, allow_patterns=patterns))
+            weight_files(folder)
+        except (OSError, ExportUsageError):
+            continue
+        if (folder / CONFIG).is_file():
+            return folder
+    return None
+
+
+def _weight_patterns(hub_id: str, files: set[str]) -> list[str]:
+    for single, index in WEIGHTS:
+        if single in files:
+            return [single]
+        if index in files:
+            stem, suffix = single.rsplit(".", 1)
+            return [index, f"{stem}-*.{suffix}"]
+    raise ExportUsageError(f"{hub_id} holds no PyTorch weights")

@@ -1,0 +1,1 @@
+"""What is traced: the encoder as one module from waveform to embedding."""

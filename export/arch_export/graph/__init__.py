@@ -1,0 +1,1 @@
+"""The ONNX graph: traced from torch, converted to other precisions, run."""

@@ -1,0 +1,1 @@
+"""The exported graph held against the original."""

@@ -1,5 +1,0 @@
-"""`python -m arch_harness` is `arch`."""
-
-from arch_harness.cli import main
-
-main()

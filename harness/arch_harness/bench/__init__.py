@@ -1,0 +1,1 @@
+"""The run: embed, score, compare, probe again."""

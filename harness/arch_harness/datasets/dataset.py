@@ -1,0 +1,194 @@
+"""A dataset on this disk: the index of clips and folds that comes of its declaration."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from arch_common.errors import UsageError
+
+from arch_harness.datasets.declaration import Clip, Counts, Declaration, Fold, Task
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+# Written by `arch data fake`; a folder that holds it is never taken for the official data.
+FIXTURE_FILE = "arch-fixture.json"
+# What the name of a stricter split ends in.
+STRICT = "@strict"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset on this disk.
+
+    Attributes:
+        reference: what `registry.open_dataset` makes the same dataset of again, from any folder.
+        targets: single-label: int64 [clips], indices into `classes`; multi-label: bool [clips, classes].
+        expected: the counts that `arch data verify` goes by.
+    """
+
+    declaration: Declaration
+    folder: Path
+    clips: list[Clip]
+    classes: list[str]
+    targets: NDArray[np.int64] | NDArray[np.bool_]
+    folds: list[Fold]
+    notes: list[str] = field(default_factory=list)
+    unused: frozenset[str] = frozenset()
+    expected: Counts = field(default_factory=Counts)
+    reference: str = ""
+
+    @property
+    def id(self) -> str:
+        """The declaration's id."""
+        return self.declaration.id
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether it is split more strictly than ARCH does."""
+        return self.id.endswith(STRICT)
+
+    @property
+    def counts(self) -> Counts:
+        """How many clips there are here of each group and label."""
+        return count_clips(self.clips)
+
+    @cached_property
+    def listing(self) -> str:
+        """A digest that changes when a clip, its label or its fold changes, but not with the files' state."""
+        digest = hashlib.sha256(f"{self.id} {self.declaration.max_seconds} {self.classes}".encode())
+        for clip in self.clips:
+            digest.update(f"{clip.path}\0{clip.labels}\0{clip.group}\n".encode())
+        for fold in self.folds:
+            digest.update(fold.name.encode())
+            for part in (fold.train, fold.validation, fold.test):
+                digest.update(b"\0" + part.tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest that changes with `listing`, or when a file is replaced by one of another size or date.
+
+        Taken once, when it is first asked for: it looks at every file.
+        """
+        digest = hashlib.sha256(self.listing.encode())
+        folder = str(self.folder)
+        for clip in self.clips:
+            try:
+                stat = os.stat(f"{folder}/{clip.path}")  # noqa: PTH116 - pathlib takes five times as long
+                state = f"{stat.st_size} {stat.st_mtime_ns}"
+            except OSError:
+                state = "missing"
+            digest.update(f"{state}\n".encode())
+        return digest.hexdigest()
+
+
+def with_strict_split(declaration: Declaration) -> Declaration:
+    """The declaration with its strict split, under a name of its own; unchanged where it has none."""
+    strict = declaration.strict
+    if isinstance(strict, str):
+        return declaration
+    return Declaration(
+        **{
+            **vars(declaration),
+            "id": f"{declaration.id}{STRICT}",
+            "title": f"{declaration.title}, {strict.title} split",
+            "split": strict.split,
+            "strict": "this is the strict split",
+            "notes": (f"Not ARCH's split, so not comparable with its scores: {strict.note}",),
+        }
+    )
+
+
+def load_dataset(declaration: Declaration, folder: Path, reference: str = "") -> Dataset:
+    """Index the dataset in `folder`; no audio is read.
+
+    Args:
+        declaration: what the dataset is.
+        folder: where it lies.
+        reference: see `Dataset`; by default its id and folder.
+
+    Raises:
+        UsageError: if the folder does not hold the dataset's files, or no fold can be made of them.
+    """
+    if not folder.is_dir():
+        raise UsageError(
+            f"{declaration.id}: there is no folder {folder}; name it with --dataset {declaration.id}=PATH or put it "
+            f"under --data-root"
+        )
+    for pattern in declaration.files:
+        if next(folder.glob(pattern), None) is None:
+            raise UsageError(f"{declaration.id}: {folder} does not hold {pattern}, so it is not {declaration.title}")
+    try:
+        listing = declaration.find_clips(folder)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{declaration.id}: what lies in {folder} cannot be read: {error}") from error
+    clips = listing.clips
+    if not clips:
+        raise UsageError(f"{declaration.id}: {folder} lists no clips")
+    occurring = {label for clip in clips for label in clip.labels}
+    classes = sorted({*(listing.classes or ()), *occurring}, key=declaration.class_key)
+    if len(occurring) < 2:
+        raise UsageError(f"{declaration.id}: {folder} holds clips of one class only ({next(iter(occurring), 'none')})")
+    folds = declaration.split(clips)
+    if not folds:
+        raise UsageError(f"{declaration.id}: {folder} holds too few of the official folds to train and test on")
+    notes = [*declaration.notes, *listing.notes]
+    fixture = _fixture_counts(folder)
+    if fixture is not None:
+        notes.append("A fixture of `arch data fake`: its audio is synthesised and its scores say nothing.")
+    elif declaration.clips_official is not None and len(clips) != declaration.clips_official:
+        notes.append(
+            f"{len(clips):,} clips were found where the official release has {declaration.clips_official:,}: the score "
+            "cannot be compared with published ones."
+        )
+    return Dataset(
+        declaration,
+        folder,
+        clips,
+        classes,
+        _targets(declaration.task, clips, classes),
+        folds,
+        notes,
+        listing.unused,
+        declaration.official if fixture is None else fixture,
+        reference or f"{declaration.id}={folder.resolve()}",
+    )
+
+
+def count_clips(clips: Sequence[Clip]) -> Counts:
+    """How many clips there are of each group and label."""
+    groups = Counter(clip.group for clip in clips)
+    return Counts(len(clips), groups, Counter(label for clip in clips for label in clip.labels))
+
+
+def _fixture_counts(folder: Path) -> Counts | None:
+    path = folder / FIXTURE_FILE
+    if not path.is_file():
+        return None
+    try:
+        fixture = json.loads(path.read_text(encoding="utf-8"))
+        return Counts(fixture["clips"], fixture["groups"], fixture["classes"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is not what `arch data fake` writes; make the fixture again") from error
+
+
+def _targets(task: Task, clips: Sequence[Clip], classes: Sequence[str]) -> NDArray[np.int64] | NDArray[np.bool_]:
+    position = {label: index for index, label in enumerate(classes)}
+    if task == "single_label":
+        return np.array([position[clip.labels[0]] for clip in clips], dtype=np.int64)
+    targets = np.zeros((len(clips), len(classes)), dtype=np.bool_)
+    for row, clip in enumerate(clips):
+        targets[row, [position[label] for label in clip.labels]] = True
+    return targets

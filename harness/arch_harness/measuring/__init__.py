@@ -1,0 +1,1 @@
+"""What is measured on the way: speed, utilisation, the bottleneck, the machine."""

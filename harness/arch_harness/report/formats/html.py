@@ -1,0 +1,51 @@
+"""The report as one self-contained HTML file: inline style and plots, no script, no request."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from arch_harness.report.plots.svg import Plot, PlotGroup
+    from arch_harness.report.text.overview import Report
+
+_REFERENCE = re.compile(r'(\bid="|url\(#|xlink:href="#)')
+_NAMESPACE = re.compile(r' xmlns(:\w+)?="[^"]*"')
+_SIZE = re.compile(r' (?:width|height)="[^"]*"')
+
+
+def _inline(plot: Plot) -> Markup:
+    """The plot as an element of the page: ids made unique in it, size left to the style, and a text alternative."""
+    svg = plot.svg[plot.svg.index("<svg") :]
+    head, body = svg.split(">", 1)
+    head = _SIZE.sub("", _NAMESPACE.sub("", head))
+    wide = ' class="wide"' if plot.wide else ""
+    prefix = plot.file.removesuffix(".svg")
+    body = _REFERENCE.sub(lambda match: f"{match[0]}{prefix}-", body)
+    # The drawing is made here from escaped text, so it is safe to take over as it is.
+    return Markup(f'{head}{wide} role="img" aria-label="{escape(plot.label)}">{body}')  # noqa: S704
+
+
+def render(report: Report, groups: Sequence[PlotGroup], timing: Sequence[PlotGroup]) -> str:
+    """The whole HTML document.
+
+    Args:
+        report: The text.
+        groups: The plots of the results.
+        timing: The plots of where the time goes.
+    """
+    environment = Environment(
+        loader=PackageLoader("arch_harness.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["inline"] = _inline
+    return environment.get_template("report.html.j2").render(report=report, groups=groups, timing=timing)

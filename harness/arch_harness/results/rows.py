@@ -1,0 +1,102 @@
+"""A run as rows, one for each model, dataset and probe: what data frames and tables are made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from arch_harness.results.metrics import METRICS
+
+if TYPE_CHECKING:
+    from arch_harness.results.measurement import Measurement
+    from arch_harness.results.run import ModelFacts, Result, Run
+    from arch_harness.results.scores import ProbeScore
+
+NAMES = ("model", "dataset", "probe", "score_metric", "precision", "executed_by", "transport", "bottleneck")
+"""Columns that are no metrics."""
+
+_OF_MODEL = (
+    "parameter_count",
+    "parity_max_relative_error",
+    "parity_min_cosine",
+    "max_batch_size",
+    "max_queue_delay_us",
+)
+_OF_PROBE = ("macro_f1", "balanced_accuracy", "map_weighted")
+_OF_STAGES = ("latency_ms", "decode_ms", "resample_ms", "wait_ms", "network_ms", "queue_ms", "compute_ms")
+_OF_FAULTS = (
+    *("retries", "queue_full", "unreachable", "cut_off", "stopping", "timed_out", "late", "refused", "malformed"),
+    "workers_lost",
+)
+
+COLUMNS = (*NAMES, *METRICS)
+"""The columns of a row, in their order; new ones may come behind, none is renamed."""
+
+
+def rows(run: Run) -> list[dict[str, Any]]:
+    """Of all results, in their order; a value that is not known is None.
+
+    The speed of a model on a dataset is repeated in the row of each probe.
+    """
+    models = {model.name: model for model in run.models}
+    return [row(result, probe, models[result.model]) for result in run.results for probe in (result.probes or (None,))]
+
+
+def row(result: Result, probe: ProbeScore | None, model: ModelFacts | None = None) -> dict[str, Any]:
+    """The values of one row by column, as they are stored: shares from 0 to 1, times in the metric's unit.
+
+    Args:
+        result: of a model and dataset.
+        probe: one of its probes; None takes the headline that the result repeats.
+        model: its facts, if they are wanted.
+    """
+    found: dict[str, Any] = dict.fromkeys(COLUMNS)
+    found |= {"model": result.model, "dataset": result.dataset, "score_metric": result.metric}
+    found |= {"chance": result.chance, "clips": result.clips, "failed": result.failed, "stored": result.stored}
+    found |= _score(result, probe)
+    if model is not None:
+        found |= {"precision": model.precision, "executed_by": model.executed_by}
+        found |= {name: getattr(model, name) for name in _OF_MODEL}
+    if result.measurement is not None:
+        found |= speed(result.measurement)
+    return found
+
+
+def _score(result: Result, probe: ProbeScore | None) -> dict[str, Any]:
+    one = probe or result
+    folds = [fold.score for fold in one.folds]
+    found: dict[str, Any] = {
+        "probe": probe.probe if probe else None,
+        "score": one.score,
+        "score_std": one.std,
+        "score_low": one.interval.low if one.interval else None,
+        "score_high": one.interval.high if one.interval else None,
+        "fold_low": min(folds, default=None),
+        "fold_high": max(folds, default=None),
+        "macro_f1": one.macro_f1,
+        "probe_seconds": probe.seconds if probe else result.probe_seconds,
+    }
+    return found | ({name: getattr(probe, name) for name in _OF_PROBE} if probe else {})
+
+
+def speed(measurement: Measurement) -> dict[str, Any]:
+    """What was measured on the way through the servers, by column."""
+    found: dict[str, Any] = {
+        "transport": measurement.transport,
+        "bottleneck": measurement.bottleneck,
+        "clips_per_s": measurement.clips_per_s,
+        "rtfx": measurement.rtfx,
+        "concurrency": measurement.concurrency,
+        "mean_concurrency": measurement.mean_concurrency,
+        **{name: getattr(measurement.faults, name) for name in _OF_FAULTS},
+        **measurement.utilisation.means(),
+    }
+    if measurement.latency_ms is not None:
+        found |= {f"{name}_ms": getattr(measurement.latency_ms, name) for name in ("p50", "p95", "p99")}
+    if measurement.stages is not None:
+        found |= {name: getattr(measurement.stages, name) for name in _OF_STAGES}
+    if measurement.server is not None:
+        found |= {name: getattr(measurement.server, name) for name in ("queue_ms", "compute_ms", "mean_batch_size")}
+    if measurement.occupancy is not None:
+        full = measurement.occupancy
+        found |= {"in_flight_taken": full.in_flight, "decoding_busy": full.decoding, "server_busy": full.server}
+    return found

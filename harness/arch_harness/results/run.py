@@ -1,0 +1,234 @@
+"""The one result format: `results.json`, validated whenever it is written or read."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from arch_common.errors import ArchError
+from arch_common.files import whole_file
+from pydantic import Field, ValidationError, model_validator
+
+from arch_harness.results.measurement import Measurement, Transport
+from arch_harness.results.schema import Count, NonNegative, Share, StrictModel
+from arch_harness.results.scores import (
+    Comparison,
+    Failure,
+    FoldScore,
+    Interval,
+    LayerScores,
+    ProbeName,
+    ProbeScore,
+    ScoreMetric,
+)
+
+RESULTS = "results.json"
+"""The file's name in a run's folder."""
+
+
+class Result(StrictModel):
+    """One model on one dataset."""
+
+    model: str
+    dataset: str
+    metric: ScoreMetric
+    score: Share = Field(description="of the first probe: mean over folds and seeds")
+    chance: Share = Field(
+        description="mean over folds: for accuracy the share of the most frequent class among the test clips, for mAP "
+        "the mean share of test clips that bear a class"
+    )
+    macro_f1: Share | None = Field(default=None, description="of the first probe; null for multi-label datasets")
+    folds: list[FoldScore] = Field(description="of the first probe")
+    std: NonNegative | None = Field(default=None, description="of the first probe, over seeds")
+    interval: Interval | None = Field(default=None, description="of the first probe")
+    probes: list[ProbeScore] = Field(default=[], description="all probes, the first one as well")
+    layers: LayerScores | None = Field(
+        default=None, description="where every layer was asked for and the model has them"
+    )
+    clips: Count = Field(description="clips of the dataset; failed ones included")
+    failed: Count
+    failures: list[Failure]
+    stored: Count = Field(description="clips whose embedding came from the store instead of the measured pass")
+    measurement: Measurement | None = Field(description="null where every embedding came from the store")
+    probe_seconds: NonNegative
+    started: datetime
+    fingerprint: str = Field(description="of model, data, protocol and settings; a resumed run keeps what matches")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Result:
+        if self.failed != len(self.failures):
+            raise ValueError(f"failed is {self.failed} but {len(self.failures)} failures are listed")
+        if self.failed > self.clips:
+            raise ValueError(f"{self.failed} clips failed of {self.clips}")
+        if self.probes and self.probes[0].score != self.score:
+            raise ValueError(f"score is {self.score} but the first probe's is {self.probes[0].score}")
+        return self
+
+
+class ModelFacts(StrictModel):
+    """What the export wrote into the model's configuration and the server repeats."""
+
+    name: str
+    source: str
+    revision: str
+    family: str
+    precision: str
+    sample_rate: Annotated[int, Field(gt=0)]
+    embedding_size: Annotated[int, Field(gt=0)]
+    layer_embeddings: Count = Field(default=0, description="rows of the output of that name; 0 where it has none")
+    parameter_count: Count
+    opset: Count
+    content_hash: str
+    parity_max_relative_error: NonNegative
+    parity_mean_cosine: float | None = Field(default=None, description="null in exports by an earlier arch")
+    parity_min_cosine: float
+    parity_missed: str = Field(default="", description="limits of its precision that it misses, installed with --force")
+    executed_by: str = Field(default="", description="precision and execution provider, as the server says; or empty")
+    max_batch_size: Count
+    max_queue_delay_us: Count
+
+
+class DatasetFacts(StrictModel):
+    """The data on disk that was used."""
+
+    id: str
+    title: str
+    domain: Literal["events", "music", "speech", "synthetic", "other"]
+    licence: str
+    citation: str
+    path: str
+    classes: Count
+    clips: Count
+    clips_official: Count | None = Field(description="clips of the official release; null where there is none")
+    max_seconds: float
+    folds: Count
+    notes: list[str] = Field(description="known limits of the protocol or of the data found, for the reader")
+    reference: str = Field(description="what --dataset makes the same dataset of again, on this machine")
+    listing: str = Field(description="digest of clips, labels and folds; runs with the same one can be compared")
+
+
+class Machine(StrictModel):
+    """Hardware and versions of the machine that ran the client."""
+
+    cpu: str
+    cores: Count
+    memory_gib: NonNegative
+    gpus: list[str]
+    os: str
+    python: str
+    packages: dict[str, str]
+
+
+class ServerFacts(StrictModel):
+    """The server that was measured."""
+
+    address: str
+    name: str
+    version: str
+    started_by_arch: bool
+    same_machine: bool = Field(description="the address is a loopback one, so client and server share `machine`")
+
+
+class Settings(StrictModel):
+    """What was asked for."""
+
+    seed: int = Field(description="the first; the others follow it")
+    seeds: Annotated[int, Field(ge=1)] = 1
+    probes: Annotated[list[ProbeName], Field(min_length=1)] = Field(default=["linear"])
+    epochs: Count
+    concurrency: Count | None = Field(
+        description="most single-clip requests in flight, over all workers; null to find it"
+    )
+    workers: Count = Field(description="Ray processes that read, decode and send")
+    layers: bool = Field(default=False, description="whether every layer is probed")
+    transport: Transport = Field(default="grpc", description="how the audio goes to servers on the client's machine")
+
+
+class Run(StrictModel):
+    """The whole of `results.json`."""
+
+    schema_version: Literal[4] = 4
+    arch_version: str
+    command: str
+    created: datetime
+    machine: Machine
+    servers: Annotated[list[ServerFacts], Field(min_length=1)]
+    settings: Settings
+    models: list[ModelFacts]
+    datasets: list[DatasetFacts]
+    results: list[Result]
+    comparisons: list[Comparison] = Field(default=[])
+
+    @model_validator(mode="after")
+    def _references(self) -> Run:
+        for what, names in (
+            ("model", [model.name for model in self.models]),
+            ("dataset", [dataset.id for dataset in self.datasets]),
+            ("result", [f"{result.model} on {result.dataset}" for result in self.results]),
+        ):
+            twice = {name for name in names if names.count(name) > 1}
+            if twice:
+                raise ValueError(f"the {what} {min(twice)!r} stands there twice")
+        for result in self.results:
+            if result.model not in {model.name for model in self.models}:
+                raise ValueError(f"a result names the model {result.model!r}, which is not described")
+            if result.dataset not in {dataset.id for dataset in self.datasets}:
+                raise ValueError(f"a result names the dataset {result.dataset!r}, which is not described")
+        for one in self.comparisons:
+            if not {one.model, one.other} <= {found.model for found in self.results if found.dataset == one.dataset}:
+                raise ValueError(f"a comparison on {one.dataset!r} names a model without a result there")
+        return self
+
+
+SCHEMA_VERSION: int = Run.model_fields["schema_version"].default
+"""To be raised with every change after which an earlier file no longer validates, or means another thing."""
+
+
+def write_run(run: Run, path: Path) -> None:
+    """Write `run` to `path` as JSON, whole or not at all.
+
+    Raises:
+        pydantic.ValidationError: if `run` was changed into something that the schema does not allow.
+    """
+    text = Run.model_validate(run.model_dump()).model_dump_json(indent=2)
+    with whole_file(path) as file:
+        file.write(text.encode() + b"\n")
+
+
+def read_run(path: Path) -> Run:
+    """Read and validate a `results.json`.
+
+    Raises:
+        ArchError: if it is missing, is no JSON, or does not follow this version of the schema.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ArchError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ArchError(f"{path} is no results file: it is not UTF-8") from error
+    try:
+        return Run.model_validate_json(text)
+    except ValidationError as error:
+        written = _schema_version(text)
+        if written not in (None, SCHEMA_VERSION):
+            raise ArchError(
+                f"{path} follows version {written} of the schema, and this arch reads version {SCHEMA_VERSION}: "
+                "bench again, or read it with the arch that wrote it"
+            ) from error
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ArchError(
+            f"{path} is no results file of schema version {SCHEMA_VERSION}: {where}: {first['msg']}"
+        ) from error
+
+
+def _schema_version(text: str) -> object:
+    """What a results file says; None where it says nothing."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found.get("schema_version") if isinstance(found, dict) else None

@@ -1,0 +1,1 @@
+"""Clips on their way through the servers: Ray workers, requests in flight, retries."""

@@ -1,0 +1,145 @@
+"""Ray: started on this machine or found elsewhere, and the actors in it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from arch_common.errors import ArchError, UsageError
+
+from arch_harness.results.measurement import Transport
+from arch_harness.streaming.worker import Place, Worker, WorkerStatus
+from arch_harness.triton.endpoint import Endpoint
+
+_START_S = 120.0
+_REACH_S = 10.0
+
+
+def connect(address: str | None, workers: int) -> None:
+    """Start Ray on this machine, or connect to the cluster at `address` (`host:port`, or auto for one found here).
+
+    Raises:
+        UsageError: if the cluster has not so many CPUs free as there are to be workers.
+        ArchError: if Ray does not start, or there is no cluster.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    common = {"log_to_driver": False, "logging_level": "error"}
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        if address is None:
+            ray.init(
+                address="local",  # a cluster that happens to run here is not ours to use
+                num_cpus=workers,
+                include_dashboard=False,
+                # Chunks of embeddings pass through it, never audio.
+                object_store_memory=256 * 1024**2,
+                **common,
+            )
+        else:
+            _reach(address)
+            ray.init(address=address, **common)
+    except Exception as error:  # Ray raises plain Exception too
+        ray.shutdown()
+        reason = str(error).strip().splitlines()[0]
+        what = "Ray could not start" if address is None else f"no Ray cluster answers at {address}"
+        raise ArchError(f"{what}: {reason}") from error
+    # Ray puts a handler of its own there, which dumps the stack and aborts.
+    signal.signal(signal.SIGTERM, handler)
+    free = ray.available_resources().get("CPU", 0)
+    if address is not None and free < workers:
+        ray.shutdown()
+        raise UsageError(f"the Ray cluster at {address} has {free:.0f} CPUs free: ask for no more --workers than that")
+
+
+def _reach(address: str) -> None:
+    """See whether anything listens at `host:port`: Ray would try for minutes, deaf to signals.
+
+    Raises:
+        OSError: if nothing does.
+    """
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), _REACH_S).close()
+
+
+class Member:
+    """One actor, and what it told of itself.
+
+    Attributes:
+        actor: its handle.
+        place: where it runs; known once it is settled.
+        last: how it stood when it was last asked.
+    """
+
+    def __init__(self, actor: Any, host: str) -> None:
+        self.actor = actor
+        self.place = Place(0, "")
+        self.last = WorkerStatus(0, 0.0)
+        self._first = self.last
+        self._host = host
+
+    def settle(self) -> None:
+        """Wait until it runs.
+
+        Raises:
+            ArchError: if it does not.
+        """
+        import ray
+
+        try:
+            self.place = ray.get(self.actor.place.remote(), timeout=_START_S)
+        except ray.exceptions.RayError as error:
+            raise ArchError(f"a worker did not start: {str(error).strip().splitlines()[-1]}") from error
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self._first = self.last
+
+    @property
+    def local(self) -> bool:
+        """Whether it runs on this machine."""
+        return self.place.host == self._host
+
+    @property
+    def done(self) -> int:
+        """Clips answered or given up since `begin`."""
+        return self.last.done - self._first.done
+
+    @property
+    def last_done(self) -> float:
+        """When the last of them was, by the worker's clock in seconds."""
+        return self.last.last_done
+
+    def faults(self, name: str) -> int:
+        """Faults of one kind since `begin`."""
+        return self.last.faults.get(name, 0) - self._first.faults.get(name, 0)
+
+    def answered(self, server: int) -> int:
+        """Requests that a server answered without an error since `begin`."""
+        return _since(self._first.answered, self.last.answered, server)
+
+    def dropped(self, server: int) -> int:
+        """Times that it took a server for dead since `begin`."""
+        return _since(self._first.dropped, self.last.dropped, server)
+
+
+def _since(first: Sequence[int], last: Sequence[int], position: int) -> int:
+    return (last[position] if last else 0) - (first[position] if first else 0)
+
+
+def hire(endpoints: Sequence[Endpoint], transport: Transport, chunks: int, spread: bool) -> Member:
+    """Start a worker that embeds so many chunks at a time; `spread` puts them on different machines if it can."""
+    import ray
+
+    # Two more threads, so that it hears what it is told while it works.
+    options: dict[str, Any] = {"num_cpus": 1, "max_concurrency": chunks + 2}
+    if spread:
+        options["scheduling_strategy"] = "SPREAD"
+    actor = ray.remote(**options)(Worker).remote(endpoints, 1, transport)
+    return Member(actor, os.uname().nodename)

@@ -1,0 +1,45 @@
+"""What happened to a worker's clips."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from arch_harness.results.measurement import Faults
+
+if TYPE_CHECKING:
+    pass
+
+
+class FaultCounter:
+    """What happened to a worker's clips, over all its chunks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = dict.fromkeys(Faults.model_fields, 0)
+        self._done = 0
+        self._last_done = 0.0
+        self.slowest_s: float | None = None
+        """The longest that a request took which was answered; None before the first."""
+
+    def count(self, fault: str) -> None:
+        """Count one fault, named as in `Faults`."""
+        with self._lock:
+            self._counts[fault] += 1
+
+    def done(self) -> None:
+        """Count a clip that is answered or given up."""
+        with self._lock:
+            self._done += 1
+            self._last_done = time.monotonic()
+
+    def took(self, seconds: float) -> None:
+        """Note how long an answer took."""
+        with self._lock:
+            self.slowest_s = max(self.slowest_s or 0.0, seconds)
+
+    def read(self) -> tuple[int, float, dict[str, int]]:
+        """Clips done, when the last one was, and the faults."""
+        with self._lock:
+            return self._done, self._last_done, dict(self._counts)

@@ -1,0 +1,111 @@
+"""What a Ray worker does: read clips, decode them, and keep a bounded number of single-clip requests in flight."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from arch_harness.measuring.chunk import Chunk
+from arch_harness.results.measurement import Transport
+from arch_harness.streaming.balancer import Balancer
+from arch_harness.streaming.fault_counter import FaultCounter
+from arch_harness.streaming.sender import Sender
+from arch_harness.streaming.shared_memory import SharedMemory
+
+if TYPE_CHECKING:
+    from arch_harness.streaming.wire import Job
+    from arch_harness.triton.endpoint import Endpoint
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker runs."""
+
+    pid: int
+    host: str
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """How a worker stands; all of it counts from its start.
+
+    Attributes:
+        done: clips answered or given up.
+        last_done: when the last of them was, by the worker's own clock.
+        faults: counts by name of the field of `Faults`.
+        answered: requests answered without an error, by server.
+        dropped: times that a server was taken for dead, by server.
+        reads_shared_memory: whether it sends through shared memory, by server.
+    """
+
+    done: int
+    last_done: float
+    faults: dict[str, int] = field(default_factory=dict)
+    answered: list[int] = field(default_factory=list)
+    dropped: list[int] = field(default_factory=list)
+    reads_shared_memory: list[bool] = field(default_factory=list)
+
+
+class Worker:
+    """Embeds chunks of clips; runs as a Ray actor with several threads, a chunk in each.
+
+    While the last clips of one chunk are in flight, the next is decoded; and decoding, resampling and gRPC all work
+    without the interpreter's lock.
+
+    Args:
+        endpoints: the servers to share the clips between.
+        budget: requests under way at any time, over all chunks and servers.
+        transport: `shared-memory` gives servers on this machine the audio through it, where they can open it.
+    """
+
+    def __init__(self, endpoints: Sequence[Endpoint], budget: int, transport: Transport = "grpc") -> None:
+        self._balancer = Balancer(endpoints, lambda connection: self._shared_memory.revive(connection))
+        self._shared_memory = SharedMemory(self._balancer.connections, transport == "shared-memory")
+        self._balancer.allow(budget)
+        self._counter = FaultCounter()
+        self._stopped = threading.Event()
+
+    def place(self) -> Place:
+        """Where it runs; answers once its process has started and imported what it needs."""
+        return Place(os.getpid(), socket.gethostname())
+
+    def sees(self, folder: Path) -> bool:
+        """Whether a folder is there for this worker too, which may run on another machine."""
+        return folder.is_dir()
+
+    def embed(self, job: Job, clips: Sequence[tuple[int, str]]) -> Chunk:
+        """Embed clips given as (index, path below the job's folder); returns when the last is answered or given up.
+
+        What `stop` cuts short, or the loss of all servers, is what was done until then.
+        """
+        self._balancer.ask_for(job.model)
+        return Sender(job, self._balancer, self._shared_memory, self._counter, self._stopped).run(clips)
+
+    def status(self, budget: int) -> WorkerStatus:
+        """Set how many requests may be under way, and tell how the work goes."""
+        self._balancer.allow(budget)
+        done, last_done, faults = self._counter.read()
+        connections = self._balancer.connections
+        return WorkerStatus(
+            done,
+            last_done,
+            faults,
+            [connection.answered for connection in connections],
+            [connection.dropped for connection in connections],
+            [connection.reads_shared_memory for connection in connections],
+        )
+
+    def stop(self) -> None:
+        """Have every chunk return what it has, soon."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """Leave nothing behind, here or in the servers."""
+        self._stopped.set()
+        self._shared_memory.close()
+        self._balancer.close()

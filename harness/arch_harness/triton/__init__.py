@@ -1,0 +1,1 @@
+"""A Triton server as a client sees it: endpoint, facts, statistics, metrics."""

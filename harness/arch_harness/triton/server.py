@@ -1,0 +1,189 @@
+"""What a Triton server says of itself, over gRPC: its models, the facts in their configurations, its statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import tritonclient.grpc as grpcclient
+from arch_common.errors import ArchError, UsageError
+from tritonclient.utils import InferenceServerException
+
+from arch_harness.results.run import ModelFacts, ServerFacts
+from arch_harness.triton.endpoint import Endpoint
+from arch_harness.triton.prometheus import executed_by, read_metrics
+from arch_harness.triton.statistics import Statistics
+
+TIMEOUT_S = 30
+_METRICS_TIMEOUT_S = 5
+
+
+class Server:
+    """A Triton server; a context manager.
+
+    Raises:
+        ArchError: on entry, if no Triton answers there or it is not live.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._client = grpcclient.InferenceServerClient(
+            endpoint.address, creds=endpoint.credentials, channel_args=endpoint.options
+        )
+
+    @property
+    def address(self) -> str:
+        """`host:port` of its gRPC endpoint."""
+        return self.endpoint.address
+
+    def __enter__(self) -> Server:
+        try:
+            # Live, not ready: a server counts as not ready while one model has failed to load; the others serve.
+            if not self._client.is_server_live(headers=dict(self.endpoint.headers), client_timeout=TIMEOUT_S):
+                raise ArchError(f"the Triton at {self.address} is not live: it is starting or stopping")
+        except InferenceServerException as error:
+            self._client.close()
+            raise ArchError(
+                f"no Triton answers at {self.address}: {_words(error)}; is that its gRPC port (8001 by default)? "
+                "'arch serve' starts one"
+            ) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        try:
+            headers = dict(self.endpoint.headers)
+            return getattr(self._client, name)(*arguments, headers=headers, client_timeout=TIMEOUT_S)
+        except InferenceServerException as error:
+            raise ArchError(f"the Triton at {self.address} did not answer {name}: {_words(error)}") from error
+
+    def facts(self) -> ServerFacts:
+        """Name, version and place of the server."""
+        metadata = self._call("get_server_metadata")
+        return ServerFacts(
+            address=self.address,
+            name=metadata.name,
+            version=metadata.version,
+            started_by_arch=self.endpoint.started_by_arch,
+            same_machine=self.endpoint.loopback,
+        )
+
+    def models(self, names: list[str]) -> list[ModelFacts]:
+        """The facts of the named models, or of every model here that `arch export` made when none is named.
+
+        Raises:
+            UsageError: if a named model is not on the server, did not load, or is none of `arch export`'s.
+        """
+        index = {entry.name: entry for entry in self._call("get_model_repository_index").models}
+        ready = sorted(name for name, entry in index.items() if entry.state == "READY")
+        for name in names:
+            if name not in index:
+                raise UsageError(f"the server has no model {name!r}; it has: {', '.join(ready) or 'none'}")
+            if name not in ready:
+                reason = (index[name].reason or index[name].state or "not loaded").splitlines()[0]
+                raise UsageError(f"the model {name!r} is on the server but not ready: {reason}")
+        if names:
+            return [self._model(name) for name in dict.fromkeys(names)]
+        found = []
+        for name in ready:
+            config = self._call("get_model_config", name).config
+            if "content_hash" in config.parameters:
+                found.append(self._facts(name, config))
+        if not found:
+            raise UsageError(f"the server at {self.address} has no model that 'arch export' made")
+        return found
+
+    def _model(self, name: str) -> ModelFacts:
+        return self._facts(name, self._call("get_model_config", name).config)
+
+    def _facts(self, name: str, config: Any) -> ModelFacts:
+        facts = _model_facts(name, config)
+        metrics = read_metrics(self.endpoint.metrics, _METRICS_TIMEOUT_S) if self.endpoint.metrics else ""
+        return facts.model_copy(update={"executed_by": executed_by(metrics, name, facts.content_hash)})
+
+    def statistics_if_up(self, model: str) -> Statistics | None:
+        """The counters of a model; None where the server does not answer."""
+        try:
+            return self.statistics(model)
+        except ArchError:
+            return None
+
+    def statistics(self, model: str) -> Statistics:
+        """The counters of a model, over all its versions."""
+        requests = inferences = queue_ns = compute_ns = busy_ns = 0
+        executions: dict[int, int] = {}
+        for entry in self._call("get_inference_statistics", model).model_stats:
+            stats = entry.inference_stats
+            inferences += entry.inference_count
+            requests += stats.success.count
+            queue_ns += stats.queue.ns
+            compute_ns += stats.compute_input.ns + stats.compute_infer.ns + stats.compute_output.ns
+            for batch in entry.batch_stats:
+                executions[batch.batch_size] = executions.get(batch.batch_size, 0) + batch.compute_infer.count
+                busy_ns += batch.compute_input.ns + batch.compute_infer.ns + batch.compute_output.ns
+        groups = self._call("get_model_config", model).config.instance_group
+        instances = sum(group.count * max(1, len(group.gpus)) for group in groups)
+        return Statistics(inferences, requests, queue_ns, compute_ns, busy_ns, executions, max(1, instances))
+
+
+def common_models(servers: Sequence[Server], names: list[str]) -> list[ModelFacts]:
+    """The facts of the named models, or of all of `arch export`'s that every server has, when none is named.
+
+    Raises:
+        UsageError: if a server lacks one, or two servers have different models of one name.
+    """
+    first, *others = servers
+    found = first.models(names)
+    for server in others:
+        there = {facts.name: facts for facts in server.models(names)}
+        found = [facts for facts in found if facts.name in there]
+        for facts in found:
+            other = there[facts.name]
+            if not (facts.executed_by and other.executed_by):  # one of them does not tell
+                other = other.model_copy(update={"executed_by": facts.executed_by})
+            if other != facts:
+                raise UsageError(_unlike(facts, other, first, server))
+    if not found:
+        raise UsageError(f"no model of 'arch export' is on all of {', '.join(server.address for server in servers)}")
+    return found
+
+
+def _unlike(facts: ModelFacts, other: ModelFacts, first: Server, second: Server) -> str:
+    which = next(name for name in ModelFacts.model_fields if getattr(facts, name) != getattr(other, name))
+    if which == "executed_by":
+        return (
+            f"the model {facts.name!r} runs in {facts.executed_by} at {first.address} and in {other.executed_by} at "
+            f"{second.address}: their figures would mix; bench them one after the other"
+        )
+    return (
+        f"the model {facts.name!r} is not the same at {first.address} and {second.address}: they differ in {which} "
+        f"({getattr(facts, which)} and {getattr(other, which)}); serve one repository at both"
+    )
+
+
+def _model_facts(name: str, config: Any) -> ModelFacts:
+    parameters = {key: value.string_value for key, value in config.parameters.items()}
+    fields = set(ModelFacts.model_fields) - {"name", "executed_by", "max_batch_size", "max_queue_delay_us"}
+    missing = sorted(field for field in fields - set(parameters) if ModelFacts.model_fields[field].is_required())
+    if missing:
+        raise UsageError(
+            f"the model {name!r} cannot be benched: its configuration lacks the parameter {missing[0]!r}, which "
+            "'arch export' writes"
+        )
+    return ModelFacts.model_validate(
+        {field: parameters[field] for field in fields & set(parameters)}
+        | {
+            "name": name,
+            "max_batch_size": config.max_batch_size,
+            "max_queue_delay_us": config.dynamic_batching.max_queue_delay_microseconds,
+        }
+    )
+
+
+def _words(error: InferenceServerException) -> str:
+    return str(error.message() or error).strip().splitlines()[0]

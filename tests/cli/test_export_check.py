@@ -1,0 +1,63 @@
+"""`arch export` on the command line: what it prints, and `--check`, which serves what was written."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from arch_bench.main import main
+from arch_export.checkpoint.aliases import ALIASES
+
+pytestmark = pytest.mark.usefixtures("traced_once")
+
+Arch = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def arch(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Arch:
+    """The command line of `arch export`, in this process: exit code, standard output, standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["arch", "export", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0), *capsys.readouterr()
+
+    return run
+
+
+def test_check_serves_what_was_written(tmp_path: Path, checkpoint: Path, arch: Arch) -> None:
+    code, out, errors = arch(
+        str(checkpoint), "--repository", str(tmp_path), "--precision", "int8", "--layers", "all", "--check"
+    )
+    assert code == 0, errors
+    assert "tiny-hubert-int8" in out
+    assert "≥ 0.99" in out
+    (line,) = [line for line in out.splitlines() if line.startswith("checked: ")]
+    assert line.startswith("checked: Triton serves embedding, layer_embeddings of tiny-hubert-int8 in int8 on CPU")
+
+
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="a GPU is here")
+def test_check_says_why_a_gpu_model_does_not_load_here(tmp_path: Path, checkpoint: Path, arch: Arch) -> None:
+    code, _, errors = arch(str(checkpoint), "--repository", str(tmp_path), "--target", "gpu", "--check")
+    assert code == 1
+    (line,) = [line for line in errors.splitlines() if line.startswith("arch: ")]
+    assert line.startswith("arch: tiny-hubert is installed, but Triton here cannot load it: ")
+    assert "GPU" in line
+
+
+def test_bad_combinations_are_one_line(tmp_path: Path, arch: Arch) -> None:
+    code, _, errors = arch("logmel", "--repository", str(tmp_path / "none"), "--precision", "int8", "--target", "gpu")
+    assert code == 2
+    assert errors.strip() == "arch: int8 is for the target cpu, not gpu, which takes fp32 or fp16"
+
+
+def test_the_list_names_every_alias_with_size_and_licence(arch: Arch) -> None:
+    code, out, _ = arch("--list")
+    assert code == 0
+    rows = {line.split()[0]: line for line in out.splitlines() if line.strip()}  # at 80 columns
+    for alias, one in ALIASES.items():
+        assert all(part in rows[alias] for part in (one.checkpoint, f"{one.parameters_m} M", one.licence))

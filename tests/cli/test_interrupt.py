@@ -1,0 +1,72 @@
+"""Ctrl-C where a library swallows it, or makes another error of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from arch_bench.main import main
+from arch_common import interrupt
+from arch_export.encoder import logmel
+from arch_export.graph import trace
+
+
+def swallowed() -> None:
+    """What a library does that looks at no errors."""
+    with contextlib.suppress(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("no signal")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_interrupts_and_is_remembered(number: int) -> None:
+    interrupt.catch()
+    interrupt.check()
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), number)
+    with pytest.raises(KeyboardInterrupt):
+        interrupt.check()
+
+
+def test_an_error_is_an_interrupt_only_after_a_signal() -> None:
+    interrupt.catch()
+    with pytest.raises(ImportError), interrupt.honoured():
+        raise ImportError("initialization failed")
+    swallowed()
+    with pytest.raises(KeyboardInterrupt), interrupt.honoured():
+        raise ImportError("initialization failed")
+
+
+def export(monkeypatch: pytest.MonkeyPatch, repository: Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["arch", "export", "logmel", "--repository", str(repository)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_an_export_ends_at_the_next_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_onnx = trace.write_onnx
+
+    def interrupted(*arguments: object) -> None:
+        swallowed()
+        write_onnx(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trace, "write_onnx", interrupted)
+    assert export(monkeypatch, tmp_path / "repository") == interrupt.INTERRUPTED
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_library_makes_of_it_is_not_the_checkpoints_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        swallowed()
+        raise RuntimeError("lost an import")
+
+    monkeypatch.setattr(logmel, "LogMel", interrupted)
+    assert export(monkeypatch, tmp_path / "repository") == interrupt.INTERRUPTED
+    assert "lost an import" not in capfd.readouterr().err

@@ -1,0 +1,240 @@
+"""What an export makes of damaged checkpoints, full disks and its own sudden death."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from arch_bench.main import app
+from arch_common.errors import ExportError, ExportUsageError
+from arch_export.checkpoint.loading import load_encoder, read_feature_extractor
+from arch_export.checkpoint.locate import Checkpoint, fp32_size, locate
+from arch_export.encoder.clip_encoder import Normalization
+from arch_export.pipeline import export
+from arch_export.repository import installation
+from typer.testing import CliRunner
+
+ARCH = [sys.executable, "-m", "arch_bench", "export"]
+pytestmark = pytest.mark.usefixtures("traced_once")
+
+
+@pytest.fixture
+def copy(tmp_path: Path, checkpoint: Path) -> Path:
+    return Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+
+
+def test_a_missing_preprocessor_is_told_and_the_default_taken(tmp_path: Path, copy: Path) -> None:
+    (copy / "preprocessor_config.json").unlink()
+    done = CliRunner().invoke(app, ["export", str(copy), "--repository", str(tmp_path / "repository")])
+    assert done.exit_code == 0, done.output
+    assert "warning: local:copy has no preprocessor_config.json: taking zero mean" in done.stderr.replace("\n", " ")
+    config = (tmp_path / "repository" / "copy" / "config.pbtxt").read_text()
+    assert 'string_value: "whole"' in config
+
+
+def test_weights_that_are_not_numbers(tmp_path: Path, copy: Path) -> None:
+    weights = safetensors.torch.load_file(copy / "model.safetensors")
+    weights["encoder.layers.0.attention.k_proj.weight"][3, 4] = torch.nan
+    safetensors.torch.save_file(weights, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ExportError, match="gives NaN or infinity: its weights are damaged"):
+        export(str(copy), tmp_path / "repository")
+    assert not (tmp_path / "repository").exists()
+
+
+def test_weights_whose_download_was_cut_short(copy: Path) -> None:
+    """Of a file that took its whole space beforehand."""
+    data = bytearray((copy / "model.safetensors").read_bytes())
+    data[-len(data) // 2 :] = bytes(len(data) // 2 + len(data) % 2)
+    (copy / "model.safetensors").write_bytes(data)
+    with pytest.raises(ExportUsageError, match=r"nothing but zeros in \d+ of the encoder's weights.*: fetch it again"):
+        load_encoder(locate(str(copy)))
+
+
+def test_a_model_that_does_not_listen(tmp_path: Path, copy: Path) -> None:
+    """Its last norm has no gain left: each clip gives the same."""
+    weights = safetensors.torch.load_file(copy / "model.safetensors")
+    for name in weights:
+        if "layers.1.final_layer_norm.weight" in name:
+            weights[name][:] = 0
+    weights["encoder.layers.1.final_layer_norm.bias"] += 1
+    safetensors.torch.save_file(weights, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ExportError, match="gives every clip the same embedding: its weights are damaged"):
+        export(str(copy), tmp_path / "repository")
+
+
+def test_more_layers_than_the_configuration_names(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 1}))
+    with pytest.raises(ExportUsageError, match=r"more layers than the 1 that its config.json names.*layers\.1\."):
+        load_encoder(locate(str(copy)))
+
+
+@pytest.mark.parametrize("weight_map", [{"a": 5}, {}, ["a"], None])
+def test_an_index_of_weights_that_is_none(copy: Path, weight_map: object) -> None:
+    (copy / "model.safetensors").unlink()
+    (copy / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(ExportUsageError, match="is no index of weights"):
+        locate(str(copy))
+
+
+def test_the_space_that_half_precision_weights_need(copy: Path) -> None:
+    weights = safetensors.torch.load_file(copy / "model.safetensors")
+    count = sum(one.numel() for one in weights.values())
+    safetensors.torch.save_file({name: one.half() for name, one in weights.items()}, copy / "model.safetensors")
+    assert fp32_size(copy) == 4 * count
+
+
+def test_settings_where_transformers_5_puts_them(copy: Path) -> None:
+    settings = json.loads((copy / "preprocessor_config.json").read_text())
+    (copy / "preprocessor_config.json").unlink()
+    (copy / "processor_config.json").write_text(json.dumps({"feature_extractor": settings | {"do_normalize": False}}))
+    warnings: list[str] = []
+    found = read_feature_extractor(locate(str(copy)), warnings.append)
+    assert found.normalization is Normalization.NONE
+    assert found.features.do_normalize is False
+    assert warnings == []
+
+
+def test_a_model_that_takes_anothers_place_is_told(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    for target in ("auto", "auto", "cpu"):
+        export("logmel", tmp_path, on_warning=warnings.append, target=target)
+    assert warnings == ["logmel takes the place of another model of that name: target auto becomes cpu"]
+
+
+def test_weights_that_were_never_fetched(tmp_path: Path, copy: Path) -> None:
+    (copy / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+    with pytest.raises(ExportUsageError, match=r"only names the weights .Git LFS.: fetch them with git lfs pull"):
+        export(str(copy), tmp_path / "repository")
+
+
+def test_an_adapter(tmp_path: Path, copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"add_adapter": True}))
+    with pytest.raises(ExportUsageError, match="has an adapter"):
+        export(str(copy), tmp_path / "repository")
+
+
+def test_too_small_a_disk_is_told_before_anything_is_written(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(ExportError, match=r"tiny-hubert needs about 0.0 GB and the disk of .* has 0.0 GB free"):
+        export(str(checkpoint), tmp_path / "repository")
+    assert not (tmp_path / "repository").exists()
+
+
+def test_a_disk_that_fills_up_on_the_way(tmp_path: Path, checkpoint: Path) -> None:
+    """Here: a process that may not write files as large as the graph."""
+    program = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));"
+        "from arch_bench.main import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "export", str(checkpoint), "--repository", str(tmp_path / "repository")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "cannot write" in done.stderr
+    assert "File too large" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_is_killed_leaves_nothing_for_long(tmp_path: Path, checkpoint: Path) -> None:
+    repository = tmp_path / "repository"
+    running = subprocess.Popen([*ARCH, str(checkpoint), "--repository", str(repository)], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob(".arch-export.*")):
+            assert running.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        with installation.building(repository, "meanwhile", 0):  # a living export's folder is left alone
+            assert len(list(tmp_path.glob(".arch-export.tiny-hubert.*"))) == 1
+        running.send_signal(signal.SIGKILL)
+    finally:
+        running.kill()
+        running.wait()
+    assert len(list(tmp_path.glob(".arch-export.tiny-hubert.*"))) == 1
+    with installation.building(repository, "next", 0) as folder:
+        assert list(tmp_path.glob(".arch-export.*")) == [folder]
+    assert [path.name for path in tmp_path.iterdir()] == ["repository"]
+    assert sorted(path.name for path in repository.iterdir()) == ["meanwhile", "next"]
+
+
+def test_a_model_that_was_being_replaced_is_put_back(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    with installation.building(repository, "encoder", 0) as folder:
+        (folder / "config.pbtxt").touch()
+    # As a process leaves it that dies between the two moves.
+    place = tmp_path / ".arch-export.encoder.abcd"
+    place.mkdir(parents=True)
+    (place / "home").write_text(str(repository / "encoder"))
+    (repository / "encoder").rename(place / "retired")
+    with installation.building(tmp_path / "neighbour", "encoder", 0):
+        assert (repository / "encoder" / "config.pbtxt").is_file()
+        assert not (tmp_path / "neighbour" / "encoder").exists()
+
+
+def test_ctrl_c_between_the_two_moves_of_a_replacement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = tmp_path / "repository"
+    with installation.building(repository, "encoder", 0) as folder:
+        (folder / "config.pbtxt").write_text("old")
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        found = rename(self, target)
+        if self == repository / "encoder":
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), installation.building(repository, "encoder", 0) as folder:
+        (folder / "config.pbtxt").write_text("new")
+    assert (repository / "encoder" / "config.pbtxt").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [repository]
+
+
+def test_what_is_no_model_is_not_replaced(tmp_path: Path, copy: Path) -> None:
+    """By default the model is called what the checkpoint's folder is."""
+    before = sorted(path.name for path in copy.iterdir())
+    with pytest.raises(ExportError, match=r"copy is there and is no Triton model .*choose another --name"):
+        export(str(copy), copy.parent)
+    assert sorted(path.name for path in copy.iterdir()) == before
+    assert list(tmp_path.iterdir()) == [copy]
+
+
+@pytest.mark.parametrize(
+    ("file", "setting", "message"),
+    [
+        ("config.json", {"num_hidden_layers": None}, "names None as num_hidden_layers"),
+        ("preprocessor_config.json", {"sampling_rate": 0}, "a sampling_rate in Hz"),
+    ],
+)
+def test_settings_that_make_no_sense(
+    tmp_path: Path, copy: Path, file: str, setting: dict[str, object], message: str
+) -> None:
+    (copy / file).write_text(json.dumps(json.loads((copy / file).read_text()) | setting))
+    with pytest.raises(ExportUsageError, match=message):
+        export(str(copy), tmp_path / "repository")
+    assert not (tmp_path / "repository").exists()
+
+
+def test_data2vec_has_layer_norms_whatever_its_configuration_says(copy: Path) -> None:
+    (copy / "preprocessor_config.json").unlink()
+    warnings: list[str] = []
+    found = read_feature_extractor(Checkpoint(copy, "x", "0", "x", {"model_type": "data2vec-audio"}), warnings.append)
+    assert found.normalization is Normalization.VALID
+    assert "over the valid samples" in warnings[0]

@@ -1,0 +1,179 @@
+"""`arch bench` and its embedding store: what a second run computes, and what is left of one that was killed."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import soundfile
+from arch_harness.results.run import Result, read_run
+from arch_serve.server import LocalServer
+from harness.bench.test_bench import arch, one_line, still_running
+
+CLIPS = 100
+MANY = 1500
+
+
+@pytest.fixture(scope="module")
+def server(repository: Path) -> Iterator[LocalServer]:
+    with LocalServer(repository, grpc_port=0, http_port=0, metrics_port=0) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory, demo_dataset: Path) -> Path:
+    """The demo dataset's clips many times over: enough to be killed among."""
+    folder = tmp_path_factory.mktemp("many")
+    (folder / "audio").mkdir()
+    (folder / "meta").mkdir()
+    with (demo_dataset / "meta" / "esc50.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    with (folder / "meta" / "esc50.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(header)
+        for index in range(MANY):
+            name, *rest = rows[index % len(rows)]
+            os.link(demo_dataset / "audio" / name, folder / "audio" / f"{index}.wav")
+            table.writerow([f"{index}.wav", *rest])
+    return folder
+
+
+def options(server: LocalServer, data: Path, output: Path, model: str = "logmel") -> list[str]:
+    return [
+        "bench", "--server", server.grpc_url, "--model", model, "--dataset", f"demo={data}", "--output", str(output),
+        "--seeds", "1",
+    ]  # fmt: skip
+
+
+def result_of(output: Path) -> Result:
+    (result,) = read_run(output / "results.json").results
+    return result
+
+
+def test_a_second_run_computes_nothing_and_says_so(tmp_path: Path, server: LocalServer, demo_dataset: Path) -> None:
+    assert arch(*options(server, demo_dataset, tmp_path / "first")).returncode == 0
+    done = arch(*options(server, demo_dataset, tmp_path / "second"))
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stderr.split())
+    assert "logmel on demo: 100 of 100 embeddings come from the store, none is computed" in said
+    first, second = result_of(tmp_path / "first"), result_of(tmp_path / "second")
+    assert (first.stored, second.stored) == (0, CLIPS)
+    assert second.measurement is None
+    assert (second.score, second.interval, second.failures) == (first.score, first.interval, [])
+
+    # A result with stored embeddings is not what --recompute asks for; one without is kept.
+    done = arch(*options(server, demo_dataset, tmp_path / "second"), "--recompute")
+    assert done.returncode == 0, done.stderr
+    third = result_of(tmp_path / "second")
+    assert third.stored == 0
+    assert third.measurement is not None
+    assert third.measurement.clips == CLIPS
+    done = arch(*options(server, demo_dataset, tmp_path / "second"), "--recompute")
+    assert "logmel on demo: done by an earlier run, kept" in done.stderr
+    assert result_of(tmp_path / "second") == third
+
+
+def test_only_what_changed_is_computed_and_measured(tmp_path: Path, server: LocalServer, demo_dataset: Path) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(demo_dataset, folder)
+    broken, changed = sorted((folder / "audio").iterdir())[:2]
+    broken.write_bytes(b"RIFF, but not a sound")
+    assert arch(*options(server, folder, tmp_path / "first")).returncode == 1
+    first = result_of(tmp_path / "first")
+    assert (first.stored, first.failed) == (0, 1)
+    soundfile.write(changed, [0.0] * 16000, 16000)
+    done = arch(*options(server, folder, tmp_path / "second"))
+    assert done.returncode == 1
+    assert "98 of 100 embeddings come from the store, 2 are computed" in " ".join(done.stderr.split())
+    second = result_of(tmp_path / "second")
+    assert second.measurement is not None
+    assert (second.stored, second.measurement.clips, second.failed) == (CLIPS - 2, 1, 1)
+    assert [failure.clip for failure in second.failures] == [f"audio/{broken.name}"]
+
+
+def test_killed_between_embedding_and_probing_keeps_the_speed(
+    tmp_path: Path, server: LocalServer, demo_dataset: Path
+) -> None:
+    command = [*options(server, demo_dataset, tmp_path / "out"), "--seeds", "400"]
+    passed = tmp_path / "out" / "measurements" / "logmel--demo.json"
+    _kill(command, passed.exists, str(tmp_path))
+    assert read_run(tmp_path / "out" / "results.json").results == []
+    done = arch(*options(server, demo_dataset, tmp_path / "out"), "--seeds", "400")
+    assert done.returncode == 0, done.stderr
+    assert "logmel on demo: embedded by an earlier run, kept" in done.stderr
+    result = result_of(tmp_path / "out")
+    assert result.stored == 0
+    assert result.measurement is not None
+    assert result.measurement.clips == CLIPS
+    assert f'"seconds": {result.measurement.seconds}' in passed.read_text()
+
+
+def test_killed_while_embedding_goes_on_with_what_is_stored(
+    tmp_path: Path, cache: Path, server: LocalServer, many: Path
+) -> None:
+    command = options(server, many, tmp_path / "out", "tiny-hubert")
+    _kill(command, lambda: any(cache.glob("*/*.parquet")), str(tmp_path))
+    done = arch(*command)
+    assert done.returncode == 0, done.stderr
+    result = result_of(tmp_path / "out")
+    computed = result.measurement.clips if result.measurement else 0
+    assert result.stored > 0
+    assert result.stored + computed == MANY
+    assert arch(*command[:-4], "--output", str(tmp_path / "undisturbed"), "--seeds", "1", "--recompute").returncode == 0
+    assert result_of(tmp_path / "undisturbed").score == pytest.approx(result.score, abs=1e-3)
+
+
+def _kill(command: list[str], ready: Callable[[], bool], mark: str) -> None:
+    """Run a command, and kill it with -9 once `ready`; nothing that it started stays."""
+    environment = os.environ | {"ARCH_TEST_MARK": mark}
+    running = subprocess.Popen(
+        [sys.executable, "-m", "arch_bench", *command], stderr=subprocess.PIPE, text=True, env=environment
+    )
+    deadline = time.monotonic() + 120
+    while not ready():
+        assert running.poll() is None, running.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    running.send_signal(signal.SIGKILL)
+    running.communicate()
+    while still_running(mark):
+        assert time.monotonic() < deadline, still_running(mark)
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system with room for 96 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("may not mount a file system here; test_embedding_store.py has the kernel refuse by other means")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_ends_the_run_with_one_line_and_the_next_goes_on(
+    tmp_path: Path, server: LocalServer, many: Path, small_disk: Path
+) -> None:
+    command = [*options(server, many, tmp_path / "out", "tiny-hubert"), "--cache", str(small_disk / "cache")]
+    done = arch(*command)
+    assert done.returncode == 1, done.stderr
+    line = one_line(done)
+    assert "No space left on device; the embeddings stored so far stay, the same command goes on from them" in line
+    subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
+    done = arch(*command)
+    assert done.returncode == 0, done.stderr
+    result = result_of(tmp_path / "out")
+    assert result.stored + (result.measurement.clips if result.measurement else 0) == MANY
+    assert len(list((small_disk / "cache").glob("*/*.parquet"))) == 1

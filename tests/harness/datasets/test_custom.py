@@ -1,0 +1,246 @@
+"""One's own data: manifests, class folders, descriptions, and datasets that packages bring."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import numpy as np
+import pytest
+from arch_common.errors import ArchError, UsageError
+from arch_harness.datasets import Dataset, registry
+from arch_harness.datasets.registry import open_dataset
+from arch_harness.datasets.verify import verify
+
+CSV = ["path,label,split", "a.wav,cat,train", "b.wav,dog,train", "sub/c.wav,cat,val", "d.wav,dog,test"]
+
+
+def touch(folder: Path, *paths: str) -> None:
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).touch()
+
+
+def manifest(folder: Path, lines: list[str], name: str = "manifest.csv") -> Path:
+    touch(folder, "a.wav", "b.wav", "sub/c.wav", "d.wav")
+    (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def folds(dataset: Dataset) -> dict[str, tuple[list[int], list[int], list[int]]]:
+    return {one.name: (one.train.tolist(), one.validation.tolist(), one.test.tolist()) for one in dataset.folds}
+
+
+def test_a_csv_manifest_with_a_split(tmp_path: Path) -> None:
+    dataset = open_dataset(str(manifest(tmp_path / "my data", CSV)), tmp_path)
+    assert (dataset.id, dataset.classes, dataset.targets.tolist()) == ("my_data", ["cat", "dog"], [0, 1, 0, 1])
+    assert [clip.path for clip in dataset.clips] == ["a.wav", "b.wav", "sub/c.wav", "d.wav"]
+    assert folds(dataset) == {"official": ([0, 1], [2], [3])}
+    assert dataset.declaration.max_seconds == 10
+    assert any("cut or padded to 10 s" in note for note in dataset.notes)
+
+
+def test_a_json_lines_manifest_with_labels_and_folds(tmp_path: Path) -> None:
+    rows = [
+        {"path": "a.wav", "labels": ["x", "y"], "fold": 1},
+        {"path": "b.wav", "labels": [], "fold": 1},
+        {"path": "sub/c.wav", "labels": ["y"], "fold": 2},
+        {"path": "d.wav", "labels": ["x"], "fold": 10},
+    ]
+    dataset = open_dataset(str(manifest(tmp_path / "m", [json.dumps(row) for row in rows], "manifest.jsonl")), tmp_path)
+    assert dataset.declaration.task == "multi_label"
+    assert dataset.targets.dtype == np.bool_
+    assert dataset.targets.tolist() == [[True, True], [False, False], [False, True], [True, False]]
+    assert {name: test for name, (_, _, test) in folds(dataset).items()} == {"1": [0, 1], "2": [2], "10": [3]}
+
+
+def test_a_fold_that_is_null_is_missing(tmp_path: Path) -> None:
+    rows = [{"path": path, "label": "x", "fold": fold} for path, fold in (("a.wav", 1), ("b.wav", None))]
+    with pytest.raises(UsageError, match="line 2: the fold is missing"):
+        open_dataset(str(manifest(tmp_path / "m", [json.dumps(row) for row in rows], "manifest.jsonl")), tmp_path)
+
+
+def test_paths_are_written_in_one_way(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    lines = ["path,label", "./a.wav,cat", "sub/../b.wav,dog", "sub//c.wav,cat", f"{folder.resolve()}/d.wav,dog"]
+    dataset = open_dataset(str(manifest(folder, lines)), tmp_path)
+    assert [clip.path for clip in dataset.clips] == ["a.wav", "b.wav", "sub/c.wav", "d.wav"]
+    assert not [fault for fault in verify(dataset, 1) if fault.kind == "extra"]
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    touch(tmp_path / "d", "cat/1.wav", "dog/2.wav")
+    touch(tmp_path / "elsewhere", "3.wav", "deep/4.wav")
+    (tmp_path / "d" / "cat" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "d" / "cat" / "up").symlink_to("..")
+    (tmp_path / "d" / "dog" / "top").symlink_to(tmp_path.parent)
+    (tmp_path / "elsewhere" / "deep" / "back").symlink_to(tmp_path / "d")
+    dataset = open_dataset(str(tmp_path / "d"), tmp_path)
+    assert [clip.path for clip in dataset.clips] == [
+        "cat/1.wav",
+        "cat/more/3.wav",
+        "cat/more/deep/4.wav",
+        "dog/2.wav",
+    ]
+
+
+def test_a_description(tmp_path: Path) -> None:
+    manifest(tmp_path / "audio", ["path,labels", "a.wav,x;y", "b.wav,x", "sub/c.wav,y", "d.wav,x"], "list.csv")
+    described = tmp_path / "birds.yaml"
+    described.write_text("title: Birds\ntask: multi_label\nmax_seconds: 2.5\nmanifest: audio/list.csv\nfolder: audio\n")
+    dataset = open_dataset(str(described), tmp_path)
+    assert (dataset.id, dataset.declaration.title, dataset.declaration.max_seconds) == ("birds", "Birds", 2.5)
+    assert [clip.labels for clip in dataset.clips] == [("x", "y"), ("x",), ("y",), ("x",)]
+    assert list(folds(dataset)) == ["random"]
+
+
+def test_class_folders(tmp_path: Path) -> None:
+    touch(
+        tmp_path / "d",
+        *(f"{label}/deep/{clip}.{suffix}" for label in ("cat", "dog") for clip, suffix in ((1, "wav"), (2, "mp3"))),
+    )
+    touch(tmp_path / "d", "cat/notes.txt", ".cache/x.wav")
+    dataset = open_dataset(str(tmp_path / "d"), tmp_path)
+    assert [clip.path for clip in dataset.clips] == [
+        "cat/deep/1.wav",
+        "cat/deep/2.mp3",
+        "dog/deep/1.wav",
+        "dog/deep/2.mp3",
+    ]
+    assert dataset.targets.tolist() == [0, 0, 1, 1]
+
+
+def test_a_path_may_hold_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "x=1", *(f"{label}/{clip}.wav" for label in ("cat", "dog") for clip in (1, 2)))
+    monkeypatch.chdir(tmp_path)
+    assert [open_dataset(name, tmp_path).id for name in ("./x=1", str(tmp_path / "x=1"))] == ["x_1", "x_1"]
+
+
+def test_class_folders_below_a_split(tmp_path: Path) -> None:
+    touch(tmp_path / "d", "train/cat/1.wav", "train/dog/2.wav", "val/cat/3.wav", "test/dog/4.wav")
+    dataset = open_dataset(str(tmp_path / "d"), tmp_path)
+    by_path = {
+        part: [dataset.clips[index].path for index in indices]
+        for part, indices in zip(("train", "val", "test"), folds(dataset)["official"], strict=True)
+    }
+    assert by_path == {
+        "train": ["train/cat/1.wav", "train/dog/2.wav"],
+        "val": ["val/cat/3.wav"],
+        "test": ["test/dog/4.wav"],
+    }
+    assert dataset.classes == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["file,label", "a.wav,cat"], "line 1: wants a header with path"),
+        ([*CSV, "gone.wav,cat,test", "lost.wav,cat,test"], "line 6: there is no file .*gone.wav, nor of 1 other lines"),
+        ([*CSV, "a.wav,cat,test"], "line 6: a.wav stands in line 2 already"),
+        ([*CSV[:3], "d.wav,,test"], "line 4: the label is missing"),
+        ([*CSV[:3], "d.wav,dog,testing"], "line 4: split is 'testing'; it must be train, validation or test"),
+        ([*CSV[:3], "d.wav,dog"], "line 4: does not have as many values as the header"),
+        ([*CSV[:3], ",dog,test"], "line 4: the path is missing"),
+        (["path,split", "a.wav,train"], "line 2: every line must have either a label or labels"),
+        (["path,label,split,fold", "a.wav,x,train,1"], "line 2: every line must have a split, or every line a fold"),
+        (["path,label"], "lists no clips"),
+        (["path,label", "a.wav,cat", "b.wav,cat"], "clips of one class only"),
+        (["path,label,split", "a.wav,cat,train", "b.wav,dog,train"], "too few of the official folds"),
+    ],
+)
+def test_faults_of_a_csv_manifest(tmp_path: Path, lines: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        open_dataset(str(manifest(tmp_path / "m", lines)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"path": "./a.wav", "labels": ["x"]}', "line 2: a.wav stands in line 1 already"),
+        ("{", "line 2: this is no JSON"),
+        ("[1]", "line 2: wants an object"),
+        ('{"path": "b.wav", "labels": "x"}', "line 2: labels must be a list of texts"),
+        ('{"path": "b.wav", "labels": ["x", "x"]}', "line 2: a label stands there twice"),
+        ('{"path": "b.wav", "label": "x"}', "line 2: every line must have either a label or labels"),
+        ('{"path": "b.wav", "labels": ["x"], "fold": 1}', "line 2: every line must have a split, or every line a fold"),
+    ],
+)
+def test_faults_of_a_json_lines_manifest(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        open_dataset(
+            str(manifest(tmp_path / "m", ['{"path": "a.wav", "labels": ["x"]}', line], "manifest.jsonl")), tmp_path
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("max_second: 3\n", "unknown key 'max_second'"),
+        ("id: a\ntitle: [", "line 2|line 3"),
+        ("max_seconds: -1\n", "max_seconds is -1"),
+        ("task: regression\n", "task is 'regression'; it must be one of single_label, multi_label"),
+        ("- a\n", "wants `key: value` lines"),
+        ("folder: gone\n", "there is no folder"),
+        ("manifest: gone.csv\n", "cannot read .*gone.csv"),
+        ("id: a/b\n", "cannot be an id"),
+        ("id: esc50\nmanifest: manifest.csv\n", "the id 'esc50' of a dataset that arch knows"),
+        ("{}\n", "is in no class folder"),
+    ],
+)
+def test_faults_of_a_description(tmp_path: Path, text: str, message: str) -> None:
+    manifest(tmp_path / "m", CSV)
+    (tmp_path / "m" / "dataset.yaml").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        open_dataset(str(tmp_path / "m"), tmp_path)
+
+
+def test_what_is_no_dataset(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no dataset"):
+        open_dataset(str(tmp_path), tmp_path)
+    with pytest.raises(UsageError, match=r"neither a folder nor a \.yaml file"):
+        open_dataset(str(tmp_path / "gone"), tmp_path)
+    with pytest.raises(UsageError, match="unknown dataset 'nonsense'; known: audio_mnist"):
+        open_dataset("nonsense", tmp_path)
+
+
+def test_a_package_brings_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "site" / "barks_for_arch"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(
+        "from dataclasses import replace\n"
+        "from arch_harness.datasets import DECLARATIONS\n"
+        "BARKS = replace(DECLARATIONS['vivae'], id='barks', title='Barks')\n"
+    )
+    facts = tmp_path / "site" / "barks_for_arch-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: barks-for-arch\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[arch_bench.datasets]\nbarks = barks_for_arch:BARKS\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    touch(
+        tmp_path / "barks",
+        *(f"full_set/S{speaker}_{kind}_low_01.wav" for speaker in ("01", "02", "03") for kind in ("fear", "pain")),
+    )
+    dataset = open_dataset("barks", tmp_path)
+    assert (dataset.id, len(dataset.folds)) == ("barks", 3)
+    # Its id is its own: a folder of that name does not shadow it, and one's own data cannot take it.
+    touch(tmp_path / "here" / "barks", "loud/1.wav", "soft/2.wav")
+    monkeypatch.chdir(tmp_path / "here")
+    assert open_dataset("barks", tmp_path).declaration.title == "Barks"
+    with pytest.raises(UsageError, match="would have the id 'barks' of a dataset that arch knows"):
+        open_dataset("./barks", tmp_path)
+    # A package that is broken is named, and does not keep arch's own datasets from being used.
+    (facts / "entry_points.txt").write_text("[arch_bench.datasets]\nbarks = barks_for_arch:MEOWS\n")
+    sys.modules.pop("barks_for_arch")
+    with pytest.raises(ArchError, match="'barks' of the package 'barks-for-arch' cannot be loaded"):
+        open_dataset("barks", tmp_path)
+    with pytest.raises(UsageError, match="there is no folder"):
+        open_dataset("esc50", tmp_path)
+
+
+def test_a_package_cannot_take_a_known_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("esc50", "arch_harness.datasets.catalog.esc50:DECLARATION", registry.ENTRY_POINTS)
+    monkeypatch.setattr(registry, "entry_points", lambda **_: [point])
+    with pytest.raises(ArchError, match="has the id 'esc50', which is taken"):
+        registry.declarations()

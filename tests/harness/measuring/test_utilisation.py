@@ -1,0 +1,160 @@
+"""The samples of what is busy: real processes, a real endpoint, and how many samples are kept."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+from arch_harness.measuring import gpu
+from arch_harness.measuring.utilisation import MOST_SAMPLES, UtilisationSampler
+
+METRICS = """\
+# HELP nv_gpu_utilization GPU utilization rate [0.0 - 1.0)
+# TYPE nv_gpu_utilization gauge
+nv_gpu_utilization{gpu_uuid="GPU-a"} 0.25
+nv_gpu_utilization{gpu_uuid="GPU-b"} 0.75
+"""
+SPIN = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
+
+
+@contextmanager
+def endpoint(text: str) -> Iterator[str]:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_busy_process_is_seen_and_one_that_ends_is_no_error() -> None:
+    pids = [os.getpid()]
+    busy = subprocess.Popen([sys.executable, "-c", SPIN])
+    try:
+        with UtilisationSampler(lambda: [*pids, busy.pid], lambda: 0, interval_s=0.05) as sampler:
+            time.sleep(0.5)
+            busy.kill()
+            busy.wait()
+            time.sleep(0.1)
+        utilisation = sampler.utilisation()
+    finally:
+        busy.kill()
+    assert len(utilisation.seconds) >= 3
+    assert utilisation.seconds == sorted(utilisation.seconds)
+    # Other work on the machine may leave the process only a part of a core.
+    assert max(utilisation.client_cores) > 0.1
+    assert max(utilisation.machine_cores) > 0.1
+
+
+def test_clips_add_up_however_few_samples_are_kept() -> None:
+    clips = 0
+
+    def count() -> int:
+        nonlocal clips
+        clips += 3
+        return clips
+
+    sampler = UtilisationSampler(lambda: [], count, interval_s=0.0005)
+    with sampler:
+        deadline = time.monotonic() + 20
+        while clips < 3 * 3 * MOST_SAMPLES and time.monotonic() < deadline:
+            time.sleep(0.01)
+    utilisation = sampler.utilisation()
+    assert MOST_SAMPLES / 4 < len(utilisation.seconds) <= MOST_SAMPLES + 1
+    spans = [new - old for old, new in zip([0.0, *utilisation.seconds], utilisation.seconds, strict=False)]
+    total = sum(rate * span for rate, span in zip(utilisation.clips_per_s, spans, strict=True))
+    assert total == pytest.approx(clips - 3, rel=0.1)
+    assert set(utilisation.client_cores) == {0}
+
+
+def test_a_sampler_stops_at_once_and_twice() -> None:
+    sampler = UtilisationSampler(lambda: [], lambda: 0, interval_s=60)
+    sampler.start()
+    started = time.monotonic()
+    sampler.stop()
+    sampler.stop()
+    assert time.monotonic() - started < 10
+    assert len(sampler.utilisation().seconds) == 1
+
+
+def test_gpus_of_the_servers_come_from_their_metrics() -> None:
+    with endpoint(METRICS) as address, endpoint(METRICS.replace("0.25", "0.75")) as other:
+        assert gpu.GpuReader([address], local=True).read() == 0.5
+        assert gpu.GpuReader([address, other], local=False).read() == 0.625
+        with UtilisationSampler(lambda: [], lambda: 0, [address], interval_s=0.05) as sampler:
+            time.sleep(0.2)
+        shares = sampler.utilisation().gpu
+    assert shares is not None
+    assert shares == pytest.approx([0.5] * len(shares))
+
+
+@pytest.mark.parametrize("metrics", ["", "nv_inference_count 3\n", 'nv_gpu_utilization{gpu_uuid="a"} nan\n'])
+def test_a_server_without_gpus_leaves_them_out(metrics: str) -> None:
+    with endpoint(metrics) as address:
+        reader = gpu.GpuReader([address], local=False)
+        assert reader.read() is None
+        sampler = UtilisationSampler(lambda: [], lambda: 0, [address], local=False)
+        with sampler:
+            pass
+    assert sampler.utilisation().gpu is None
+
+
+def test_the_server_may_be_gone() -> None:
+    with endpoint(METRICS) as address:
+        reader = gpu.GpuReader([address], local=False)
+    assert reader.read() is None
+
+
+class Library:
+    """Stands in for NVIDIA's library, which only machines with their driver have: two GPUs, one of which is lost."""
+
+    def __init__(self) -> None:
+        self.open = False
+
+    def nvmlInit_v2(self) -> int:  # noqa: N802
+        self.open = True
+        return 0
+
+    def nvmlDeviceGetCount_v2(self, count: Any) -> int:  # noqa: N802
+        count._obj.value = 2
+        return 0
+
+    def nvmlDeviceGetHandleByIndex_v2(self, index: Any, device: Any) -> int:  # noqa: N802
+        device._obj.value = 100 + index.value
+        return 0
+
+    def nvmlDeviceGetUtilizationRates(self, device: Any, rates: Any) -> int:  # noqa: N802
+        rates._obj.gpu = 83
+        return 0 if device.value == 100 else 15
+
+    def nvmlShutdown(self) -> int:  # noqa: N802
+        self.open = False
+        return 0
+
+
+def test_gpus_of_this_machine_come_from_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library()
+    monkeypatch.setattr("ctypes.CDLL", lambda _name: library)
+    reader = gpu.GpuReader([], local=True)
+    assert reader.read() == 0.83
+    reader.close()
+    assert not library.open
+    assert reader.read() is None
+    assert gpu.GpuReader([], local=False).read() is None

@@ -1,0 +1,187 @@
+"""What the report says of where the time goes, of faults, of several servers, and of embeddings from the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from arch_harness.report import write_report
+from arch_harness.report.text import overview, timing
+from arch_harness.results.measurement import Measurement
+from arch_harness.results.run import Run
+from harness.report.test_report import Page, run_of, terminal
+from support.measurements import measurement
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def passed(bottleneck: str, cores: float = 3.0, busy: float | None = 40.0, **stages: float) -> Measurement:
+    """1,000 clips in 100 s, by 4 workers and with 8 places in flight."""
+    found = measurement(10.0, 200.0, 1000)
+    every = dict.fromkeys(("decode_ms", "resample_ms", "wait_ms", "network_ms", "queue_ms", "compute_ms"), 10.0)
+    found |= {"bottleneck": bottleneck, "workers": 4, "mean_concurrency": 8, "stages": every | stages}
+    under_way = [found["stages"][name] for name in ("network_ms", "queue_ms", "compute_ms")]
+    found["stages"]["latency_ms"] = sum(under_way)
+    found["utilisation"]["machine_cores"] = [cores] * 40
+    if busy is None:
+        found["stages"] |= dict.fromkeys(("network_ms", "queue_ms", "compute_ms"))
+        return Measurement.model_validate(found | {"server": None})
+    found["server"]["busy_seconds"] = busy
+    return Measurement.model_validate(found)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (
+            passed("server compute", busy=93.6),
+            "The server computes 94 % of the time: the harness is not the limit.",
+        ),
+        (
+            passed("server compute", compute_ms=180),
+            "The server's execution takes 90 % of a request's latency, while the server computes 40 % of the time: "
+            "more requests in flight (--concurrency) would keep it busier.",
+        ),
+        (
+            passed("server or network", busy=None, compute_ms=780),
+            "Requests under way take 100 % of the places for them: servers or network are the limit, which of them is "
+            "not known without the servers' counters.",
+        ),
+        (
+            passed("server queue", queue_ms=80),
+            "Waiting in the server's queue takes 80 % of a request's latency, while the server computes 40 % of the "
+            "time: more requests in flight (--concurrency) or a shorter queue delay of the model would help.",
+        ),
+        (
+            passed("network", network_ms=80),
+            "The way between client and server takes 80 % of a request's latency, while the server computes 40 % of "
+            "the time: the network and the handling of messages are the limit.",
+        ),
+        (
+            passed("decoding", decode_ms=900),
+            "Decoding takes 76 % of the workers' time and is the limit: add workers.",
+        ),
+        (
+            passed("decoding", cores=14.5, decode_ms=900),
+            "Decoding takes 76 % of the workers' time and is the limit: add cores, every one of this machine is busy.",
+        ),
+        (
+            passed("client"),
+            "The client keeps 4 % of the places in flight taken, while the server computes 40 % of the time: making "
+            "requests and taking answers is the limit; more workers would help.",
+        ),
+        (
+            passed("client", cores=15.9),
+            "The client keeps 4 % of the places in flight taken, while the server computes 40 % of the time: making "
+            "requests and taking answers is the limit; every core of this machine is busy.",
+        ),
+    ],
+)
+def test_the_limit_in_words(found: Measurement, words: str) -> None:
+    assert timing.verdict(found, cores=16) == words
+
+
+def with_measurements(*changes: dict[str, Any] | None) -> Run:
+    """A run of one dataset and as many models as there are changes; None leaves a model without a measurement."""
+    run = run_of(tuple("abcdef"[: len(changes)]), ("d",))
+    for result, change in zip(run.results, changes, strict=True):
+        if change is None:
+            result.measurement, result.stored = None, result.clips
+        else:
+            assert result.measurement is not None
+            result.measurement = Measurement.model_validate(result.measurement.model_dump() | change)
+    return run
+
+
+def test_embeddings_from_the_store_have_a_score_and_no_speed(tmp_path: Path) -> None:
+    run = with_measurements(None, {})
+    rows = overview.results_table(run).rows
+    assert rows[0][3] == "91.3"
+    assert rows[0][11:] == ("–",) * 8
+    assert overview.summary(run) == [
+        "d: a has the highest score, 91.3% (chance 2.0%), with embeddings from the store; b is the fastest, at 25.1 "
+        "clips/s with a score of 87.6%."
+    ]
+    assert any(note.startswith("d × a: every embedding was read from the store") for note in overview.notes(run))
+    write_report(run, tmp_path)
+    drawn = (tmp_path / "plots/score-d.svg").read_text()
+    assert ">b<" in drawn
+    assert ">a<" not in drawn
+    assert "d × a" not in terminal(run, 120)
+
+
+def test_a_run_that_only_read_the_store_has_no_timing(tmp_path: Path) -> None:
+    run = with_measurements(None, None)
+    assert overview.build(run).timing is None
+    assert "a has the highest score, 91.3% (chance 2.0%), with embeddings from the store." in overview.summary(run)[0]
+    write_report(run, tmp_path)
+    for file in ("report.md", "report.html"):
+        assert "Where the time goes" not in (tmp_path / file).read_text()
+    of_speed = ("score-", "latency-", "batch-sizes-", "stages-", "timeline-")
+    assert not [path for path in (tmp_path / "plots").iterdir() if path.name.startswith(of_speed)]
+
+
+def test_the_fastest_is_so_only_of_those_measured() -> None:
+    run = with_measurements({}, None)
+    assert overview.summary(run)[0].endswith("and is the fastest of those measured, at 17.3 clips/s.")
+
+
+def test_a_part_from_the_store_is_told() -> None:
+    run = with_measurements({"clips": 766})
+    run.results[0].stored = 1234
+    assert overview.notes(run)[-1] == (
+        "d × a: 1,234 of 2,000 embeddings were read from the store. Throughput and latency are of the 766 that this "
+        "run computed."
+    )
+
+
+def test_faults_are_shown_where_there_are_any(tmp_path: Path) -> None:
+    run = with_measurements({"faults": {"retries": 12, "queue_full": 1200, "workers_lost": 1}}, {})
+    section = overview.build(run).timing
+    assert section is not None
+    assert [one.title for one in section.more] == ["Faults"]
+    assert section.more[0].table.rows == [("d", "a", "12", "1,200", "0", "0", "0", "0", "0", "0", "0", "1")]
+    write_report(run, tmp_path)
+    assert "1,200" in Page((tmp_path / "report.html").read_text()).cells
+    assert "| d | a | 12 | 1,200 |" in (tmp_path / "report.md").read_text()
+
+
+def test_several_servers_are_told_apart(tmp_path: Path) -> None:
+    times = measurement(10.0, 200.0, 2000)["server"]
+    servers = [
+        {"address": "one:8001", "clips": 1500, "times": times, "dropped": 0},
+        {"address": "two:8001", "clips": 500, "times": None, "dropped": 2},
+    ]
+    lost = measurement(10.0, 200.0, 2000)["stages"] | dict.fromkeys(("network_ms", "queue_ms", "compute_ms"))
+    found = {"servers": servers, "server": None, "stages": lost, "concurrency": 24, "concurrency_found": True}
+    run = with_measurements(found)
+    run.settings.concurrency = None
+    run.servers = [*run.servers, run.servers[0].model_copy(update={"address": "two:8001", "same_machine": False})]
+    built = overview.build(run)
+    assert built.timing is not None
+    assert built.timing.more[0].title == "Servers"
+    assert built.timing.more[0].table.rows == [
+        ("d", "a", "one:8001", "1,500", "75.0", "46.0", "122", "6.10", "0"),
+        ("d", "a", "two:8001", "500", "25.0", "–", "–", "–", "2"),
+    ]
+    method = dict(built.method)
+    assert method["Servers"].count("triton 2.51.0 at ") == 2
+    assert method["Client and server"].startswith("At different addresses")
+    assert method["Requests in flight"] == "of one clip each, raised until the throughput stopped growing: 24"
+    assert any("its statistics are lost" in note for note in built.notes)
+    row = dict(zip((column.title for column in built.timing.stages.columns), built.timing.stages.rows[0], strict=True))
+    assert row["In flight"] == "24, found"
+    assert row["Server busy"] == row["Batch sizes"] == row["Network"] == row["Queue"] == row["Compute"] == "–"
+    write_report(run, tmp_path)
+    assert "not told apart" in (tmp_path / "plots/stages-d.svg").read_text()
+
+
+def test_the_figures_are_those_of_the_measurement() -> None:
+    built = overview.build(with_measurements({})).timing
+    assert built is not None
+    # 17.31 clips/s at 212.7 ms, of which the server has 0.84 and the network 0.16, fill 3.68 of 16 places.
+    assert built.stages.rows[0][2:13] == (
+        *("3.10", "1.90", "85.1", "34.0", "48.9", "130", "6.10, mostly 8", "16", "23.0", "1.44", "94.0"),
+    )
+    assert built.sentences == ["d × a: The server computes 94 % of the time: the harness is not the limit."]

@@ -1,0 +1,56 @@
+"""The number in flight that is found, for servers whose throughput is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from arch_harness.streaming.concurrency import ConcurrencySearch, Progress
+
+
+def find(
+    throughput: Callable[[int], float], batch: int = 1, workers: int = 2, noise: float = 0.0, least: int = 4
+) -> ConcurrencySearch:
+    """Look every quarter of a second at workers that get answers in batches, until the search is over."""
+    random = np.random.default_rng(0)
+    search = ConcurrencySearch(4, least, 256)
+    done, batches, now = [0.0] * workers, [Progress(0, 0.0)] * workers, 0.0
+    while not search.settled:
+        now += 0.25
+        assert now < 3600
+        rate = throughput(search.level) * (1 + noise * random.standard_normal()) / workers
+        for worker in range(workers):
+            done[worker] += 0.25 * rate
+            whole = int(done[worker]) // batch * batch
+            if whole > batches[worker].done:
+                batches[worker] = Progress(whole, now - (done[worker] - whole) / rate)
+        search.observe(batches)
+    return search
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 100.0])
+@pytest.mark.parametrize(("limit", "expected"), [(4, 4), (16, 16), (20, 32), (1000, 256)])
+def test_the_smallest_level_at_the_limit_is_found(scale: float, limit: int, expected: int) -> None:
+    assert find(lambda level: scale * min(level, limit)).level == expected
+
+
+def test_answers_in_batches_do_not_mislead() -> None:
+    # 12 clips/s in batches of 8, whatever is in flight: a window cut at the wrong moment would be off by a half.
+    assert find(lambda _level: 12.0, batch=8).level == 4
+
+
+def test_a_gain_that_only_full_batches_bring_is_found() -> None:
+    def throughput(level: int) -> float:
+        return 10.0 if level < 32 else 14.0
+
+    assert find(throughput, least=32).level == 32
+    assert find(throughput).level == 4  # what two levels without gain would make one think
+
+
+def test_more_than_helps_is_taken_back() -> None:
+    assert find(lambda level: 100 * min(level, 8) / (1 + level / 100)).level == 8
+
+
+def test_noise_does_not_end_the_search_early() -> None:
+    assert find(lambda level: 10.0 * min(level, 32), noise=0.2).level in (32, 64)

@@ -1,0 +1,138 @@
+"""The pool of workers with a real Triton: TLS, shared memory, a Ray cluster, and servers that are not alike."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PosixPath
+
+import numpy as np
+import pytest
+import ray
+from arch_common.errors import ArchError, UsageError
+from arch_harness.streaming.buffers import FOLDER
+from arch_harness.streaming.pool import Streamed, WorkerPool
+from arch_harness.streaming.wire import Job
+from arch_harness.triton.endpoint import Endpoint
+from arch_harness.triton.server import Server, common_models
+from arch_serve.server import LocalServer
+from numpy.typing import NDArray
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+Embeddings = dict[int, NDArray[np.float32]]
+
+
+@pytest.fixture(scope="module")
+def server(repository: Path) -> Iterator[LocalServer]:
+    with LocalServer(repository, grpc_port=0, http_port=0, metrics_port=0) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def job(demo_dataset: Path) -> Job:
+    return Job("logmel", demo_dataset / "audio", 16000, 5, 160, 0, 8)
+
+
+def embed(pool: WorkerPool, job: Job) -> tuple[Embeddings, Streamed]:
+    found: Embeddings = {}
+    clips = [(index, path.name) for index, path in enumerate(sorted(job.folder.iterdir()))]
+    streamed = pool.embed(job, clips, lambda chunk: found.update(chunk.embeddings))
+    assert sorted(found) == [index for index, _ in clips]
+    return found, streamed
+
+
+def shared_memory(endpoint: Endpoint) -> list[str]:
+    with endpoint.channel() as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        return list(stub.SystemSharedMemoryStatus(service_pb2.SystemSharedMemoryStatusRequest()).regions)
+
+
+def test_shared_memory_carries_the_same_and_leaves_nothing(server: LocalServer, job: Job) -> None:
+    endpoint = Endpoint(server.grpc_url)
+    found = []
+    for transport in ("shared-memory", "grpc"):
+        with WorkerPool([endpoint], 2, 8, transport=transport) as pool:
+            embeddings, streamed = embed(pool, job)
+            known = shared_memory(endpoint)
+            assert bool(known) == (transport == "shared-memory")
+        found.append(embeddings)
+        assert streamed.measurement.transport == transport
+        assert streamed.measurement.server is not None
+        assert streamed.measurement.server.requests == 100
+        assert shared_memory(endpoint) == []
+        assert [name for name in known if (FOLDER / name).exists()] == []
+    for index, embedding in found[0].items():
+        np.testing.assert_allclose(embedding, found[1][index], rtol=1e-4, atol=1e-4)
+
+
+class Deadly(PosixPath):
+    """A folder with a clip that kills who reads it, as a decoder's crash would."""
+
+    def __truediv__(self, name: object) -> Path:  # type: ignore[override]
+        if name == "1-000-A-0.wav":
+            os._exit(9)
+        return Path(self, str(name))
+
+
+def test_a_clip_that_kills_workers_fails_alone(server: LocalServer, job: Job) -> None:
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    clips = [(7, "1-000-A-1.wav"), (3, "1-000-A-0.wav")]
+    found: list[int] = []
+    with WorkerPool([Endpoint(server.grpc_url)], 1, 8) as pool:
+        deadly = replace(job, folder=Deadly(job.folder))
+        streamed = pool.embed(deadly, clips, lambda chunk: found.extend(index for index, _ in chunk.embeddings))
+    assert streamed.failures == [(3, "decode", "workers die while they read or send it")]
+    assert found == [7]
+    assert streamed.measurement.faults.workers_lost == 4
+
+
+def test_workers_on_a_cluster(server: LocalServer, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    ray = [sys.executable, "-m", "ray.scripts.scripts"]
+    head = [*ray, "start", "--head", "--port=0", "--num-cpus=2", "--include-dashboard=false", "--block"]
+    with subprocess.Popen(head, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+        try:
+            assert running.stdout is not None
+            lines = iter(running.stdout.readline, "")
+            address = next(line.split("'")[1] for line in lines if "--address=" in line)
+            with (
+                pytest.raises(UsageError, match="has 2 CPUs free"),
+                WorkerPool([Endpoint(server.grpc_url)], 3, None, address),
+            ):
+                pass
+            with WorkerPool([Endpoint(server.grpc_url)], 2, None, address) as pool:
+                _, streamed = embed(pool, job)
+            assert streamed.measurement.workers == 2
+            assert running.poll() is None, "it ended a cluster that is not its own"
+        finally:
+            running.terminate()
+
+
+def test_a_cluster_that_is_not_there() -> None:
+    with socket.socket() as unheard:  # bound, and nobody listens
+        unheard.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unheard.getsockname()[1]}"
+        with (
+            pytest.raises(ArchError, match=f"no Ray cluster answers at {address}: .*refused"),
+            WorkerPool([Endpoint("127.0.0.1:8001")], 1, None, address),
+        ):
+            pass
+
+
+def test_servers_with_different_models_are_refused(tmp_path: Path, server: LocalServer, repository: Path) -> None:
+    (tmp_path / "logmel" / "1").mkdir(parents=True)
+    config = (repository / "logmel" / "config.pbtxt").read_text()
+    (tmp_path / "logmel" / "config.pbtxt").write_text(config.replace("sha256:", "sha256:0"))
+    (tmp_path / "logmel" / "1" / "model.onnx").symlink_to(repository / "logmel" / "1" / "model.onnx")
+    with (
+        LocalServer(tmp_path, grpc_port=0, http_port=0, metrics_port=0) as other,
+        Server(Endpoint(server.grpc_url)) as first,
+        Server(Endpoint(other.grpc_url)) as second,
+    ):
+        assert [facts.name for facts in common_models([first, first], [])] == ["logmel", "tiny-hubert"]
+        with pytest.raises(UsageError, match=r"'logmel' is not the same at .* and .*: they differ in content_hash"):
+            common_models([first, second], ["logmel"])

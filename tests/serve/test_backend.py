@@ -1,0 +1,136 @@
+"""What the server's backend makes of hardware that is not here: a GPU, other CPUs, a container's quota.
+
+Triton gives a model to its backend as a GPU's only where there is one, so Triton's side of the call is made up here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import arch_serve
+import pytest
+from support.serve_models import add_model
+
+BACKEND = Path(arch_serve.__file__).parent / "backends" / "onnxruntime" / "model.py"
+Load = Callable[..., dict[str, str]]
+
+
+class Metric:
+    """Keeps the labels of the last metric."""
+
+    GAUGE = 0
+    labels: dict[str, str]
+
+    def __init__(self, **_: object) -> None: ...
+
+    def Metric(self, labels: dict[str, str]) -> SimpleNamespace:  # noqa: N802
+        Metric.labels = labels
+        return SimpleNamespace(set=lambda _: None)
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    utils: Any = ModuleType("triton_python_backend_utils")
+    utils.TritonModelException = type("TritonModelException", (Exception,), {})
+    utils.Logger = SimpleNamespace(log_info=lambda _: None)
+    utils.MetricFamily = Metric
+    monkeypatch.setitem(sys.modules, utils.__name__, utils)
+    spec = importlib.util.spec_from_file_location("arch_backend", BACKEND)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "_cpu_flags", lambda: {"avx512_vnni", "avx512_bf16"})
+    monkeypatch.setattr(module, "_has_cuda", lambda: False)
+    return module
+
+
+@pytest.fixture
+def load(tmp_path: Path, backend: ModuleType) -> Load:
+    """Load a model as an instance of the given kind; the labels of its metric."""
+
+    add_model(tmp_path, "model")
+
+    def run(kind: str, **parameters: str) -> dict[str, str]:
+        config = {
+            "max_batch_size": 4,
+            "input": [{"name": "x"}],
+            "output": [{"name": "sum"}],
+            "default_model_filename": "",
+            "instance_group": [{"count": 1, "gpus": []}],
+            "parameters": {key: {"string_value": value} for key, value in parameters.items()},
+        }
+        backend.TritonPythonModel().initialize(
+            {
+                "model_config": json.dumps(config),
+                "model_repository": str(tmp_path / "model"),
+                "model_version": "1",
+                "model_name": "model",
+                "model_instance_kind": kind,
+                "model_instance_device_id": "0",
+            }
+        )
+        return Metric.labels
+
+    return run
+
+
+def test_without_cuda_the_choice_falls_on_the_cpu_where_there_is_one(load: Load, backend: ModuleType) -> None:
+    labels = load("GPU", target="auto", precision="fp32")
+    assert labels["execution_provider"] == "CPUExecutionProvider"
+    assert labels["note"] == "the GPU is not used: install 'onnxruntime-gpu[cuda,cudnn]' in place of 'onnxruntime'"
+
+
+def test_a_gpu_that_was_asked_for_is_not_replaced(load: Load, backend: ModuleType) -> None:
+    with pytest.raises(backend.pb_utils.TritonModelException, match="KIND_GPU needs ONNX Runtime with CUDA"):
+        load("GPU", target="gpu", precision="fp32")
+
+
+@pytest.mark.parametrize("flags", [{"avx2"}, {"avx2", "avx512f"}])
+def test_int8_without_vnni_does_not_overflow(
+    load: Load, backend: ModuleType, monkeypatch: pytest.MonkeyPatch, flags: set[str]
+) -> None:
+    entries = []
+
+    class Options(backend.ort.SessionOptions):  # type: ignore[name-defined,misc]
+        def add_session_config_entry(self, key: str, value: str) -> None:
+            entries.append((key, value))
+            super().add_session_config_entry(key, value)
+
+    monkeypatch.setattr(backend.ort, "SessionOptions", Options)
+    assert load("CPU", precision="int8")["note"] == ""
+    assert ("session.x64quantprecision", "1") not in entries
+    monkeypatch.setattr(backend, "_cpu_flags", lambda: flags)
+    assert load("CPU", precision="int8")["note"].startswith("this CPU has no VNNI")
+    assert ("session.x64quantprecision", "1") in entries
+    labels = load("CPU", precision="bf16")
+    assert (labels["precision"], labels["note"]) == ("fp32", "bf16 needs a CPU with AMX or AVX512-BF16")
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [
+        *(("max 100000", None), ("100000 100000", 1), ("50000 100000", 1), ("150000 100000", 1)),
+        *(("12800000 100000", None), ("", None)),
+    ],
+)
+def test_a_containers_quota_bounds_the_threads(
+    backend: ModuleType, monkeypatch: pytest.MonkeyPatch, quota: str, cores: int | None
+) -> None:
+    class Files:
+        def __init__(self, path: str) -> None:
+            assert path == "/sys/fs/cgroup/cpu.max"
+
+        def read_text(self, encoding: str) -> str:  # noqa: ARG002
+            return quota
+
+    monkeypatch.setattr(backend, "Path", Files)
+    options = backend._session_options({"instance_group": [{"count": 1, "gpus": []}]})
+    assert options.intra_op_num_threads == (cores or len(os.sched_getaffinity(0)))

@@ -1,0 +1,61 @@
+"""A pass through the servers as it stands in `results.json`, for the tests of the report."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def server_times(p50: float, place: int, seconds: float) -> dict[str, Any]:
+    return {
+        "requests": 2200,
+        "queue_ms": 0.23 * p50,
+        "compute_ms": 0.61 * p50,
+        "batch_sizes": {1: 40, 4: 35, 8: 60 + place, 16: 10 * place, 32: place},
+        "mean_batch_size": 6.1 + place / 3,
+        "busy_seconds": 0.94 * seconds,
+        "instances": 1,
+        "foreign_requests": 0,
+    }
+
+
+def utilisation(seconds: float, speed: float, samples: int = 40) -> dict[str, Any]:
+    waves = [0.7 + 0.3 * math.sin(index / 3) for index in range(samples)]
+    return {
+        "seconds": [seconds * (index + 1) / samples for index in range(samples)],
+        "client_cores": [1.1 * wave for wave in waves],
+        "machine_cores": [9 + 3 * wave for wave in waves],
+        "gpu": [None, *(0.9 * wave for wave in waves[1:])],
+        "clips_per_s": [speed * wave for wave in waves],
+    }
+
+
+def measurement(speed: float, p50: float, clips: int, place: int = 0) -> dict[str, Any]:
+    seconds = clips / speed
+    times = server_times(p50, place, seconds)
+    return {
+        "clips": clips,
+        "failed": 0,
+        "seconds": seconds,
+        "audio_seconds": 5.0 * clips,
+        "latency_ms": {"p50": p50, "p95": 1.31 * p50, "p99": 1.87 * p50},
+        "concurrency": 16,
+        "mean_concurrency": 16.0,
+        "concurrency_found": False,
+        "workers": 2,
+        "server": times,
+        "servers": [{"address": "localhost:8001", "clips": clips, "times": times, "dropped": 0}],
+        "transport": "grpc",
+        "faults": {},
+        "stages": {
+            "decode_ms": 3.1,
+            "resample_ms": 1.9,
+            "wait_ms": 0.4 * p50,
+            "latency_ms": p50,
+            "network_ms": 0.16 * p50,
+            "queue_ms": 0.23 * p50,
+            "compute_ms": 0.61 * p50,
+        },
+        "utilisation": utilisation(seconds, speed),
+        "bottleneck": "server compute",
+    }
