@@ -67,7 +67,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "hubert-xlarge": ("hubert", XLARGE),
 }
 
-_WRITE = "import json, sys; from pathlib import Path; from arch_export.random_checkpoint import write_random; "
+_WRITE = "import json, sys; from pathlib import Path; from arch_export.checkpoint.random_weights import write_random; "
 _WRITE += "write_random(Path(sys.argv[1]), sys.argv[2], **json.loads(sys.argv[3]))"
 _IMPORTS = "import onnxruntime, onnxscript, torch, arch_export.pipeline, pathlib; "
 _IMPORTS += "from transformers import AutoModel, AutoFeatureExtractor, HubertModel; "

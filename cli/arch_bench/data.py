@@ -14,7 +14,7 @@ from arch_bench.extras import needs
 if TYPE_CHECKING:
     from arch_harness.datasets import Dataset, Declaration
     from arch_harness.datasets.download.fetch import Watch
-    from arch_harness.datasets.fixtures.writer import Fixture
+    from arch_harness.datasets.fixtures.fixture import Fixture
     from arch_harness.datasets.info import Info
     from arch_harness.datasets.verify import Fault
 
@@ -139,5 +139,5 @@ def imitate(identifier: str, folder: str | Path, *, clips: int = 40, quirks: boo
         seed: of the audio.
     """
     with needs("bench"):
-        from arch_harness.datasets.fixtures.writer import write_fixture
+        from arch_harness.datasets.fixtures.fixture import write_fixture
     return write_fixture(find_declaration(identifier), Path(folder), clips, quirks, seed)

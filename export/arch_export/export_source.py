@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from arch_common.errors import ExportUsageError
 
+from arch_export.checkpoint.files import Checkpoint, fp32_size
 from arch_export.checkpoint.loading import FeatureExtractor, load_encoder, read_feature_extractor
-from arch_export.checkpoint.locate import Checkpoint, fp32_size, locate
+from arch_export.checkpoint.locate import locate
 from arch_export.encoder import logmel
 from arch_export.encoder.clip_encoder import ClipEncoder, Normalization
 from arch_export.encoder.options import EncoderOptions, Lengths

@@ -15,8 +15,9 @@ import safetensors.torch
 import torch
 from arch_bench.main import app
 from arch_common.errors import ExportError, ExportUsageError
+from arch_export.checkpoint.files import Checkpoint, fp32_size
 from arch_export.checkpoint.loading import load_encoder, read_feature_extractor
-from arch_export.checkpoint.locate import Checkpoint, fp32_size, locate
+from arch_export.checkpoint.locate import locate
 from arch_export.encoder.clip_encoder import Normalization
 from arch_export.pipeline import export
 from arch_export.repository import installation

@@ -78,8 +78,8 @@ def locate(reference: str, endpoint: str, home: Path) -> tuple[int, str]:
     """`locate` in a process of its own: the hub's client reads its environment once."""
     program = (
         "import sys\n"
-        "from arch_export.checkpoints import locate\n"
-        "from arch_export.errors import ExportError\n"
+        "from arch_export.checkpoint.locate import locate\n"
+        "from arch_common.errors import ExportError\n"
         "try: c = locate(sys.argv[1])\n"
         "except ExportError as error: print(error); sys.exit(error.exit_code)\n"
         "print(c.source, c.revision, c.name, c.family, sorted(p.name for p in c.folder.iterdir()))\n"

@@ -16,8 +16,8 @@ import torch
 from arch_common.errors import ExportError, ExportUsageError
 from arch_export import pipeline
 from arch_export.checkpoint.aliases import ALIASES
+from arch_export.checkpoint.files import Checkpoint
 from arch_export.checkpoint.loading import read_feature_extractor
-from arch_export.checkpoint.locate import Checkpoint
 from arch_export.encoder.clip_encoder import Normalization, NormalizedWaveform, fold_weight_norm
 from arch_export.graph.trace import write_onnx
 from arch_export.pipeline import export

@@ -7,18 +7,21 @@ from pathlib import Path
 
 from arch_common.errors import ExportError, ExportUsageError, reason_of
 
-from arch_export.checkpoint.locate import (
-    CONFIG,
-    PREPROCESSOR,
-    PROCESSOR,
-    WEIGHTS,
-    Checkpoint,
-    _read_config,
-    weight_files,
-)
+from arch_export.checkpoint.files import CONFIG, PREPROCESSOR, PROCESSOR, WEIGHTS, Checkpoint, read_config, weight_files
 
 
-def _download(hub_id: str, name: str, on_warning: Callable[[str], None]) -> Checkpoint:
+def download(hub_id: str, name: str, on_warning: Callable[[str], None]) -> Checkpoint:
+    """Bring the files of a checkpoint on the hub to this disk, or take those of an earlier download.
+
+    Args:
+        hub_id: `organisation/name`.
+        name: what the exported model is called unless told otherwise.
+        on_warning: told if the hub could not be reached and an earlier download is taken.
+
+    Raises:
+        ExportUsageError: if it is no checkpoint of a supported architecture.
+        ExportError: if the hub does not have it or cannot be reached.
+    """
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
     from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -30,7 +33,7 @@ def _download(hub_id: str, name: str, on_warning: Callable[[str], None]) -> Chec
         if CONFIG not in files:
             raise ExportUsageError(f"{hub_id} has no {CONFIG}: it cannot be exported as an audio encoder")
         # Before gigabytes of weights: is it something that we can export?
-        _read_config(Path(hf_hub_download(hub_id, CONFIG)).parent, hub_id)
+        read_config(Path(hf_hub_download(hub_id, CONFIG)).parent, hub_id)
         patterns = [CONFIG, PREPROCESSOR, PROCESSOR, *_weight_patterns(hub_id, files)]
         folder = Path(snapshot_download(hub_id, allow_patterns=patterns))
     except ExportError:
@@ -47,7 +50,7 @@ def _download(hub_id: str, name: str, on_warning: Callable[[str], None]) -> Chec
         on_warning(f"the hub does not answer for {hub_id} ({reason_of(error)}): taking the copy of an earlier download")
         folder = cached
     # A snapshot's folder is named after its commit.
-    return Checkpoint(folder, hub_id, folder.name, name, _read_config(folder, hub_id))
+    return Checkpoint(folder, hub_id, folder.name, name, read_config(folder, hub_id))
 
 
 def _cached(hub_id: str) -> Path | None:

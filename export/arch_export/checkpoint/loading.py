@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from arch_common.errors import ExportError, ExportUsageError, reason_of
 
-from arch_export.checkpoint.locate import CONFIG, PREPROCESSOR, PROCESSOR, Checkpoint
+from arch_export.checkpoint.files import CONFIG, PREPROCESSOR, PROCESSOR, Checkpoint
 from arch_export.encoder.clip_encoder import Normalization
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import pytest
 from arch_export.pipeline import export
 from arch_harness.datasets import load_dataset
 from arch_harness.datasets.catalog import ARCH
-from arch_harness.datasets.fixtures.writer import Fixture, write_fixture
+from arch_harness.datasets.fixtures.fixture import Fixture, write_fixture
 from arch_serve.server import LocalServer
 
 SINGLE_LABEL = [one.id for one in ARCH if one.task == "single_label"]

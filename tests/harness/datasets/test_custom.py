@@ -210,7 +210,7 @@ def test_a_package_brings_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(
         "from dataclasses import replace\n"
-        "from arch_harness.datasets import DECLARATIONS\n"
+        "from arch_harness.datasets.catalog import DECLARATIONS\n"
         "BARKS = replace(DECLARATIONS['vivae'], id='barks', title='Barks')\n"
     )
     facts = tmp_path / "site" / "barks_for_arch-1.0.dist-info"

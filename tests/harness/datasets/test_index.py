@@ -17,7 +17,8 @@ MOST_MIB = 400
 _LOAD = """
 import sys
 from pathlib import Path
-from arch_harness.datasets import DECLARATIONS, load_dataset
+from arch_harness.datasets import load_dataset
+from arch_harness.datasets.catalog import DECLARATIONS
 load_dataset(DECLARATIONS["us8k"], Path(sys.argv[1])).fingerprint
 # Not ru_maxrss, which remembers the process that this one was forked from.
 print(int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) // 1024)

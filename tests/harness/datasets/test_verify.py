@@ -17,7 +17,7 @@ from arch_harness.datasets import Declaration, load_dataset
 from arch_harness.datasets.catalog import ARCH, DECLARATIONS
 from arch_harness.datasets.dataset import count_clips
 from arch_harness.datasets.declaration import Listing
-from arch_harness.datasets.fixtures.writer import write_fixture
+from arch_harness.datasets.fixtures.fixture import write_fixture
 from arch_harness.datasets.info import describe
 from arch_harness.datasets.verify import verify
 from typer.testing import CliRunner

@@ -169,9 +169,9 @@ def test_a_gpu_without_memory_leaves_the_training_to_the_cpu(monkeypatch: pytest
 def test_without_a_gpu_torch_is_not_imported() -> None:
     script = (
         "import sys, numpy as np\n"
-        "from arch_harness.probes.networks import Network\n"
-        "from arch_harness.probes.problems import Problem\n"
-        "from arch_harness.probes.training import train\n"
+        "from arch_harness.probes.training.networks import Network\n"
+        "from arch_harness.probes.training.schedule import Problem\n"
+        "from arch_harness.probes.training.trainer import train\n"
         "eye = np.eye(2, dtype=np.float32)\n"
         "found = train(Network(2, 2), eye, eye, False, [Problem(np.arange(2), [0])], 3)\n"
         "print(found[1], 'torch' in sys.modules)\n"

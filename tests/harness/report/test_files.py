@@ -155,7 +155,7 @@ def test_a_wrong_results_file_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     for changes, expected in (
         ({"surprise": 1}, "surprise: Extra inputs"),
-        ({"schema_version": 2}, "schema_version: Input should be 3"),
+        ({"schema_version": 2}, "follows version 2 of the schema, and this arch reads version 4"),
         ({"settings": {"seed": 1, "epochs": float("nan"), "concurrency": 1, "workers": 1}}, "settings.epochs"),
         ({"models": []}, "which is not described"),
     ):

@@ -63,6 +63,8 @@ def dataset(name: str) -> dict[str, Any]:
         "max_seconds": 5.0,
         "folds": 5,
         "notes": [],
+        "reference": f"{name}=/data/{name}",
+        "listing": "0" * 64,
     }
 
 

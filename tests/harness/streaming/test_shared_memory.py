@@ -30,7 +30,7 @@ def test_a_slot_holds_the_last_clip_only() -> None:
 def test_only_what_a_killed_process_left_is_removed() -> None:
     buffers = BufferPool(10, shared=True)
     kept, _ = buffers.take()
-    script = "import os; from arch_harness.buffers import BufferPool; BufferPool(10, True).take(); "
+    script = "import os; from arch_harness.streaming.buffers import BufferPool; BufferPool(10, True).take(); "
     script += "print(os.getpid(), flush=True); os._exit(9)"
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=os.environ)
     left = f"{PREFIX}{int(ended.stdout)}.*"

@@ -163,7 +163,7 @@ def write_demo(folder: Path, clips_per_class: int = CLIPS_PER_CLASS, seed: int =
 DECLARATION = Declaration(
     id="demo",
     title="Synthesised sounds",
-    citation="arch-bench, arch_harness.datasets.demo",
+    citation="arch-bench, arch_harness.datasets.catalog.demo",
     licence="Apache-2.0",
     domain="synthetic",
     task="single_label",
