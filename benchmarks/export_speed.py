@@ -26,8 +26,9 @@ import onnx
 import onnxruntime
 import torch
 from arch_common.errors import ExportError
+from arch_common.session import SLOW_ON_CPU, Session
 from arch_export.checkpoint.random_weights import write_random
-from arch_export.graph.runtime import SLOW_ON_CPU, Session, open_session
+from arch_export.graph.runtime import open_session
 from arch_export.pipeline import Exported, export
 from arch_export.precision import Precision
 from arch_export.verify import parity

@@ -8,8 +8,8 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import onnxruntime
 from arch_common.errors import ExportError, ExportUsageError, reason_of
+from arch_common.session import session_options
 
 from arch_export.encoder.options import EncoderOptions
 from arch_export.export_source import LOGMEL, ExportSource, Step, open_source
@@ -114,7 +114,7 @@ def export(
     with building(repository, name, size) as folder:
         graph, path = _write(folder, source, precision, on_step)
         on_step(f"comparing the {precision} graph with the original")
-        options = onnxruntime.SessionOptions()
+        options = session_options()
         # The arena keeps what the largest batch needed, and grows by doubling: more than the weights of a base encoder.
         options.enable_cpu_mem_arena = False
         session = open_session(path, precision, options)

@@ -16,6 +16,7 @@ import pytest
 import torch
 import tritonclient.grpc as grpcclient
 from arch_common.errors import ExportError, ExportUsageError
+from arch_common.session import VNNI_FLAGS, cpu_flags
 from arch_export import precision as precisions
 from arch_export.checkpoint.random_weights import write_random
 from arch_export.graph import runtime
@@ -286,10 +287,10 @@ def test_precisions_and_targets_that_do_not_go_together(
 
 
 def test_bf16_needs_the_provider_and_the_instructions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "cpu_flags", lambda: {"avx2", "avx512f"})
+    monkeypatch.setattr("arch_common.session.cpu_flags", lambda: {"avx2", "avx512f"})
     with pytest.raises(ExportUsageError, match="this CPU has neither AMX nor AVX512-BF16"):
         export("hubert-base", tmp_path / "repository", precision="bf16")
-    monkeypatch.setattr(runtime, "cpu_flags", lambda: {"avx512_bf16"})
+    monkeypatch.setattr("arch_common.session.cpu_flags", lambda: {"avx512_bf16"})
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(ExportUsageError, match=r"not installed: pip install 'arch-bench\[openvino\]'"):
         export("hubert-base", tmp_path / "repository", precision="bf16")
@@ -355,7 +356,7 @@ def test_the_server_tells_what_it_runs_in(server: LocalServer, checkpoint: Path)
         executed = {one.name: one.executed_by for one in found.models([])}
     with Server(Endpoint(server.grpc_url)) as found:  # nobody said where the metrics are
         assert {one.executed_by for one in found.models([])} == {""}
-    note = "" if runtime.cpu_flags().intersection(runtime.VNNI_FLAGS) else " (this CPU has no VNNI"
+    note = "" if cpu_flags().intersection(VNNI_FLAGS) else " (this CPU has no VNNI"
     assert executed["tiny-hubert-int8"].startswith(f"int8 on CPUExecutionProvider{note}")
     assert ("(" in executed["tiny-hubert-int8"]) == bool(note)
     problem = bf16_problem()

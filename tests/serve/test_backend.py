@@ -16,6 +16,7 @@ from typing import Any
 
 import arch_serve
 import pytest
+from arch_common import session
 from support.serve_models import add_model
 
 BACKEND = Path(arch_serve.__file__).parent / "backends" / "onnxruntime" / "model.py"
@@ -42,13 +43,15 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     utils.Logger = SimpleNamespace(log_info=lambda _: None)
     utils.MetricFamily = Metric
     monkeypatch.setitem(sys.modules, utils.__name__, utils)
+    monkeypatch.setitem(sys.modules, "arch_session", session)  # beside the backend it is a copy
+    monkeypatch.setattr(sys, "path", list(sys.path))
     spec = importlib.util.spec_from_file_location("arch_backend", BACKEND)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "_cpu_flags", lambda: {"avx512_vnni", "avx512_bf16"})
-    monkeypatch.setattr(module, "_has_cuda", lambda: False)
+    monkeypatch.setattr(session, "cpu_flags", lambda: {"avx512_vnni", "avx512_bf16"})
+    monkeypatch.setattr(session, "has_cuda", lambda: False)
     return module
 
 
@@ -107,7 +110,7 @@ def test_int8_without_vnni_does_not_overflow(
     monkeypatch.setattr(backend.ort, "SessionOptions", Options)
     assert load("CPU", precision="int8")["note"] == ""
     assert ("session.x64quantprecision", "1") not in entries
-    monkeypatch.setattr(backend, "_cpu_flags", lambda: flags)
+    monkeypatch.setattr(session, "cpu_flags", lambda: flags)
     assert load("CPU", precision="int8")["note"].startswith("this CPU has no VNNI")
     assert ("session.x64quantprecision", "1") in entries
     labels = load("CPU", precision="bf16")
@@ -131,6 +134,6 @@ def test_a_containers_quota_bounds_the_threads(
         def read_text(self, encoding: str) -> str:  # noqa: ARG002
             return quota
 
-    monkeypatch.setattr(backend, "Path", Files)
+    monkeypatch.setattr(session, "Path", Files)
     options = backend._session_options({"instance_group": [{"count": 1, "gpus": []}]})
     assert options.intra_op_num_threads == (cores or len(os.sched_getaffinity(0)))

@@ -11,9 +11,9 @@ import numpy as np
 from arch_export.verify.signals import synthesise
 
 if TYPE_CHECKING:
+    from arch_common.session import Session
     from numpy.typing import NDArray
 
-    from arch_export.graph.runtime import Session
     from arch_export.precision import Limits
 
 Clips = list["NDArray[np.float32]"]
