@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from arch_common.errors import ExportError
+from filelock import lock_descriptor
 
 _PREFIX = ".arch-export."
 _RETIRED = "retired"
@@ -89,7 +89,7 @@ def _locked(workplace: Path, name: str) -> tuple[Path, int]:
         folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{name}.", dir=workplace))
         with contextlib.suppress(FileNotFoundError):
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock_descriptor(lock)
             if folder.exists():
                 return folder, lock
             os.close(lock)
@@ -107,13 +107,14 @@ def _clear_stale(workplace: Path) -> None:
             # In a folder that others write to as well, one could be laid out for us.
             if os.fstat(lock).st_uid != os.geteuid():
                 continue
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not lock_descriptor(lock, blocking=False):
+                continue  # another export is at work in it
             if (folder / _HOME).is_file():
                 home = Path((folder / _HOME).read_text(encoding="utf-8"))
                 if os.path.lexists(folder / _RETIRED) and not os.path.lexists(home) and home.parent.is_dir():
                     (folder / _RETIRED).rename(home)
             shutil.rmtree(folder, ignore_errors=True)
-        except OSError:  # another export is at work in it, or it cannot be put back now
+        except OSError:  # it cannot be put back now
             pass
         finally:
             os.close(lock)

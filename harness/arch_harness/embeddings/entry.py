@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,7 @@ from arch_common.files import sync_folder, whole_file
 from arch_harness.embeddings.lock import lock
 
 if TYPE_CHECKING:
+    from filelock import FileLock
     from numpy.typing import NDArray
 
     from arch_harness.datasets import Dataset
@@ -111,7 +112,7 @@ class Entry:
         self._model = model
         self._dataset = dataset
         self._note = note
-        self._lock: IO[str] | None = None
+        self._lock: FileLock | None = None
         floats = pa.field("element", pa.float32(), nullable=False)
         columns = [("path", pa.string()), ("size", pa.int64()), ("mtime_ns", pa.int64())]
         columns.append(("embedding", pa.list_(floats, key.embedding_size)))
@@ -357,7 +358,7 @@ class Entry:
 
     def _release(self) -> None:
         if self._lock is not None:
-            self._lock.close()
+            self._lock.release()
             self._lock = None
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 LOCK_FILE = "lock"
 
 
-def lock(folder: Path, wait: Callable[[str], None] | None) -> IO[str] | None:
-    """Take the lock of an entry, which is held until the returned file is closed or the process ends.
+def lock(folder: Path, wait: Callable[[str], None] | None) -> FileLock | None:
+    """Take the lock of an entry, which is held until it is released or the process ends.
 
     Args:
         folder: of the entry; made if it is not there.
@@ -22,36 +22,20 @@ def lock(folder: Path, wait: Callable[[str], None] | None) -> IO[str] | None:
     Raises:
         OSError: if there can be no lock.
     """
+    path = folder / LOCK_FILE
+    held = FileLock(path)
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            file = (folder / LOCK_FILE).open("a+")
-        except FileNotFoundError:  # deleted since
-            continue
-        try:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                held.acquire(timeout=0)
+            except Timeout:
                 if wait is None:
-                    file.close()
                     return None
-                file.seek(0)
-                wait(file.read().strip() or "another process")
-                fcntl.flock(file, fcntl.LOCK_EX)
-            # A lock on a file that its last holder has deleted keeps no one out.
-            if _is_at(file, folder / LOCK_FILE):
-                file.truncate(0)
-                file.write(f"process {os.getpid()} on {socket.gethostname()}")
-                file.flush()
-                return file
-        except BaseException:
-            file.close()
-            raise
-        file.close()
-
-
-def _is_at(file: IO[str], path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
+                wait(path.read_text(encoding="utf-8").strip() or "another process")
+                held.acquire()
+            path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        except FileNotFoundError:  # its last holder has deleted the entry
+            held.release()
+            continue
+        return held

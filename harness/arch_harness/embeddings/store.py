@@ -119,8 +119,10 @@ class EmbeddingStore:
             held = lock(entry.folder, None)
             if held is None:
                 return False
-            with held:
+            try:
                 shutil.rmtree(entry.folder)
+            finally:
+                held.release()
         except OSError as error:
             raise ArchError(f"cannot delete {entry.folder}: {error.strerror}") from error
         return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import mmap
 import os
 import secrets
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,11 +67,12 @@ class BufferPool:
         self._free: list[Buffer] = []
         self._lock = threading.Lock()
         self._base = f"{PREFIX}{os.getpid()}.{secrets.token_hex(4)}"
-        self._held: int | None = None
+        self._held: FileLock | None = None
         if shared:
             with contextlib.suppress(OSError):
-                self._held = os.open(FOLDER / self._base, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-                fcntl.flock(self._held, fcntl.LOCK_EX)
+                held = FileLock(FOLDER / self._base, mode=0o600)
+                held.acquire()
+                self._held = held
 
     def take(self) -> tuple[Buffer, bool]:
         """A free buffer, and whether it is new, so that the servers do not know it yet."""
@@ -112,25 +113,23 @@ class BufferPool:
             return
         for name in (*(buffer.name for buffer in self.buffers if buffer.name), self._base):
             (FOLDER / name).unlink(missing_ok=True)
-        os.close(self._held)
+        self._held.release()
         self._held = None
 
 
 def in_use(name: str) -> bool:
     """Whether the process that made a shared memory of ours still lives."""
-    base = PREFIX + name.removeprefix(PREFIX).split("_")[0]
-    try:
-        file = os.open(FOLDER / base, os.O_RDWR)
-    except FileNotFoundError:
+    base = FOLDER / (PREFIX + name.removeprefix(PREFIX).split("_")[0])
+    if not base.exists():
         return False
+    lock = FileLock(base, mode=0o600)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
     except OSError:  # another user's, which is not ours to judge
         return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(file)
+    lock.release()
     return False
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import multiprocessing
 import os
 import random
 import time
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +19,7 @@ from arch_common.errors import ArchError
 from arch_harness.embeddings import entry as entry_module
 from arch_harness.embeddings.lock import lock
 from arch_harness.embeddings.store import EmbeddingStore
+from filelock import FileLock
 from support.store_writer import CLIPS, dataset_of, model_of, rows_of
 
 if TYPE_CHECKING:
@@ -313,19 +313,19 @@ def test_listing_and_removing(store: EmbeddingStore, data: Path) -> None:
 
 def test_a_lock_that_was_pruned_while_another_waited_keeps_out_a_third(store: EmbeddingStore, data: Path) -> None:
     folder = fill(store, data)
-    held: list[IO[str]] = []
+    held: list[FileLock] = []
 
     def pruned(_holder: str) -> None:
         """Called when the second one is about to wait: the first one deletes the entry and lets go."""
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()
-        held.pop().close()
+        held.pop().release()
 
     first = lock(folder, None)
     assert first is not None
     held.append(first)
     second = lock(folder, pruned)
     assert second is not None
-    with contextlib.closing(second):
-        assert lock(folder, None) is None
+    assert lock(folder, None) is None
+    second.release()

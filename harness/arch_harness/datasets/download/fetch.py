@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import http.client
 import re
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from arch_common.errors import ArchError, DamagedArchiveError, UsageError
+from filelock import FileLock, Timeout
 
 from arch_harness.datasets.declaration import Declaration
 from arch_harness.datasets.download.archives import unpack
@@ -112,12 +112,15 @@ def fetch(declaration: Declaration, data_root: Path, watch: Watch, mirror: str |
 @contextlib.contextmanager
 def _locked(path: Path, identifier: str) -> Iterator[None]:
     """Keep other calls out of the folder that `path` is in; the lock ends with the process, however that ends."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ArchError(f"{identifier} is being fetched into {path.parent} by another call; wait for it") from error
+    held = FileLock(path)
+    try:
+        held.acquire(timeout=0)
+    except Timeout as error:
+        raise ArchError(f"{identifier} is being fetched into {path.parent} by another call; wait for it") from error
+    try:
         yield
+    finally:
+        held.release()
 
 
 def _prepare(declaration: Declaration, work: Path, watch: Watch, mirror: str | None) -> Path:
