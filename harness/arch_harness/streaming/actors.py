@@ -68,12 +68,12 @@ def _reach(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), _REACH_S).close()
 
 
-class Member:
+class WorkerHandle:
     """One actor, and what it told of itself.
 
     Attributes:
         actor: its handle.
-        place: where it runs; known once it is settled.
+        place: where it runs; known once it has started.
         last: how it stood when it was last asked.
     """
 
@@ -84,7 +84,7 @@ class Member:
         self._first = self.last
         self._host = host
 
-    def settle(self) -> None:
+    def wait_until_started(self) -> None:
         """Wait until it runs.
 
         Raises:
@@ -133,7 +133,7 @@ def _since(first: Sequence[int], last: Sequence[int], position: int) -> int:
     return (last[position] if last else 0) - (first[position] if first else 0)
 
 
-def hire(endpoints: Sequence[Endpoint], transport: Transport, chunks: int, spread: bool) -> Member:
+def start_worker(endpoints: Sequence[Endpoint], transport: Transport, chunks: int, spread: bool) -> WorkerHandle:
     """Start a worker that embeds so many chunks at a time; `spread` puts them on different machines if it can."""
     import ray
 
@@ -142,4 +142,4 @@ def hire(endpoints: Sequence[Endpoint], transport: Transport, chunks: int, sprea
     if spread:
         options["scheduling_strategy"] = "SPREAD"
     actor = ray.remote(**options)(Worker).remote(endpoints, 1, transport)
-    return Member(actor, os.uname().nodename)
+    return WorkerHandle(actor, os.uname().nodename)

@@ -76,9 +76,7 @@ class Balancer:
         revive: called in the checking thread with a connection whose server is ready again, before requests go to it.
     """
 
-    def __init__(
-        self, endpoints: Sequence[Endpoint], revive: Callable[[Connection], None] = lambda _connect: None
-    ) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], revive: Callable[[Connection], None] = lambda _: None) -> None:
         self._revive = revive
         lock = threading.Lock()
         self._changed = threading.Condition(lock)

@@ -7,10 +7,10 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 from arch_common import interrupt
 from arch_common.errors import ArchError, UsageError
@@ -19,9 +19,10 @@ from arch_harness.measuring.chunk import Chunk
 from arch_harness.measuring.collector import MeasurementCollector, statistics_of
 from arch_harness.measuring.utilisation import UtilisationSampler
 from arch_harness.results.measurement import THREADS_PER_WORKER, Faults, Measurement, Transport
-from arch_harness.streaming.actors import Member, connect, hire
+from arch_harness.streaming.actors import WorkerHandle, connect, start_worker
 from arch_harness.streaming.buffers import buffer_bytes, remove_stale
 from arch_harness.streaming.concurrency import ConcurrencySearch, Progress
+from arch_harness.streaming.pass_state import WHOLE_AGAIN, PassState, PendingChunk
 from arch_harness.streaming.wire import Job
 from arch_harness.triton.endpoint import Endpoint
 from arch_harness.triton.server import Server
@@ -37,9 +38,6 @@ _MOST_IN_FLIGHT_BYTES = 512 * 1024**2
 _TICK_S = 0.25
 _STOP_S = 5.0
 _COUNT_S = 1.0
-# A worker dies by a clip (a decoder that crashes), or by chance. A chunk is sent whole once more, then in halves, each
-# to a worker that has nothing else.
-_WHOLE_AGAIN = 1
 _MOST_DEATHS = 3
 _DEATHS_IN_VAIN = 20
 
@@ -58,38 +56,6 @@ class Streamed:
 
     failures: list[tuple[int, Literal["decode", "infer"], str]]
     measurement: Measurement
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Clips that one call of a worker embeds, and how many workers died of calls with them."""
-
-    clips: list[tuple[int, str]]
-    deaths: int = 0
-
-    @property
-    def suspect(self) -> bool:
-        """Whether a worker is to have it alone, so that no other clips are blamed for what they do."""
-        return self.deaths > _WHOLE_AGAIN
-
-
-@dataclass
-class _PassState:
-    """The state of one call of `embed`."""
-
-    job: Job
-    figures: MeasurementCollector
-    coming: Iterator[tuple[int, str]]
-    search: ConcurrencySearch | None
-    level: int
-    waiting: list[_Piece] = field(default_factory=list)
-    running: dict[Any, tuple[Member, _Piece]] = field(default_factory=dict)
-    retired: list[Member] = field(default_factory=list)
-    level_seconds: float = 0.0
-    level_since: float = 0.0
-    drops: int = 0
-    workers_lost: int = 0
-    deaths_in_vain: int = 0
 
 
 class WorkerPool:
@@ -120,7 +86,7 @@ class WorkerPool:
         self._concurrency = concurrency
         self._ray_address = ray_address
         self._transport = transport
-        self._members: list[Member] = []
+        self._handles: list[WorkerHandle] = []
         self._servers = [Server(endpoint) for endpoint in self.endpoints]
         self._found: dict[tuple[str, int], int] = {}
 
@@ -130,9 +96,9 @@ class WorkerPool:
         remove_stale()
         connect(self._ray_address, self.workers)
         try:
-            self._members = [self._hire() for _ in range(self.workers)]
-            for member in self._members:
-                member.settle()
+            self._handles = [self._start_worker() for _ in range(self.workers)]
+            for handle in self._handles:
+                handle.wait_until_started()
             self._check_places()
         except BaseException:
             ray.shutdown()
@@ -145,17 +111,17 @@ class WorkerPool:
         import ray
 
         with contextlib.suppress(Exception):  # one that does not answer is killed all the same
-            ray.get([member.actor.close.remote() for member in self._members], timeout=_STOP_S)
-        for member in self._members:
-            ray.kill(member.actor)
+            ray.get([handle.actor.close.remote() for handle in self._handles], timeout=_STOP_S)
+        for handle in self._handles:
+            ray.kill(handle.actor)
         ray.shutdown()
         remove_stale()
 
-    def _hire(self) -> Member:
-        return hire(self.endpoints, self._transport, THREADS_PER_WORKER, spread=self._ray_address is not None)
+    def _start_worker(self) -> WorkerHandle:
+        return start_worker(self.endpoints, self._transport, THREADS_PER_WORKER, spread=self._ray_address is not None)
 
     def _check_places(self) -> None:
-        elsewhere = [member.place.host for member in self._members if member.place.host != os.uname().nodename]
+        elsewhere = [handle.place.host for handle in self._handles if handle.place.host != os.uname().nodename]
         local = [endpoint.address for endpoint in self.endpoints if endpoint.loopback]
         if elsewhere and local:
             raise UsageError(
@@ -183,18 +149,18 @@ class WorkerPool:
             ArchError: if no server answers for long, or workers die again and again. What had arrived was handed on
                 before; so it was where a KeyboardInterrupt ends the call.
         """
-        if not all(self._sees(position, job.folder) for position in range(len(self._members))):
+        if not all(self._sees(position, job.folder) for position in range(len(self._handles))):
             raise ArchError(f"a worker on another machine does not see {job.folder}: put the data where all of them do")
         state = self._new_pass(job, clips)
         self._steer(state)
-        for member in self._members:
-            member.begin()
+        for handle in self._handles:
+            handle.begin()
         before = statistics_of(self._servers, job.model)
         started = state.level_since = time.perf_counter()
         state.level_seconds = 0.0
         sampler = UtilisationSampler(
-            pids=lambda: [os.getpid(), *(member.place.pid for member in self._members if member.local)],
-            clips=lambda: sum(member.done for member in [*self._members, *state.retired]),
+            pids=lambda: [os.getpid(), *(handle.place.pid for handle in self._handles if handle.local)],
+            clips=lambda: sum(handle.done for handle in [*self._handles, *state.retired]),
             metrics=[endpoint.metrics for endpoint in self.endpoints if endpoint.metrics],
             local=all(endpoint.loopback for endpoint in self.endpoints),
         )
@@ -209,13 +175,13 @@ class WorkerPool:
         import ray
 
         try:
-            return bool(ray.get(self._members[position].actor.sees.remote(folder)))
+            return bool(ray.get(self._handles[position].actor.sees.remote(folder)))
         except ray.exceptions.RayError:
-            self._members[position] = self._hire()
-            self._members[position].settle()
-            return bool(ray.get(self._members[position].actor.sees.remote(folder)))
+            self._handles[position] = self._start_worker()
+            self._handles[position].wait_until_started()
+            return bool(ray.get(self._handles[position].actor.sees.remote(folder)))
 
-    def _new_pass(self, job: Job, clips: Sequence[tuple[int, str]]) -> _PassState:
+    def _new_pass(self, job: Job, clips: Sequence[tuple[int, str]]) -> PassState:
         search = None
         level = self._concurrency or self._found.get((job.model, job.samples))
         if level is None:
@@ -224,16 +190,16 @@ class WorkerPool:
             start = max(self.workers, _START_PER_SERVER * servers)
             search = ConcurrencySearch(start, _BATCHES_IN_FLIGHT * job.max_batch_size * servers, max(start, most))
             level = start
-        return _PassState(job, MeasurementCollector(len(self.endpoints)), iter(clips), search, level)
+        return PassState(job, MeasurementCollector(len(self.endpoints)), iter(clips), search, level)
 
     @contextlib.contextmanager
-    def _handing_over(self, state: _PassState, on_chunk: Callable[[Chunk], None]) -> Iterator[Callable[[Chunk], None]]:
+    def _handing_over(self, state: PassState, on_chunk: Callable[[Chunk], None]) -> Iterator[Callable[[Chunk], None]]:
         """Give the function that hands a chunk on; where the block fails, what the workers have is handed on too."""
         broken = False
 
         def take(chunk: Chunk) -> None:
             nonlocal broken
-            state.figures.add(chunk)
+            state.collector.add(chunk)
             try:
                 on_chunk(chunk)
             except BaseException:
@@ -248,12 +214,12 @@ class WorkerPool:
                     take(chunk)
             raise
 
-    def _rest(self, state: _PassState) -> Iterator[Chunk]:
+    def _rest(self, state: PassState) -> Iterator[Chunk]:
         """Stop the workers' calls, and give what they bring."""
         import ray
 
-        for member in self._members:
-            member.actor.stop.remote()
+        for handle in self._handles:
+            handle.actor.stop.remote()
         arrived, _ = (
             ray.wait(list(state.running), num_returns=len(state.running), timeout=_STOP_S)
             if state.running
@@ -263,7 +229,7 @@ class WorkerPool:
             with contextlib.suppress(ray.exceptions.RayError):
                 yield ray.get(reference)
 
-    def _drive(self, state: _PassState, take: Callable[[Chunk], None], on_progress: ProgressTold) -> None:
+    def _drive(self, state: PassState, take: Callable[[Chunk], None], on_progress: ProgressTold) -> None:
         import ray
 
         looked = 0.0
@@ -271,21 +237,21 @@ class WorkerPool:
             interrupt.check()
             arrived, _ = ray.wait(list(state.running), timeout=_TICK_S)
             for reference in arrived:
-                member, _ = state.running[reference]
+                handle, _ = state.running[reference]
                 try:
                     chunk = ray.get(reference)
                 except ray.exceptions.RayTaskError as error:
                     raise ArchError(f"a worker failed: {str(error).strip().splitlines()[-1]}") from error
                 except ray.exceptions.RayError as error:  # it, its machine or what it brought is gone
-                    self._replace(state, member, error)
+                    self._replace(state, handle, error)
                     break  # `running` is another now
                 del state.running[reference]
                 state.deaths_in_vain = 0
                 take(chunk)
-                on_progress(state.figures.clips, state.figures.audio_seconds)
+                on_progress(state.collector.clips, state.collector.audio_seconds)
                 if chunk.lost:
                     raise ArchError(
-                        f"gave up after {state.figures.clips} clips, which are kept: {chunk.lost}; the same command "
+                        f"gave up after {state.collector.clips} clips, which are kept: {chunk.lost}; the same command "
                         "goes on from here"
                     )
             if time.monotonic() - looked >= _TICK_S:
@@ -293,65 +259,66 @@ class WorkerPool:
                 looked = time.monotonic()
         self._steer(state)
 
-    def _dispatch(self, state: _PassState) -> bool:
+    def _dispatch(self, state: PassState) -> bool:
         """Give each worker as many chunks as it can have at a time; whether any are under way."""
-        size = max(_SMALLEST_CHUNK, -(-state.level // len(self._members)))
-        busy = {id(member): 0 for member in self._members}
-        for member, piece in state.running.values():
-            busy[id(member)] += THREADS_PER_WORKER if piece.suspect else 1
+        size = max(_SMALLEST_CHUNK, -(-state.level // len(self._handles)))
+        busy = {id(handle): 0 for handle in self._handles}
+        for handle, pending in state.running.values():
+            busy[id(handle)] += THREADS_PER_WORKER if pending.suspect else 1
         while True:
-            member = min(self._members, key=lambda one: busy[id(one)])
-            if busy[id(member)] >= THREADS_PER_WORKER:
+            handle = min(self._handles, key=lambda one: busy[id(one)])
+            if busy[id(handle)] >= THREADS_PER_WORKER:
                 return True
-            if state.waiting and state.waiting[-1].suspect and busy[id(member)]:
+            if state.waiting and state.waiting[-1].suspect and busy[id(handle)]:
                 return True  # until a worker has nothing else to do
-            piece = state.waiting.pop() if state.waiting else _Piece(list(itertools.islice(state.coming, size)))
-            if not piece.clips:
+            pending = state.waiting.pop() if state.waiting else PendingChunk(list(itertools.islice(state.coming, size)))
+            if not pending.clips:
                 return bool(state.running)
-            state.running[member.actor.embed.remote(state.job, piece.clips)] = (member, piece)
-            busy[id(member)] += THREADS_PER_WORKER if piece.suspect else 1
+            state.running[handle.actor.embed.remote(state.job, pending.clips)] = (handle, pending)
+            busy[id(handle)] += THREADS_PER_WORKER if pending.suspect else 1
 
-    def _replace(self, state: _PassState, member: Member, error: Exception) -> None:
+    def _replace(self, state: PassState, handle: WorkerHandle, error: Exception) -> None:
         """Put a new worker in the place of one that died, and have its clips done again."""
         import ray
 
-        ray.kill(member.actor)  # it may be only what it brought that was lost
+        ray.kill(handle.actor)  # it may be only what it brought that was lost
         state.workers_lost += 1
         state.deaths_in_vain += 1
         if state.deaths_in_vain > _DEATHS_IN_VAIN:
             raise ArchError(f"workers die again and again: {str(error).strip().splitlines()[-1]}") from error
-        for reference, (owner, piece) in list(state.running.items()):
-            if owner is not member:
+        for reference, (owner, pending) in list(state.running.items()):
+            if owner is not handle:
                 continue
             del state.running[reference]
-            if len(piece.clips) == 1 and piece.deaths >= _MOST_DEATHS:
-                state.figures.fail(piece.clips[0][0], "decode", "workers die while they read or send it")
-            elif piece.deaths >= _WHOLE_AGAIN and len(piece.clips) > 1:
-                half = len(piece.clips) // 2
-                state.waiting += [_Piece(part, piece.deaths + 1) for part in (piece.clips[:half], piece.clips[half:])]
+            if len(pending.clips) == 1 and pending.deaths >= _MOST_DEATHS:
+                state.collector.fail(pending.clips[0][0], "decode", "workers die while they read or send it")
+            elif pending.deaths >= WHOLE_AGAIN and len(pending.clips) > 1:
+                half = len(pending.clips) // 2
+                halves = (pending.clips[:half], pending.clips[half:])
+                state.waiting += [PendingChunk(part, pending.deaths + 1) for part in halves]
             else:
-                state.waiting.append(_Piece(piece.clips, piece.deaths + 1))
-        state.retired.append(member)
-        substitute = self._hire()
-        self._members[self._members.index(member)] = substitute
-        substitute.settle()
+                state.waiting.append(PendingChunk(pending.clips, pending.deaths + 1))
+        state.retired.append(handle)
+        substitute = self._start_worker()
+        self._handles[self._handles.index(handle)] = substitute
+        substitute.wait_until_started()
         substitute.begin()
         if state.search is not None:
             state.search.restart_window()
 
-    def _steer(self, state: _PassState) -> None:
+    def _steer(self, state: PassState) -> None:
         """Learn how far the workers are, and set how many requests may be in flight."""
-        count = len(self._members)
+        count = len(self._handles)
         now = time.perf_counter()
         state.level_seconds += state.level * (now - state.level_since)
         state.level_since = now
         self._exchange_status([state.level // count + (rank < state.level % count) for rank in range(count)])
         if state.search is not None:
-            drops = sum(member.dropped(server) for member in self._members for server in range(len(self.endpoints)))
+            drops = sum(handle.dropped(server) for handle in self._handles for server in range(len(self.endpoints)))
             if drops > state.drops:
                 state.search.restart_window()
             state.drops = drops
-            state.level = state.search.observe([Progress(member.done, member.last_done) for member in self._members])
+            state.level = state.search.observe([Progress(handle.done, handle.last_done) for handle in self._handles])
             if state.search.settled:
                 self._found[state.job.model, state.job.samples] = state.level
 
@@ -359,7 +326,7 @@ class WorkerPool:
         import ray
 
         asked = {
-            member.actor.status.remote(budget): member for member, budget in zip(self._members, budgets, strict=True)
+            handle.actor.status.remote(budget): handle for handle, budget in zip(self._handles, budgets, strict=True)
         }
         arrived, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_STOP_S)
         for reference in arrived:
@@ -382,19 +349,19 @@ class WorkerPool:
             time.sleep(_TICK_S)
 
     def _streamed(
-        self, state: _PassState, before: Sequence[Statistics | None], seconds: float, sampler: UtilisationSampler
+        self, state: PassState, before: Sequence[Statistics | None], seconds: float, sampler: UtilisationSampler
     ) -> Streamed:
-        everyone = [*self._members, *state.retired]
+        everyone = [*self._handles, *state.retired]
         servers = []
-        answered = [sum(member.answered(position) for member in everyone) for position in range(len(self.endpoints))]
+        answered = [sum(handle.answered(position) for handle in everyone) for position in range(len(self.endpoints))]
         counted = self._counted(state.job.model, before, answered)
         for position, endpoint in enumerate(self.endpoints):
             # Every worker finds out for itself that a server is dead.
-            dropped = max(member.dropped(position) for member in everyone)
+            dropped = max(handle.dropped(position) for handle in everyone)
             servers.append((endpoint.address, counted[position], answered[position], dropped))
-        counts = {name: sum(member.faults(name) for member in everyone) for name in Faults.model_fields}
-        shared = all(all(member.last.reads_shared_memory) for member in self._members)
-        measurement = state.figures.measurement(
+        counts = {name: sum(handle.faults(name) for handle in everyone) for name in Faults.model_fields}
+        shared = all(all(handle.last.reads_shared_memory) for handle in self._handles)
+        measurement = state.collector.measurement(
             seconds=seconds,
             concurrency=state.level,
             mean_concurrency=state.level_seconds / seconds,
@@ -405,4 +372,4 @@ class WorkerPool:
             faults=Faults.model_validate(counts | {"workers_lost": state.workers_lost}),
             utilisation=sampler.utilisation(),
         )
-        return Streamed(sorted(state.figures.failures), measurement)
+        return Streamed(sorted(state.collector.failures), measurement)
