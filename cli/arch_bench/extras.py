@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,14 +21,13 @@ def needs(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        absent = missing(extra)
-        # With all of them there, it is a fault of ours, or of a package: that is worth a traceback.
-        if not absent:
-            raise
         module = (error.name or "").partition(".")[0]
+        # One of ours, or one that nothing wants although all is there, is a fault: that is worth a traceback.
+        if module.startswith("arch_") or not missing(extra):
+            raise
         raise MissingExtraError(
-            f"this needs the package {absent[0] if module in sys.modules or not module else module!r}, which is not "
-            f"installed: pip install '{DISTRIBUTION}[{extra}]' (in a clone: pip install '.[{extra}]')"
+            f"this needs the package {module!r}, which is not installed: pip install '{DISTRIBUTION}[{extra}]' (in a "
+            f"clone: pip install '.[{extra}]')"
         ) from error
 
 

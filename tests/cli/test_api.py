@@ -1,0 +1,88 @@
+"""The public API: as wide as the commands, typed, light to import."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import arch_bench
+import pytest
+import typer
+from arch_bench import api
+from arch_bench.main import app
+from arch_common import errors
+
+# What only a terminal has: where to draw, what to show at the end, and a second step of its own.
+_OF_THE_TERMINAL = {"check", "list_"}
+# Options that are one argument of the API together.
+_TOGETHER = {"tls": "servers", "tls_ca": "servers", "header": "servers"}
+_SINGULAR = {"dataset": "datasets", "server": "servers", "model": "models", "probe": "probes"}
+
+
+@pytest.mark.parametrize("name", ["export", "serve", "bench", "probe", "demo"])
+def test_no_command_can_do_what_the_api_cannot(name: str) -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    options = {parameter.name for parameter in commands[name].params} - {"help"} - _OF_THE_TERMINAL
+    arguments = set(inspect.signature(getattr(api, name)).parameters)
+    wanted = {_TOGETHER.get(option, _SINGULAR.get(option, option)) for option in options}
+    assert wanted <= arguments, wanted - arguments
+
+
+def test_everything_public_is_there_and_typed() -> None:
+    for name in arch_bench.__all__:
+        found = getattr(arch_bench, name)
+        if inspect.isfunction(found):
+            hints = inspect.signature(found)
+            assert hints.return_annotation is not inspect.Signature.empty, name
+            assert all(one.annotation is not inspect.Parameter.empty for one in hints.parameters.values()), name
+    assert (Path(arch_bench.__file__).parent / "py.typed").is_file()
+    assert arch_bench.__version__.count(".") == 2
+
+
+def test_importing_it_brings_no_part() -> None:
+    parts = ("numpy", "torch", "ray", "pandas", "grpc")
+    script = f"import sys, arch_bench; print([name for name in {parts} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_all_errors_stand_in_one_drawing() -> None:
+    """The docstring names each class with its exit code, and each is an `ArchError`."""
+    drawn = errors.__doc__ or ""
+    classes = [one for _, one in inspect.getmembers(errors, inspect.isclass) if one.__module__ == errors.__name__]
+    assert len(classes) >= 9
+    for one in classes:
+        assert issubclass(one, errors.ArchError)
+        (line,) = [line for line in drawn.splitlines() if re.match(rf"[ │├└─]*{one.__name__} ", line)]
+        assert f" {one.exit_code} " in line, line
+
+
+@pytest.mark.parametrize("script", ["arch", "arch-bench", "python -m arch_bench"])
+def test_the_version_by_each_name(script: str) -> None:
+    binary = Path(sys.executable).parent
+    command = [sys.executable, "-m", "arch_bench"] if script.startswith("python") else [str(binary / script)]
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"arch {arch_bench.__version__}\n"
+
+
+def test_the_first_page_of_help_names_no_tool_of_tests() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "arch_bench", "data", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "verify" in done.stdout
+    assert "fake" not in done.stdout
+
+
+def test_shell_completion_is_offered() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "arch_bench", "--show-completion", "bash"], capture_output=True, text=True, check=False
+    )
+    assert "complete" in done.stdout
+
+
+def test_a_folder_without_a_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(arch_bench.UsageError, match=r"holds no results\.json; name a folder that arch bench wrote"):
+        arch_bench.load(tmp_path)
