@@ -269,7 +269,7 @@ def closeness(found: dict[str, dict[str, Exported]]) -> None:
     """What the exports themselves measured, against the original in PyTorch fp32."""
     clips = sum(len(case.valid) for case in parity.cases(RATE))
     table = Table(title=f"Against PyTorch fp32, {clips} clips of arch_export/verify/signals.py, alone and in batches")
-    for column in ("weights", "variant", "MB", "mean cosine", "worst", "rel. error", "batch mates, mean", "worst"):
+    for column in ("weights", "variant", "MB", "mean cosine", "worst", "rel. error", "batch effect, mean", "worst"):
         table.add_column(column, justify="left" if column in ("weights", "variant") else "right")
     for weights, variants in found.items():
         for key, one in variants.items():

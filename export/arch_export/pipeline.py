@@ -125,7 +125,7 @@ def export(
             raise ExportError(f"{engine} cannot run the {precision} graph ({reason_of(error)})") from error
         del session
         limits = LIMITS[precision]
-        # Dynamic int8 takes one scale of its activations over a whole batch; without batch mates it has none to suffer.
+        # Dynamic int8 takes one scale of its activations over a whole batch; alone, a clip has none to suffer from.
         batched = precision is not Precision.INT8 or graph.exact or measured.max_batch_effect <= limits.max_batch_effect
         misses = measured.misses(limits, batched)
         facts = graph.facts | {
@@ -160,8 +160,8 @@ def export(
             shutil.rmtree(graph.path.parent)
         if not batched:
             on_warning(
-                f"batch mates move its embeddings by up to {measured.max_batch_effect:.2f} (relative), allowed is "
-                f"{limits.max_batch_effect:g}: {name} is served one clip at a time"
+                f"the others in a batch move its embeddings by up to {measured.max_batch_effect:.2f} (relative), "
+                f"allowed is {limits.max_batch_effect:g}: {name} is served one clip at a time"
             )
         other = [key for key in _TELLING if "source" in earlier and earlier.get(key) != facts.get(key)]
         if other:

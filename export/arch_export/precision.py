@@ -77,7 +77,7 @@ class Limits:
 # fp32 allows rounding, which measured up to 7e-5 at real size with random weights. The others must keep the mean
 # cosine, and the worst clip may be ten times as far from the original in direction as the mean. A cosine c alone means
 # a relative error of sqrt(2 - 2c); the error may be twice that of the worst cosine, so that a wrong scale shows too.
-# What moves a clip with its batch mates must stay below what the precision itself may cost a typical clip:
+# How far the others in its batch move a clip must stay below what the precision itself may cost a typical clip:
 # sqrt(2 - 2 mean cosine).
 LIMITS = {
     Precision.FP32: Limits(1 - 1e-8, 1 - 1e-8, 1e-4, 1e-4),

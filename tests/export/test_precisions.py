@@ -248,7 +248,7 @@ def test_what_misses_its_limits_is_installed_by_force_only_and_marked(
     assert config_of(exported.folder).max_batch_size == 8
 
 
-def test_int8_that_batch_mates_move_too_far_is_served_a_clip_at_a_time(
+def test_int8_that_moves_too_far_in_a_batch_is_served_a_clip_at_a_time(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strict = dataclasses.replace(precisions.LIMITS[Precision.INT8], max_batch_effect=1e-9)

@@ -135,7 +135,7 @@ class ClipEncoder(torch.nn.Module):
         self.encoder_options = encoder_options
         self.normalize = NormalizedWaveform(normalization)
         fold_weight_norm(model)
-        self.front_end = FeatureEncoder(model.feature_extractor)
+        self.feature_encoder = FeatureEncoder(model.feature_extractor)
         projection = model.feature_projection
         self.projection_norm = projection.layer_norm if getattr(projection, "feat_proj_layer_norm", True) else None
         self.projection = projection.projection
@@ -164,7 +164,7 @@ class ClipEncoder(torch.nn.Module):
             embedding size]: what enters the first transformer layer, then what leaves each.
         """
         samples = num_samples if self.encoder_options.lengths is Lengths.EXACT else None
-        features, count = self.front_end(self.normalize(waveform, num_samples), samples)
+        features, count = self.feature_encoder(self.normalize(waveform, num_samples), samples)
         if self.projection_norm is not None:
             features = self.projection_norm(features)
         hidden = self.projection(features)

@@ -123,7 +123,7 @@ def _to_fp16(model: onnx.ModelProto) -> None:
             keep_io_types=True,
             disable_shape_infer=True,
             op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_SENSITIVE],
-            node_block_list=sorted(_front_end(model.graph) | _pooling(model.graph)),
+            node_block_list=sorted(_feature_encoder(model.graph) | _pooling(model.graph)),
         )
     finally:
         logger.setLevel(level)
@@ -158,7 +158,7 @@ def _cast_to(node: onnx.NodeProto) -> int:
     return int(next(attribute.i for attribute in node.attribute if attribute.name == "to"))
 
 
-def _front_end(graph: onnx.GraphProto) -> set[str]:
+def _feature_encoder(graph: onnx.GraphProto) -> set[str]:
     """The nodes before the first activation: waveform normaliser, first convolution, its norm."""
     first = next((node for node in graph.node if node.op_type in _ACTIVATIONS), None)
     makers = {output: node for node in graph.node for output in node.output}
@@ -185,7 +185,7 @@ def _write_int8(fp32: Path, path: Path) -> None:
     for a whole tensor, taken as it comes; symmetric int8 weights with a scale for each output channel, because the
     channels of a trained encoder differ a hundredfold, in all 8 bits, which CPUs with VNNI multiply without overflow.
     Its code holds the weights more than three times over. Convolutions stay in fp32: ConvInteger is slow, and the
-    front end as integer products brought the mean cosine of HuBERT-base to 0.77.
+    feature encoder as integer products brought the mean cosine of HuBERT-base to 0.77.
     """
     model = onnx.load(fp32, load_external_data=False)
     graph = model.graph
@@ -260,7 +260,7 @@ def fp16_peak(fp32: Path, feeds: Iterable[dict[str, NDArray[np.generic]]]) -> fl
     """
     model = onnx.shape_inference.infer_shapes(onnx.load(fp32, load_external_data=False))
     floats = {one.name for one in model.graph.value_info if one.type.tensor_type.elem_type == TensorProto.FLOAT}
-    kept = _front_end(model.graph) | _pooling(model.graph)
+    kept = _feature_encoder(model.graph) | _pooling(model.graph)
     halved = [node for node in model.graph.node if node.op_type not in _SENSITIVE and node.name not in kept]
     # What the nodes in fp16 give, and what they take from those in fp32.
     names = floats.intersection(name for node in halved for name in (*node.output, *node.input))

@@ -10,7 +10,8 @@ from tritonclient.grpc import model_config_pb2 as triton
 
 from arch_export.precision import Precision, Target
 
-# A request waits this long for batch mates; far below one execution of a base encoder, so it costs no latency.
+# A request waits this long for others to share its batch; far below one execution of a base encoder, so it costs no
+# latency.
 MAX_QUEUE_DELAY_US = 2000
 # Beyond it Triton answers UNAVAILABLE, "Exceeds maximum queue size", at once. A client with a bounded number of
 # requests in flight never sees it: a full queue of 30 s clips is 1 GB of memory and minutes of work for a CPU.

@@ -36,13 +36,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Parity:
-    """Figures over all clips of all cases, every layer's embedding counted where the graph gives them.
+    """What was measured over all clips of all cases, every layer's embedding counted where the graph gives them.
 
     Attributes:
         max_relative_error: largest |ours - reference| / |reference|, Euclidean norms.
         mean_cosine: between ours and the reference; where the graph gives every layer's, that of the worst layer.
         min_cosine: the worst clip's.
-        max_batch_effect: |in its batch - alone| / |alone|: how much a clip's embedding moves with its batch mates
+        max_batch_effect: |in its batch - alone| / |alone|: how far the others in its batch move a clip's embedding
             and, where padding is not to count, with its padding: alone is then without.
         mean_batch_effect: the same over all clips.
         clips: how many were embedded, each alone and in its batch.
@@ -56,7 +56,7 @@ class Parity:
     clips: int
 
     def misses(self, limits: Limits, batched: bool = True) -> list[str]:
-        """What is beyond the limits, a phrase each; NaN is beyond any. Batch mates count if it is served `batched`."""
+        """What is beyond the limits, a phrase each; NaN is beyond any. The batch effect counts if it is `batched`."""
         phrases = []
         if not self.max_relative_error <= limits.max_relative_error:
             phrases.append(
@@ -69,7 +69,7 @@ class Parity:
             phrases.append(f"the worst clip's cosine is {self.min_cosine:.6f}, wanted is {limits.min_cosine:g}")
         if batched and not self.max_batch_effect <= limits.max_batch_effect:
             phrases.append(
-                f"an embedding moves by {self.max_batch_effect:.1e} (relative) with its batch mates, "
+                f"the others in its batch move an embedding by {self.max_batch_effect:.1e} (relative), "
                 f"allowed is {limits.max_batch_effect:.0e}"
             )
         return phrases

@@ -1,6 +1,6 @@
 """The embedding store: each embedding computed once, in an entry for each model, dataset and preprocessing.
 
-`embedding_entry.py` holds what an entry is made of.
+`entry.py` holds what an entry is made of.
 """
 
 from __future__ import annotations

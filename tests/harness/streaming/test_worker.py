@@ -89,17 +89,17 @@ def embed(folder: Path, servers: list[tuple[Endpoint, Server]], budget: int = 1)
     thread.start()
     thread.join(60)
     assert chunks, "the worker hangs"
-    pulse = worker.status(budget)
+    status = worker.status(budget)
     worker.close()
     if chunks[0].lost is None:
         assert sorted([index for index, _ in chunks[0].embeddings] + [one[0] for one in chunks[0].failures]) == [
             *range(CLIPS)
         ]
-        assert pulse.done == CLIPS
+        assert status.done == CLIPS
         # As Triton counts: others would seem lost to a restart. A clip may be answered late, and once more.
-        twice = sum(pulse.answered) - len(chunks[0].answers) - pulse.faults["malformed"]
-        assert 0 <= twice <= pulse.faults["late"]
-    return chunks[0], {name: count for name, count in pulse.faults.items() if count}
+        twice = sum(status.answered) - len(chunks[0].answers) - status.faults["malformed"]
+        assert 0 <= twice <= status.faults["late"]
+    return chunks[0], {name: count for name, count in status.faults.items() if count}
 
 
 def test_the_request_is_that_of_tritonclient(tmp_path: Path, servers: list[tuple[Endpoint, Server]]) -> None:
