@@ -28,9 +28,9 @@ import torch
 from arch_common.errors import ExportError
 from arch_common.session import SLOW_ON_CPU, Session
 from arch_export.checkpoint.random_weights import write_random
+from arch_export.encoder.precision import Precision
 from arch_export.graph.runtime import open_session
 from arch_export.pipeline import Exported, export
-from arch_export.precision import Precision
 from arch_export.verify import parity
 from arch_export.verify.signals import synthesise
 from rich.console import Console

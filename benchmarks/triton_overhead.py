@@ -20,8 +20,8 @@ import numpy as np
 import onnxruntime as ort
 import psutil
 import tritonclient.grpc as grpcclient
+from arch_export.encoder.precision import Precision
 from arch_export.graph.runtime import open_session
-from arch_export.precision import Precision
 from arch_harness.triton.endpoint import Endpoint
 from arch_harness.triton.server import Server
 from rich.console import Console

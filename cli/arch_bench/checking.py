@@ -51,8 +51,8 @@ def check(exported: Exported) -> Checked:
 def _compare(exported: Exported, grpc: str, metrics: str) -> Checked:
     import numpy as np
     import tritonclient.grpc as grpcclient
+    from arch_export.encoder.precision import Precision
     from arch_export.graph.runtime import open_session
-    from arch_export.precision import Precision
     from arch_export.verify import parity
     from arch_harness.triton.endpoint import Endpoint
     from arch_harness.triton.server import Server

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from arch_common.errors import ExportError, ExportUsageError, reason_of
 from arch_common.session import session_options
 
+from arch_export.checkpoint.export_source import LOGMEL, ExportSource, Step, open_source
 from arch_export.encoder.options import EncoderOptions
-from arch_export.export_source import LOGMEL, ExportSource, Step, open_source
+from arch_export.encoder.precision import LIMITS, Limits, Precision, Target, settle
 from arch_export.graph.runtime import check_precision, open_session
 from arch_export.graph.trace import Graph, write_graph
 from arch_export.graph.variants import FP16_MAX, fp16_peak, write_variant
-from arch_export.precision import LIMITS, Limits, Precision, Target, settle
 from arch_export.repository import triton_config
 from arch_export.repository.installation import building
 from arch_export.verify import parity

@@ -19,9 +19,9 @@ from arch_export.checkpoint.aliases import ALIASES
 from arch_export.checkpoint.files import Checkpoint
 from arch_export.checkpoint.loading import read_feature_extractor
 from arch_export.encoder.clip_encoder import Normalization, NormalizedWaveform, fold_weight_norm
+from arch_export.encoder.precision import LIMITS, Precision
 from arch_export.graph.trace import write_onnx
 from arch_export.pipeline import export
-from arch_export.precision import LIMITS, Precision
 from arch_export.verify import parity
 from google.protobuf import text_format
 from support.checkpoints import GROUP_NORM, LAYER_NORM, write_checkpoint

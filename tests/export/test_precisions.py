@@ -17,12 +17,12 @@ import torch
 import tritonclient.grpc as grpcclient
 from arch_common.errors import ExportError, ExportUsageError
 from arch_common.session import VNNI_FLAGS, cpu_flags
-from arch_export import precision as precisions
 from arch_export.checkpoint.random_weights import write_random
+from arch_export.encoder import precision as precisions
+from arch_export.encoder.precision import Precision, Target
 from arch_export.graph import runtime
 from arch_export.graph.variants import write_variant
 from arch_export.pipeline import export
-from arch_export.precision import Precision, Target
 from arch_export.repository.triton_config import model_config
 from arch_export.verify.signals import synthesise
 from arch_harness.triton.endpoint import Endpoint

@@ -8,7 +8,7 @@ import onnxruntime
 from arch_common import session
 from arch_common.errors import ExportError, ExportUsageError
 
-from arch_export.precision import Precision
+from arch_export.encoder.precision import Precision
 
 
 def check_precision(precision: Precision) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from arch_common.errors import ExportError, reason_of
 
+from arch_export.checkpoint.export_source import ExportSource, Step
 from arch_export.encoder.options import Lengths
-from arch_export.export_source import ExportSource, Step
 from arch_export.verify import parity
 
 if TYPE_CHECKING:

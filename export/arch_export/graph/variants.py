@@ -17,8 +17,8 @@ from arch_common.errors import ExportError, reason_of
 from onnx import TensorProto, helper, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_tensor
 
+from arch_export.encoder.precision import Precision
 from arch_export.graph.trace import EXTERNAL_DATA_FROM
-from arch_export.precision import Precision
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,7 +8,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as triton
 
-from arch_export.precision import Precision, Target
+from arch_export.encoder.precision import Precision, Target
 
 # A request waits this long for others to share its batch; far below one execution of a base encoder, so it costs no
 # latency.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from arch_common.session import Session
     from numpy.typing import NDArray
 
-    from arch_export.precision import Limits
+    from arch_export.encoder.precision import Limits
 
 Clips = list["NDArray[np.float32]"]
 Reference = Callable[["NDArray[np.float32]", int], "NDArray[np.floating[Any]]"]
