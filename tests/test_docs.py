@@ -1,0 +1,116 @@
+"""The documentation: every link leads somewhere, every command in it exists, and the README stays short."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from arch_bench.main import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    [
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "examples").glob("*.md"),
+        ROOT / "model_repository" / "README.md",
+    ]
+)
+README_LINES = 100
+SHELLS = ("sh", "console", "bash")
+
+_FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^()\s]+)\)")
+_CODE = re.compile(r"`([^`\n]+)`")
+_PATH = re.compile(r"\b((?:benchmarks|cli|common|docs|examples|export|harness|serve|scripts|tests)/[\w./-]+\w/?)")
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def prose(page: Path) -> str:
+    return _FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of the headings: lower case, no punctuation, dashes for spaces, a number from the second."""
+    found: dict[str, int] = {}
+    names = set()
+    for heading in re.findall(r"^#+ +(.*?) *$", prose(page), re.MULTILINE):
+        text = _LINK.sub("]", heading).replace("[", "").replace("]", "")
+        anchor = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
+        found[anchor] = found.get(anchor, -1) + 1
+        names.add(f"{anchor}-{found[anchor]}" if found[anchor] else anchor)
+    return names
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for link in _LINK.findall(prose(page)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_relative_to(ROOT), link
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_file_that_is_named_is_there(page: Path) -> None:
+    """In backticks, from the root: `harness/arch_harness/results/metrics.py`, say."""
+    if page.name == "CHANGELOG.md":  # it names what is gone
+        return
+    for span in _CODE.findall(prose(page)):
+        for path in _PATH.findall(span):
+            assert (ROOT / path).exists(), path
+
+
+def test_the_readme_stays_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= README_LINES
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """The words of each `arch ...` in a block of shell, without comments; a line that ends in a backslash goes on."""
+    for language, block in _FENCE.findall(page.read_text(encoding="utf-8")):
+        if language not in SHELLS:
+            continue
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            if words and Path(words[0]).name in ("arch", "arch-bench"):
+                yield words[1:]
+
+
+def unknown(words: list[str]) -> list[str]:
+    """The options and subcommands among the words that arch does not have."""
+    # Not by class: typer brings a click of its own, or takes the one that is installed.
+    command: Any = typer.main.get_command(app)
+    bad = []
+    for word in words:
+        if word.startswith("--"):
+            options = {option for one in command.params for option in (*one.opts, *one.secondary_opts)} | {"--help"}
+            bad += [] if word.partition("=")[0] in options else [word]
+        elif hasattr(command, "commands"):
+            if word not in command.commands:
+                return [*bad, word]
+            command = command.commands[word]
+    return bad
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_command_exists(page: Path) -> None:
+    for words in commands(page):
+        assert unknown(words) == [], shlex.join(["arch", *words])
+
+
+def test_commands_that_do_not_exist_are_found() -> None:
+    assert unknown(["bench", "--dataset", "esc50", "--colour"]) == ["--colour"]
+    assert unknown(["data", "destroy", "esc50"]) == ["destroy"]
+    assert sum(len(list(commands(page))) for page in PAGES) > 10
