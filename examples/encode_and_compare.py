@@ -60,7 +60,8 @@ def main() -> None:
                 transport=transport,
                 output=work / transport,
                 cache=work / "cache",
-                recompute=True,  # else the second run finds the embeddings of the first in the store, and measures nothing
+                # Else the second run finds the embeddings of the first in the store, and measures nothing.
+                recompute=True,
             )
 
     # 4. A data frame, with one row for each model, dataset and probe.
