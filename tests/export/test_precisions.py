@@ -130,6 +130,14 @@ def test_int8_takes_the_matrix_products_and_nothing_else(variants: Path) -> None
     assert facts["target"] == "cpu"
 
 
+def test_an_even_kernel_over_few_channels_becomes_odd(variants: Path) -> None:
+    """8 channels times 16 taps are what AMX computes wrongly in bf16; every precision takes the same convolution."""
+    graph = onnx.load(variants / "tiny-hubert-int8" / "1" / "model.onnx").graph
+    shapes = {one.name: tuple(one.dims) for one in graph.initializer}
+    convolutions = [shapes[node.input[1]] for node in graph.node if node.op_type == "Conv"]
+    assert convolutions[-1] == (32, 8, 17)
+
+
 def test_int8_is_what_onnx_runtimes_own_tool_makes(variants: Path, checkpoint: Path, tmp_path: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 

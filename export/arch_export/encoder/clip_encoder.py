@@ -19,6 +19,9 @@ from arch_export.encoder.attention import MASKED, PositionBias, SelfAttention
 from arch_export.encoder.feature_encoder import FeatureEncoder
 from arch_export.encoder.options import EncoderOptions, Lengths
 
+# See `_make_odd`.
+_FEW_CHANNELS = 16
+
 
 class Normalization(StrEnum):
     """What the checkpoint's feature extractor does to the waveform (transformers' Wav2Vec2FeatureExtractor)."""
@@ -69,6 +72,8 @@ class PositionalConvolution(torch.nn.Module):
     def __init__(self, embedding: Any) -> None:
         super().__init__()
         self.layers = torch.nn.ModuleList(embedding.layers if hasattr(embedding, "layers") else [embedding])
+        for layer in self.layers:
+            _make_odd(layer)
 
     def forward(self, hidden: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
         """FP32 [batch, frames, size] -> the same shape; `valid` FP32 [batch, frames, 1] is 1 where frames count."""
@@ -190,6 +195,21 @@ class ClipEncoder(torch.nn.Module):
 def _mean(hidden: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
     """Over frames: FP32 [batch, frames, size] -> FP32 [batch, size]."""
     return hidden.mean(dim=1) if valid is None else (hidden * valid).sum(dim=1) / valid.sum(dim=1)
+
+
+def _make_odd(layer: Any) -> None:
+    """Give an even kernel over few channels a last tap of zero, which stands in for the cut of the last frame.
+
+    Where a group has an even number of input channels below 16, and channels times taps are 64, 96, 128, ..., oneDNN
+    (3.12, 3.13) computes bf16 convolutions with AMX wrongly: the error is as large as the result. Encoders of published
+    sizes have 48 channels or more; an odd kernel over so few never gives such a product.
+    """
+    conv = layer.conv
+    if conv.kernel_size[0] % 2 == 0 and conv.in_channels // conv.groups < _FEW_CHANNELS:
+        weight = torch.nn.functional.pad(conv.weight.detach(), (0, 1))
+        conv.weight = torch.nn.Parameter(weight, requires_grad=False)
+        conv.kernel_size = (weight.shape[2],)
+        layer.padding = torch.nn.Identity()
 
 
 def fold_weight_norm(module: torch.nn.Module) -> None:
