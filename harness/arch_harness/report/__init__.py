@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from arch_common.errors import ArchError
 from arch_common.files import whole_file
 
-from arch_harness.report.formats import html, markdown
+from arch_harness.report.formats.html import render_html
+from arch_harness.report.formats.markdown import render_markdown
 from arch_harness.report.formats.terminal import TerminalReport
-from arch_harness.report.plots import confusion, models, time
-from arch_harness.report.plots.panels import draw
-from arch_harness.report.text import overview
+from arch_harness.report.plots.confusion import CONFUSION, draw_confusion
+from arch_harness.report.plots.draw import RESULT_PLOTS, TIMING_PLOTS, draw_plots
+from arch_harness.report.text.overview import build_overview
 from arch_harness.results.run import write_run
 
 if TYPE_CHECKING:
@@ -43,15 +44,15 @@ def write_report(run: Run, folder: Path) -> list[Path]:
     except OSError as error:
         raise ArchError(f"cannot write {results}: {error.strerror}") from error
 
-    report, timing = overview.build(run), draw(run, time.KINDS)
-    groups = [*draw(run, models.KINDS), *confusion.draw(overview.ordered(run))]
+    overview, timing = build_overview(run), draw_plots(run, TIMING_PLOTS)
+    groups = [*draw_plots(run, RESULT_PLOTS), *draw_confusion(run)]
     texts = {folder / _PLOTS / plot.file: plot.svg for group in (*groups, *timing) for plot in group.plots}
     written = [results, *texts, folder / "report.md", folder / "report.html"]
-    texts[folder / "report.md"] = markdown.render(report, groups, timing, _PLOTS)
-    texts[folder / "report.html"] = html.render(report, groups, timing)
+    texts[folder / "report.md"] = render_markdown(overview, groups, timing, _PLOTS)
+    texts[folder / "report.html"] = render_html(overview, groups, timing)
     for path, text in texts.items():
         _write_whole(path, text)
-    for kind in (*(kind.name for kind in (*models.KINDS, *time.KINDS)), confusion.KIND):
+    for kind in (*(kind.name for kind in (*RESULT_PLOTS, *TIMING_PLOTS)), CONFUSION):
         for path in (folder / _PLOTS).glob(f"{kind}-*.svg"):
             if path not in texts:
                 path.unlink(missing_ok=True)

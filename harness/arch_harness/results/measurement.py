@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from arch_harness.results.metrics import meaning
 from arch_harness.results.schema import Count, NonNegative, Share, StrictModel
 
 Bottleneck = Literal["server compute", "server queue", "decoding", "network", "server or network", "client"]
@@ -23,25 +24,21 @@ clips are awaited."""
 
 
 class Percentiles(StrictModel):
-    """Latency of single-clip requests, in milliseconds, from the first schedule of the clip to its embedding.
+    """Latency of single-clip requests, in milliseconds."""
 
-    A clip is scheduled when it is decoded and a place in flight is free for it. Time in back-off and in tries that
-    failed counts.
-    """
-
-    p50: NonNegative
-    p95: NonNegative
-    p99: NonNegative
+    p50: NonNegative = Field(description=meaning("p50_ms"))
+    p95: NonNegative = Field(description=meaning("p95_ms"))
+    p99: NonNegative = Field(description=meaning("p99_ms"))
 
 
 class ServerTimes(StrictModel):
     """What Triton's statistics say of the run: means over requests, in milliseconds, and executions by batch size."""
 
     requests: Count
-    queue_ms: NonNegative
-    compute_ms: NonNegative = Field(description="input, inference and output together")
+    queue_ms: NonNegative = Field(description=meaning("queue_ms"))
+    compute_ms: NonNegative = Field(description=meaning("compute_ms"))
     batch_sizes: dict[int, Count] = Field(description="batch size -> number of executions")
-    mean_batch_size: NonNegative
+    mean_batch_size: NonNegative = Field(description=meaning("mean_batch_size"))
     busy_seconds: NonNegative = Field(
         description="time in executions, each counted once however many requests it held; the sum over instances"
     )
@@ -57,52 +54,47 @@ class ServerShare(StrictModel):
     address: str
     clips: Count = Field(description="embeddings that came from it")
     times: ServerTimes | None = Field(description="null where it was restarted during the run: its counters are lost")
-    dropped: Count = Field(description="times that it was taken for dead and its clips went elsewhere")
+    dropped: Count = Field(description=meaning("dropped"))
 
 
 class Faults(StrictModel):
-    """What went wrong on the way and was mended or given up; counts of tries unless said otherwise."""
+    """What went wrong on the way and was mended or given up: counts."""
 
-    retries: Count = Field(default=0, description="tries beyond a clip's first")
-    queue_full: Count = Field(default=0, description="refused because the server's queue was full")
-    unreachable: Count = Field(default=0, description="no connection: the server is not there, or not yet")
-    cut_off: Count = Field(default=0, description="the connection broke under a request: the server died")
-    stopping: Count = Field(default=0, description="refused because the server was being stopped")
-    timed_out: Count = Field(default=0, description="no answer within the time limit of a try")
-    late: Count = Field(default=0, description="answers that came after their try had been given up")
-    refused: Count = Field(
-        default=0, description="any other error of the server: tried once more, at another one if there is"
-    )
-    malformed: Count = Field(default=0, description="answers without a finite embedding of the right shape")
-    workers_lost: Count = Field(default=0, description="worker processes that died and were replaced")
+    retries: Count = Field(default=0, description=meaning("retries"))
+    queue_full: Count = Field(default=0, description=meaning("queue_full"))
+    unreachable: Count = Field(default=0, description=meaning("unreachable"))
+    cut_off: Count = Field(default=0, description=meaning("cut_off"))
+    stopping: Count = Field(default=0, description=meaning("stopping"))
+    timed_out: Count = Field(default=0, description=meaning("timed_out"))
+    late: Count = Field(default=0, description=meaning("late"))
+    refused: Count = Field(default=0, description=meaning("refused"))
+    malformed: Count = Field(default=0, description=meaning("malformed"))
+    workers_lost: Count = Field(default=0, description=meaning("workers_lost"))
 
 
 class Stages(StrictModel):
-    """Where a clip's time went: means over the clips that were answered, in milliseconds."""
+    """Where a clip's time went: means over the clips that were answered, in milliseconds.
 
-    decode_ms: NonNegative = Field(description="reading and decoding the file")
-    resample_ms: NonNegative
-    wait_ms: NonNegative = Field(description="the decoded clip waited for a free place in flight")
-    latency_ms: NonNegative = Field(description="the mean, of which network, queue and compute are the parts")
-    network_ms: NonNegative | None = Field(
-        description="latency less queue and compute: both transports, both ends' message handling, and back-off; like "
-        "those, null where the counters of a server are lost"
-    )
-    queue_ms: NonNegative | None = Field(description="in the server's queue")
-    compute_ms: NonNegative | None = Field(description="in the server's execution, the batch mates' included")
+    Network, queue and compute are the parts of the latency; they are null where the counters of a server are lost.
+    """
+
+    decode_ms: NonNegative = Field(description=meaning("decode_ms"))
+    resample_ms: NonNegative = Field(description=meaning("resample_ms"))
+    wait_ms: NonNegative = Field(description=meaning("wait_ms"))
+    latency_ms: NonNegative = Field(description=meaning("latency_ms"))
+    network_ms: NonNegative | None = Field(description=meaning("network_ms"))
+    queue_ms: NonNegative | None = Field(description=meaning("queue_ms"))
+    compute_ms: NonNegative | None = Field(description=meaning("compute_ms"))
 
 
 class Utilisation(StrictModel):
     """What was busy while the clips went through: samples over time, each the mean since the one before."""
 
     seconds: list[NonNegative] = Field(description="since the first clip was read")
-    client_cores: list[NonNegative] = Field(description="cores that driver and workers on this machine kept busy")
-    machine_cores: list[NonNegative] = Field(description="cores of this machine that anything kept busy")
-    gpu: list[Share | None] | None = Field(
-        description="share of the time that the servers' GPUs computed, the mean over GPUs, from Triton's metrics or "
-        "the driver's own; null where there is none or it cannot be read"
-    )
-    clips_per_s: list[NonNegative]
+    client_cores: list[NonNegative] = Field(description=meaning("client_cores"))
+    machine_cores: list[NonNegative] = Field(description=meaning("machine_cores"))
+    gpu: list[Share | None] | None = Field(description=meaning("gpu_busy"))
+    clips_per_s: list[NonNegative] = Field(description="clips that got their embedding, per second")
 
     def means(self) -> dict[str, float | None]:
         """The means over time, by the metric's id; None where nothing is known."""
@@ -140,21 +132,21 @@ class Measurement(StrictModel):
     """One pass of clips through the servers."""
 
     clips: Count = Field(description="answered with an embedding; neither failed clips nor stored ones count")
-    failed: Count
+    failed: Count = Field(description=meaning("failed"))
     seconds: NonNegative = Field(description="wall time from the first clip read to the last embedding received")
     audio_seconds: NonNegative = Field(description="of the clips answered, padding not counted")
     latency_ms: Percentiles | None = Field(description="null where no clip was answered")
-    concurrency: Count = Field(description="single-clip requests in flight, over all workers and servers, at the end")
-    mean_concurrency: NonNegative = Field(description="the same, the mean over time: where it is found, it begins low")
-    concurrency_found: bool = Field(description="raised until the throughput stopped growing, not asked for")
+    concurrency: Count = Field(description=meaning("concurrency"))
+    mean_concurrency: NonNegative = Field(description=meaning("mean_concurrency"))
+    concurrency_found: bool = Field(description=meaning("concurrency_found"))
     workers: Count
     server: ServerTimes | None = Field(description="over all servers; null if the counters of one are lost")
     servers: list[ServerShare]
-    transport: Transport
+    transport: Transport = Field(description=meaning("transport"))
     faults: Faults
     stages: Stages | None = Field(description="null where no clip was answered")
     utilisation: Utilisation
-    bottleneck: Bottleneck | None = Field(description="null where no clip was answered")
+    bottleneck: Bottleneck | None = Field(description=meaning("bottleneck", "Null where no clip was answered."))
 
     @property
     def clips_per_s(self) -> float:

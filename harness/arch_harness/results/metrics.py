@@ -1,7 +1,7 @@
 """The one table of metrics: what each number of a run is called, its unit, which way is better, and what it means.
 
-The columns of the reports and of `LoadedRun.to_pandas()`, the descriptions in the JSON schema and docs/results.md are
-made of it.
+The columns, explanations and axes of the reports, the columns of `LoadedRun.to_pandas()`, the descriptions in the JSON
+schema and the tables of docs/results.md are made of it. Beside it stand the columns of words, `ATTRIBUTES`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ class Metric:
         better: which way is better; empty where neither is.
         meaning: one sentence, or two.
         source: who measured it.
+        form: how a table writes it, a format specification, applied to percent where the unit is `%`; empty for about
+            three significant digits, and whole numbers in full.
     """
 
     id: str
@@ -29,6 +31,7 @@ class Metric:
     better: Literal["higher", "lower", ""]
     meaning: str
     source: Literal["probe", "client", "Triton's statistics", "operating system", "export", "configuration"]
+    form: str = ""
 
     @property
     def label(self) -> str:
@@ -36,51 +39,110 @@ class Metric:
         return f"{self.header} ({self.unit})" if self.unit else self.header
 
 
+@dataclass(frozen=True)
+class MetricPair:
+    """Two metrics that a table shows in one column.
+
+    Attributes:
+        id: names the column; no column of a data frame.
+        header: its name in tables.
+        unit: in tables.
+        first: the metric that stands first.
+        second: the other one.
+        join: what stands between them.
+    """
+
+    id: str
+    header: str
+    unit: str
+    first: str
+    second: str
+    join: str
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """What a row is of, or how it came about: a column that holds no number.
+
+    Attributes:
+        id: its name in data frames.
+        header: its name in tables.
+        meaning: one sentence, or two.
+    """
+
+    id: str
+    header: str
+    meaning: str
+
+
 _TABLE = (
     Metric(
         "score", "Score", "%", "higher",
-        "Of a probe, a small classifier trained on the embeddings that the server returned: accuracy, the share of "
-        "test clips that it labels correctly, or for clips with several labels macro mAP, the average precision of "
-        "each class averaged over the classes; the mean over folds and seeds.",
-        "probe",
+        "Of a probe, a small classifier trained on the embeddings that the server returned, the linear one of the "
+        "ARCH protocol unless another was asked for: accuracy, the share of test clips that it labels correctly, or "
+        "for clips with several labels macro mAP, the average precision of each class averaged over the classes; the "
+        "mean over folds and seeds.",
+        "probe", ".1f",
     ),
     Metric(
         "score_std", "± seeds", "%", "lower",
         "Standard deviation of the score over seeds: what other initial weights and another clip order change.",
-        "probe",
+        "probe", ".1f",
     ),
     Metric(
         "score_low", "Low", "%", "higher",
-        "Lower end of the 95 % bootstrap percentile interval of the score: what another draw of test clips would "
+        "The score's 95 % bootstrap percentile interval, lower end: what another draw of test clips would "
         "change or, where a dataset has several folds, another draw of folds and of clips within them. Few folds make "
         "it rough.",
-        "probe",
+        "probe", ".1f",
     ),
-    Metric("score_high", "High", "%", "higher", "Upper end of the 95 % interval of the score.", "probe"),
-    Metric("fold_low", "Lowest fold", "%", "higher", "The lowest score of a single fold.", "probe"),
-    Metric("fold_high", "Highest fold", "%", "higher", "The highest score of a single fold.", "probe"),
+    Metric("score_high", "High", "%", "higher", "Upper end of that interval.", "probe", ".1f"),
+    Metric("fold_low", "Lowest fold", "%", "higher", "The lowest score of a single fold.", "probe", ".1f"),
+    Metric("fold_high", "Highest fold", "%", "higher", "The highest score of a single fold.", "probe", ".1f"),
     Metric(
         "macro_f1", "Macro F1", "%", "higher",
         "F1 of each class, averaged over the classes with equal weight; mean over folds and seeds.",
-        "probe",
+        "probe", ".1f",
     ),
     Metric(
         "balanced_accuracy", "Balanced accuracy", "%", "higher",
         "Recall of each class, averaged over the classes with equal weight; mean over folds and seeds.",
-        "probe",
+        "probe", ".1f",
     ),
     Metric(
         "map_weighted", "Weighted mAP", "%", "higher",
         "Average precision of each class, averaged over the classes by their test clips; mean over folds and seeds.",
-        "probe",
+        "probe", ".1f",
     ),
     Metric(
         "chance", "Chance", "%", "",
         "For accuracy, the score of always answering with the most frequent class of the test clips; for mAP, the mean "
         "share of test clips that bear a class; mean over the folds.",
+        "probe", ".1f",
+    ),
+    Metric(
+        "best_layer", "Best layer", "", "",
+        "The layer on which the linear probe scores highest, of several the lowest; 0 enters the first transformer "
+        "layer. Unknown where not every layer was asked for.",
         "probe",
     ),
-    Metric("probe_seconds", "Time", "s", "lower", "Time to train and score the probe, all folds and seeds.", "probe"),
+    Metric(
+        "best_layer_score", "Its score", "%", "higher",
+        "The linear probe's score on the best layer; as it is the highest on the test clips, it flatters the layer a "
+        "little.",
+        "probe", ".1f",
+    ),
+    Metric(
+        "last_layer_score", "Last layer", "%", "higher", "The linear probe's score on the last layer.", "probe", ".1f"
+    ),
+    Metric(
+        "weighted_sum_score", "Weighted sum", "%", "higher",
+        "The linear probe's score on a learned weighted sum of all layers.", "probe", ".1f",
+    ),
+    Metric(
+        "probe_seconds", "Time", "s", "lower",
+        "Time to train and score the probe, all folds and seeds.", "probe", ",.1f",
+    ),
     Metric("clips", "Clips", "", "", "Clips of the dataset, failed ones included.", "client"),
     Metric(
         "failed", "Failed", "", "lower", "Clips that gave no embedding; such a clip takes part in no score.", "client"
@@ -147,6 +209,10 @@ _TABLE = (
         "Triton's statistics",
     ),
     Metric(
+        "usual_batch_size", "Usual batch", "clips", "", "Size of the executions that served the most requests.",
+        "Triton's statistics",
+    ),
+    Metric(
         "in_flight_taken", "Taken", "%", "", "Share of the places in flight that were taken, on average.", "client"
     ),
     Metric(
@@ -199,18 +265,22 @@ _TABLE = (
     Metric(
         "workers_lost", "Workers lost", "", "lower", "Worker processes that died and were replaced.", "client"
     ),
+    Metric(
+        "dropped", "Dropped", "times", "lower",
+        "Times that a server was taken for dead and its clips went elsewhere.", "client",
+    ),
     Metric("parameter_count", "Parameters", "", "", "Parameters of the model, those cut off included.", "export"),
     Metric(
         "parity_max_relative_error", "Parity error", "", "lower",
         "Measured at export against the source checkpoint on the same inputs: the largest relative difference of an "
         "embedding.",
-        "export",
+        "export", ".1e",
     ),
     Metric(
         "parity_min_cosine", "Parity cosine", "", "higher",
         "Measured likewise: the smallest cosine similarity of an embedding to the original's; 1 is identical in "
         "direction.",
-        "export",
+        "export", ".6f",
     ),
     Metric(
         "max_batch_size", "Max batch", "clips", "", "The largest batch of Triton's dynamic batching.", "configuration"
@@ -223,7 +293,56 @@ _TABLE = (
 
 METRICS: dict[str, Metric] = {metric.id: metric for metric in _TABLE}
 
+METRIC_PAIRS: dict[str, MetricPair] = {
+    pair.id: pair
+    for pair in (
+        MetricPair("interval", "95 % interval", "%", "score_low", "score_high", "–"),
+        MetricPair("fold_range", "Folds", "%", "fold_low", "fold_high", "–"),
+        MetricPair("batch_sizes", "Batch sizes", "", "mean_batch_size", "usual_batch_size", ", mostly "),
+    )
+}
 
-def meaning(identifier: str) -> str:
-    """What a metric means, for the description of a field."""
-    return METRICS[identifier].meaning
+ATTRIBUTES: dict[str, Attribute] = {
+    attribute.id: attribute
+    for attribute in (
+        Attribute("model", "Model", "The model's name in its repository."),
+        Attribute("dataset", "Dataset", "The dataset's name, with its variant after an @."),
+        Attribute("probe", "Probe", "The kind of classifier that was trained on the embeddings."),
+        Attribute(
+            "score_metric", "Metric", "What the score is: accuracy or, where clips have several labels, macro mAP."
+        ),
+        Attribute("precision", "Precision", "What the model was exported for."),
+        Attribute(
+            "executed_by", "Runs in",
+            "What the server says that it computes in, and with which execution provider of ONNX Runtime. NVIDIA's own "
+            "backend does not tell.",
+        ),
+        Attribute(
+            "transport", "Transport",
+            "How the audio went to the server: grpc, within the request, or shared-memory, through memory that client "
+            "and server have in common.",
+        ),
+        Attribute(
+            "bottleneck", "Limit",
+            "'server compute' if the server was busy for at least 85 % of the time. Otherwise, if the places in flight "
+            "were nearly always taken, where a request spent most of its latency; if not, what the workers did "
+            "instead.",
+        ),
+        Attribute("trained_on", "Trained on", "What the probe was trained on: the CPU, or the name of a GPU."),
+        Attribute(
+            "concurrency_found", "In flight found",
+            "Whether the places in flight were raised until the throughput stopped growing, instead of asked for.",
+        ),
+    )
+}  # fmt: skip
+
+
+def meaning(identifier: str, more: str = "") -> str:
+    """What a metric or attribute means, for the description of a field.
+
+    Args:
+        identifier: of the metric or attribute.
+        more: a sentence on what is special in this place.
+    """
+    found = METRICS.get(identifier) or ATTRIBUTES[identifier]
+    return f"{found.meaning} {more}".rstrip()

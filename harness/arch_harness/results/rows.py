@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from arch_harness.results.metrics import METRICS
+from arch_harness.results.metrics import ATTRIBUTES, METRICS
 
 if TYPE_CHECKING:
-    from arch_harness.results.measurement import Measurement
+    from arch_harness.results.measurement import Measurement, ServerTimes
     from arch_harness.results.run import ModelFacts, Result, Run
-    from arch_harness.results.scores import ProbeScore
-
-NAMES = ("model", "dataset", "probe", "score_metric", "precision", "executed_by", "transport", "bottleneck")
-"""Columns that are no metrics."""
+    from arch_harness.results.scores import LayerScores, ProbeScore
 
 _OF_MODEL = (
+    "precision",
+    "executed_by",
     "parameter_count",
     "parity_max_relative_error",
     "parity_min_cosine",
@@ -28,7 +27,7 @@ _OF_FAULTS = (
     "workers_lost",
 )
 
-COLUMNS = (*NAMES, *METRICS)
+COLUMNS = (*ATTRIBUTES, *METRICS)
 """The columns of a row, in their order; new ones may come behind, none is renamed."""
 
 
@@ -53,12 +52,28 @@ def row(result: Result, probe: ProbeScore | None, model: ModelFacts | None = Non
     found |= {"model": result.model, "dataset": result.dataset, "score_metric": result.metric}
     found |= {"chance": result.chance, "clips": result.clips, "failed": result.failed, "stored": result.stored}
     found |= _score(result, probe)
+    if result.layers is not None:
+        found |= layers(result.layers)
     if model is not None:
-        found |= {"precision": model.precision, "executed_by": model.executed_by}
-        found |= {name: getattr(model, name) for name in _OF_MODEL}
+        found |= facts(model)
     if result.measurement is not None:
         found |= speed(result.measurement)
     return found
+
+
+def facts(model: ModelFacts) -> dict[str, Any]:
+    """What the export and the server say of a model, by column."""
+    return {name: getattr(model, name) for name in _OF_MODEL}
+
+
+def layers(scores: LayerScores) -> dict[str, Any]:
+    """How the layers of a model score, by column."""
+    return {
+        "best_layer": scores.best.layer,
+        "best_layer_score": scores.best.score,
+        "last_layer_score": scores.layers[-1].score,
+        "weighted_sum_score": scores.weighted_sum,
+    }
 
 
 def _score(result: Result, probe: ProbeScore | None) -> dict[str, Any]:
@@ -66,6 +81,7 @@ def _score(result: Result, probe: ProbeScore | None) -> dict[str, Any]:
     folds = [fold.score for fold in one.folds]
     found: dict[str, Any] = {
         "probe": probe.probe if probe else None,
+        "trained_on": probe.trained_on if probe else None,
         "score": one.score,
         "score_std": one.std,
         "score_low": one.interval.low if one.interval else None,
@@ -83,10 +99,12 @@ def speed(measurement: Measurement) -> dict[str, Any]:
     found: dict[str, Any] = {
         "transport": measurement.transport,
         "bottleneck": measurement.bottleneck,
+        "concurrency_found": measurement.concurrency_found,
         "clips_per_s": measurement.clips_per_s,
         "rtfx": measurement.rtfx,
         "concurrency": measurement.concurrency,
         "mean_concurrency": measurement.mean_concurrency,
+        "dropped": sum(server.dropped for server in measurement.servers),
         **{name: getattr(measurement.faults, name) for name in _OF_FAULTS},
         **measurement.utilisation.means(),
     }
@@ -95,8 +113,19 @@ def speed(measurement: Measurement) -> dict[str, Any]:
     if measurement.stages is not None:
         found |= {name: getattr(measurement.stages, name) for name in _OF_STAGES}
     if measurement.server is not None:
-        found |= {name: getattr(measurement.server, name) for name in ("queue_ms", "compute_ms", "mean_batch_size")}
+        found |= server(measurement.server)
     if measurement.occupancy is not None:
         full = measurement.occupancy
         found |= {"in_flight_taken": full.in_flight, "decoding_busy": full.decoding, "server_busy": full.server}
     return found
+
+
+def server(times: ServerTimes) -> dict[str, Any]:
+    """What Triton's statistics say, by column."""
+    requests = {size: size * count for size, count in times.batch_sizes.items()}
+    return {
+        "queue_ms": times.queue_ms,
+        "compute_ms": times.compute_ms,
+        "mean_batch_size": times.mean_batch_size,
+        "usual_batch_size": max(requests, key=lambda size: (requests[size], size), default=None),
+    }

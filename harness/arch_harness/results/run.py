@@ -12,6 +12,7 @@ from arch_common.files import whole_file
 from pydantic import Field, ValidationError, model_validator
 
 from arch_harness.results.measurement import Measurement, Transport
+from arch_harness.results.metrics import meaning
 from arch_harness.results.schema import Count, NonNegative, Share, StrictModel
 from arch_harness.results.scores import (
     Comparison,
@@ -34,25 +35,24 @@ class Result(StrictModel):
     model: str
     dataset: str
     metric: ScoreMetric
-    score: Share = Field(description="of the first probe: mean over folds and seeds")
-    chance: Share = Field(
-        description="mean over folds: for accuracy the share of the most frequent class among the test clips, for mAP "
-        "the mean share of test clips that bear a class"
+    score: Share = Field(description=meaning("score", "Of the first probe."))
+    chance: Share = Field(description=meaning("chance"))
+    macro_f1: Share | None = Field(
+        default=None, description=meaning("macro_f1", "Of the first probe; null for multi-label datasets.")
     )
-    macro_f1: Share | None = Field(default=None, description="of the first probe; null for multi-label datasets")
     folds: list[FoldScore] = Field(description="of the first probe")
-    std: NonNegative | None = Field(default=None, description="of the first probe, over seeds")
+    std: NonNegative | None = Field(default=None, description=meaning("score_std", "Of the first probe."))
     interval: Interval | None = Field(default=None, description="of the first probe")
     probes: list[ProbeScore] = Field(default=[], description="all probes, the first one as well")
     layers: LayerScores | None = Field(
         default=None, description="where every layer was asked for and the model has them"
     )
-    clips: Count = Field(description="clips of the dataset; failed ones included")
-    failed: Count
+    clips: Count = Field(description=meaning("clips"))
+    failed: Count = Field(description=meaning("failed"))
     failures: list[Failure]
-    stored: Count = Field(description="clips whose embedding came from the store instead of the measured pass")
+    stored: Count = Field(description=meaning("stored"))
     measurement: Measurement | None = Field(description="null where every embedding came from the store")
-    probe_seconds: NonNegative
+    probe_seconds: NonNegative = Field(description=meaning("probe_seconds", "Of all probes."))
     started: datetime
     fingerprint: str = Field(description="of model, data, protocol and settings; a resumed run keeps what matches")
 
@@ -74,20 +74,20 @@ class ModelFacts(StrictModel):
     source: str
     revision: str
     family: str
-    precision: str
+    precision: str = Field(description=meaning("precision"))
     sample_rate: Annotated[int, Field(gt=0)]
     embedding_size: Annotated[int, Field(gt=0)]
     layer_embeddings: Count = Field(default=0, description="rows of the output of that name; 0 where it has none")
-    parameter_count: Count
+    parameter_count: Count = Field(description=meaning("parameter_count"))
     opset: Count
     content_hash: str
-    parity_max_relative_error: NonNegative
+    parity_max_relative_error: NonNegative = Field(description=meaning("parity_max_relative_error"))
     parity_mean_cosine: float | None = Field(default=None, description="null in exports by an earlier arch")
-    parity_min_cosine: float
+    parity_min_cosine: float = Field(description=meaning("parity_min_cosine"))
     parity_missed: str = Field(default="", description="limits of its precision that it misses, installed with --force")
-    executed_by: str = Field(default="", description="precision and execution provider, as the server says; or empty")
-    max_batch_size: Count
-    max_queue_delay_us: Count
+    executed_by: str = Field(default="", description=meaning("executed_by"))
+    max_batch_size: Count = Field(description=meaning("max_batch_size"))
+    max_queue_delay_us: Count = Field(description=meaning("max_queue_delay_us"))
 
 
 class DatasetFacts(StrictModel):
@@ -138,9 +138,7 @@ class Settings(StrictModel):
     seeds: Annotated[int, Field(ge=1)] = 1
     probes: Annotated[list[ProbeName], Field(min_length=1)] = Field(default=["linear"])
     epochs: Count
-    concurrency: Count | None = Field(
-        description="most single-clip requests in flight, over all workers; null to find it"
-    )
+    concurrency: Count | None = Field(description=meaning("concurrency", "As asked for; null to find them."))
     workers: Count = Field(description="Ray processes that read, decode and send")
     layers: bool = Field(default=False, description="whether every layer is probed")
     transport: Transport = Field(default="grpc", description="how the audio goes to servers on the client's machine")

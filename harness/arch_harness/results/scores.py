@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from arch_harness.results.metrics import meaning
 from arch_harness.results.schema import Count, NonNegative, Share, StrictModel
 
 ProbeName = Literal["linear", "logreg", "mlp", "knn"]
@@ -31,10 +32,10 @@ class FoldScore(StrictModel):
     validation: Count
     test: Count
     accuracy: Share | None = None
-    macro_f1: Share | None = None
-    balanced_accuracy: Share | None = None
+    macro_f1: Share | None = Field(default=None, description=meaning("macro_f1"))
+    balanced_accuracy: Share | None = Field(default=None, description=meaning("balanced_accuracy"))
     map_macro: Share | None = None
-    map_weighted: Share | None = None
+    map_weighted: Share | None = Field(default=None, description=meaning("map_weighted"))
     chosen: NonNegative | None = Field(
         default=None, description="what was chosen on validation: C of logreg, the number of neighbours of knn"
     )
@@ -54,8 +55,8 @@ class FoldScore(StrictModel):
 class Interval(StrictModel):
     """A 95 % bootstrap percentile interval of a score."""
 
-    low: float
-    high: float
+    low: float = Field(description=meaning("score_low"))
+    high: float = Field(description=meaning("score_high"))
     unit: Literal["clip", "group", "fold"] = Field(description="what was drawn with replacement")
     units: Count
     resamples: Count
@@ -76,14 +77,14 @@ class ProbeScore(StrictModel):
     """One probe on the embeddings of one model and dataset."""
 
     probe: ProbeName
-    score: Share = Field(description="mean over folds and seeds of the result's metric")
-    std: NonNegative | None = Field(description="over seeds, of the mean over folds; null for one seed or none")
+    score: Share = Field(description=meaning("score"))
+    std: NonNegative | None = Field(description=meaning("score_std", "Null for one seed or none."))
     seed_scores: list[Share] = Field(description="the score of each seed; one where the probe is deterministic")
     interval: Interval
-    macro_f1: Share | None = None
-    balanced_accuracy: Share | None = None
+    macro_f1: Share | None = Field(default=None, description=meaning("macro_f1"))
+    balanced_accuracy: Share | None = Field(default=None, description=meaning("balanced_accuracy"))
     map_macro: Share | None = None
-    map_weighted: Share | None = None
+    map_weighted: Share | None = Field(default=None, description=meaning("map_weighted"))
     folds: list[FoldScore]
     classes: list[ClassScore]
     classes_without_test_clips: list[str] = Field(
@@ -92,16 +93,16 @@ class ProbeScore(StrictModel):
     confusion: list[list[Count]] | None = Field(
         default=None, description="true class x predicted class, summed over folds and seeds; single-label only"
     )
-    trained_on: str = Field(default="CPU", description="CPU, or the name of the GPU")
-    seconds: NonNegative
+    trained_on: str = Field(default="CPU", description=meaning("trained_on"))
+    seconds: NonNegative = Field(description=meaning("probe_seconds"))
 
 
 class LayerScore(StrictModel):
     """The linear probe on one layer's mean hidden state."""
 
     layer: Count = Field(description="0 is what enters the first transformer layer")
-    score: Share
-    std: NonNegative | None
+    score: Share = Field(description=meaning("score"))
+    std: NonNegative | None = Field(description=meaning("score_std"))
     interval: Interval
 
 
@@ -109,7 +110,7 @@ class LayerScores(StrictModel):
     """The linear probe on every layer, and on a learned weighted sum of them, by the result's metric."""
 
     layers: Annotated[list[LayerScore], Field(min_length=1)]
-    weighted_sum: Share
+    weighted_sum: Share = Field(description=meaning("weighted_sum_score"))
     weighted_sum_std: NonNegative | None
     weighted_sum_interval: Interval
     weights: list[Share] = Field(description="of each layer in the sum, the mean over folds and seeds")

@@ -15,7 +15,7 @@ from arch_harness.embeddings.store import EmbeddingStore
 from arch_harness.results.embedding_pass import EmbeddingPass, pass_path, write_pass
 from arch_harness.results.run import Settings, read_run, write_run
 from arch_harness.results.scores import Failure
-from harness.report.test_report import run_of
+from support.runs import run_of
 from typer.testing import CliRunner
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 import numpy as np
-from arch_harness.report.plots import confusion
-from arch_harness.report.text import overview
+from arch_harness.report.plots.confusion import draw_confusion
+from arch_harness.report.text.overview import build_overview
 from arch_harness.results.scores import ClassScore
-from harness.report.test_report import run_of
+from support.runs import run_of
 
 if TYPE_CHECKING:
     from arch_harness.results.run import Run
@@ -26,7 +26,7 @@ def confused(classes: int) -> Run:
 
 
 def test_the_confusion_matrix_is_drawn_as_long_as_it_can_be_read() -> None:
-    few, many, too_many = (confusion.draw(overview.ordered(confused(classes))) for classes in (10, 50, 70))
+    few, many, too_many = (draw_confusion(confused(classes)) for classes in (10, 50, 70))
     assert too_many == []
     for groups, classes in ((few, 10), (many, 50)):
         (plot,) = groups[0].plots
@@ -42,16 +42,16 @@ def test_a_probe_that_is_never_or_always_wrong_is_drawn() -> None:
     run = confused(3)
     for matrix in (np.eye(3, dtype=int), np.roll(np.eye(3, dtype=int), 1, axis=1)):
         max(run.results, key=lambda one: one.score).probes[0].confusion = matrix.tolist()
-        (group,) = confusion.draw(overview.ordered(run))
+        (group,) = draw_confusion(run)
         assert group.plots[0].svg.count('id="PatchCollection') == 1
 
 
 def test_many_classes_have_a_table_of_confused_pairs_instead() -> None:
-    sections = {one.title: one.table.rows for one in overview.build(confused(70)).probing}
+    sections = {one.title: one.table.rows for one in build_overview(confused(70)).probing}
     assert len(sections["Confused pairs"]) == 20
     assert [row[2:] for row in sections["Confused pairs"]][:2] == [
         ("class 69", "class 0", "69.0"),
         ("class 68", "class 69", "68.0"),
     ]
     assert len(sections["Classes"]) == 70
-    assert "Confused pairs" not in [one.title for one in overview.build(confused(60)).probing]
+    assert "Confused pairs" not in [one.title for one in build_overview(confused(60)).probing]

@@ -12,13 +12,14 @@ from xml.etree import ElementTree
 import pytest
 from arch_common.errors import ArchError
 from arch_harness.report import write_report
-from arch_harness.report.plots import models
-from arch_harness.report.plots.panels import draw, look
+from arch_harness.report.plots.draw import RESULT_PLOTS, draw_plots
+from arch_harness.report.plots.panels import colour_and_marker
 from arch_harness.results.measurement import Measurement
 from arch_harness.results.run import Run, read_run, write_run
-from harness.report.test_report import HOSTILE, RUNS, Page, hostile, run_of, small, terminal, usual
 from pydantic import ValidationError
 from support.measurements import measurement
+from support.pages import Page, terminal
+from support.runs import HOSTILE, RUNS, hostile, run_of, small, usual
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,13 +83,13 @@ def test_plots_are_linked_drawn_and_the_same_each_time(tmp_path: Path) -> None:
 
 
 def test_a_model_has_one_look_in_every_plot() -> None:
-    looks = {look(index) for index in range(56)}
+    looks = {colour_and_marker(index) for index in range(56)}
     assert len(looks) == 56
 
 
 def test_file_names_of_like_named_datasets_differ() -> None:
     run = run_of(("m",), ("a/b", "a b", "../../etc"))
-    files = [plot.file for plot in draw(run, models.KINDS)[0].plots]
+    files = [plot.file for plot in draw_plots(run, RESULT_PLOTS)[0].plots]
     assert files == ["score-a-b-1.svg", "score-a-b-2.svg", "score-etc.svg"]
 
 
@@ -201,7 +202,7 @@ def test_a_fault_in_a_plot_does_not_lose_the_results(tmp_path: Path, monkeypatch
     def fail(run: Run, kinds: object) -> None:
         raise RuntimeError("fault")
 
-    monkeypatch.setattr("arch_harness.report.draw", fail)
+    monkeypatch.setattr("arch_harness.report.draw_plots", fail)
     with pytest.raises(RuntimeError):
         write_report(small(), tmp_path)
     assert read_run(tmp_path / "results.json") == small()

@@ -2,293 +2,20 @@
 
 from __future__ import annotations
 
-import io
-import re
-from datetime import UTC, datetime
-from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from arch_harness.report import TerminalReport, write_report
-from arch_harness.report.formats import html, markdown
-from arch_harness.report.plots import models, time
-from arch_harness.report.plots.panels import draw
-from arch_harness.report.text import overview
+from arch_harness.report import write_report
+from arch_harness.report.formats.html import render_html
+from arch_harness.report.formats.markdown import render_markdown
+from arch_harness.report.plots.draw import RESULT_PLOTS, TIMING_PLOTS, draw_plots
 from arch_harness.report.text.numbers import clean, number, percent, scientific, shorten
-from arch_harness.report.text.timing import MEANINGS
-from arch_harness.results.measurement import ServerTimes
-from arch_harness.results.run import Run
-from arch_harness.results.scores import Comparison
-from rich.console import Console
-from support.measurements import measurement
+from arch_harness.report.text.overview import build_overview, results_table, run_notes, summary_lines
+from support.pages import Page, markdown_rows, terminal
+from support.runs import RUNS, run_of, small, usual
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-HOSTILE = """<b>&"'|`$x$ *_[red]{{ 7 * 7 }}</script>"""
-MODELS = ("wav2vec2-base", "hubert-base-ls960", "log-mel-statistics")
-DATASETS = ("esc50", "gtzan")
-
-
-def model(name: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "source": f"example/{name}",
-        "revision": "0123456789abcdef0123456789abcdef01234567",
-        "family": "wav2vec2",
-        "precision": "fp32",
-        "sample_rate": 16000,
-        "embedding_size": 768,
-        "parameter_count": 94_371_712,
-        "opset": 18,
-        "content_hash": "sha256:" + "ab" * 32,
-        "parity_max_relative_error": 1.24e-5,
-        "parity_min_cosine": 0.99999712,
-        "max_batch_size": 32,
-        "max_queue_delay_us": 5000,
-    }
-
-
-def dataset(name: str) -> dict[str, Any]:
-    return {
-        "id": name,
-        "title": f"{name}: a collection of recordings",
-        "domain": "events",
-        "licence": "CC BY-NC 3.0",
-        "citation": "Piczak. ESC: Dataset for Environmental Sound Classification. ACM Multimedia, 2015.",
-        "path": f"/data/{name}",
-        "classes": 50,
-        "clips": 2000,
-        "clips_official": 2000,
-        "max_seconds": 5.0,
-        "folds": 5,
-        "notes": [],
-        "reference": f"{name}=/data/{name}",
-        "listing": "0" * 64,
-    }
-
-
-def interval(score: float) -> dict[str, Any]:
-    return {"low": score - 0.021, "high": score + 0.019, "unit": "fold", "units": 5, "resamples": 1000}
-
-
-def folds(score: float) -> list[dict[str, Any]]:
-    return [
-        {
-            "fold": str(fold),
-            "train": 1200,
-            "validation": 400,
-            "test": 400,
-            "accuracy": score + 0.01 * (fold - 3),
-            "macro_f1": score - 0.011 + 0.01 * (fold - 3),
-        }
-        for fold in range(1, 6)
-    ]
-
-
-def probe(name: str, score: float, std: float | None) -> dict[str, Any]:
-    return {
-        "probe": name,
-        "score": score,
-        "std": std,
-        "seed_scores": [score],
-        "interval": interval(score),
-        "macro_f1": score - 0.011,
-        "balanced_accuracy": score - 0.002,
-        "folds": folds(score),
-        "classes": [
-            {"name": kind, "clips": clips, "precision": 0.7, "recall": 0.8, "f1": f1}
-            for kind, clips, f1 in (("dog", 40, 0.61), ("rain", 40, 0.93), ("sea <waves>", 0, 0.0))
-        ],
-        "classes_without_test_clips": ["sea <waves>"],
-        "confusion": [[90, 30, 0], [10, 110, 0], [0, 0, 0]],
-        "seconds": 1.3,
-    }
-
-
-def comparison(data: str, model: str, other: str, low: float, high: float) -> dict[str, Any]:
-    return {
-        "dataset": data,
-        "probe": "linear",
-        "metric": "accuracy",
-        "model": model,
-        "other": other,
-        "clips": 1947,
-        "difference": (low + high) / 2,
-        "low": low,
-        "high": high,
-        "more_than_noise": low > 0,
-    }
-
-
-def result(name: str, data: str, place: int = 0, failed: int = 0) -> dict[str, Any]:
-    score = 0.913 - 0.037 * (place % 16)
-    speed = 17.31 * 1.45 ** (place % 16)
-    p50 = 212.7 / 1.3 ** (place % 16)
-    return {
-        "model": name,
-        "dataset": data,
-        "metric": "accuracy",
-        "score": score,
-        "std": 0.004,
-        "interval": interval(score),
-        "chance": 0.02,
-        "macro_f1": score - 0.011,
-        "folds": folds(score),
-        "probes": [probe("linear", score, 0.004), probe("knn", score - 0.05, None)],
-        "clips": 2000,
-        "failed": failed,
-        "failures": [
-            {"clip": f"audio/{index:04d}.wav", "stage": "decode", "reason": "the file ends inside its header"}
-            for index in range(failed)
-        ],
-        "stored": 0,
-        "measurement": measurement(speed, p50, 2000 - failed, place),
-        "probe_seconds": 4.2,
-        "started": "2026-03-01T12:00:00Z",
-        "fingerprint": "0f" * 16,
-    }
-
-
-def run_of(models: tuple[str, ...], datasets: tuple[str, ...], failed: int = 0, **changes: Any) -> Run:
-    results = [
-        result(name, data, place + shift, failed if place == 0 else 0)
-        for shift, data in enumerate(datasets)
-        for place, name in enumerate(models)
-    ]
-    document = {
-        "arch_version": "0.1.0",
-        "command": f"arch bench --model {models[0]} --dataset {datasets[0]}",
-        "created": datetime(2026, 3, 1, 12, 34, tzinfo=UTC),
-        "machine": {
-            "cpu": "AMD EPYC 7B13",
-            "cores": 16,
-            "memory_gib": 62.8,
-            "gpus": ["NVIDIA H100 80GB HBM3"],
-            "os": "Linux 6.1",
-            "python": "3.11.9",
-            "packages": {"numpy": "1.26.4", "ray": "2.40.0"},
-        },
-        "servers": [
-            {
-                "address": "localhost:8001",
-                "name": "triton",
-                "version": "2.51.0",
-                "started_by_arch": True,
-                "same_machine": True,
-            }
-        ],
-        "settings": {
-            "seed": 1,
-            "seeds": 3,
-            "probes": ["linear", "knn"],
-            "epochs": 100,
-            "concurrency": 16,
-            "workers": 2,
-        },
-        "models": [model(name) for name in models],
-        "datasets": [dataset(data) for data in datasets],
-        "results": results,
-    }
-    return Run.model_validate(document | changes)
-
-
-def small() -> Run:
-    return run_of(MODELS[:1], DATASETS[:1])
-
-
-def server_of(run: Run, index: int) -> ServerTimes:
-    """Triton's statistics of a result that was measured."""
-    found = run.results[index].measurement
-    assert found is not None
-    assert found.server is not None
-    return found.server
-
-
-def usual() -> Run:
-    """3 models on 2 datasets with failures, a partial dataset, and requests of others."""
-    run = run_of(MODELS, DATASETS, failed=53)
-    run.datasets[0].clips_official = 2500
-    run.datasets[1].notes = ["Clips of one artist may be in several folds."]
-    server_of(run, 1).foreign_requests = 7
-    run.comparisons = [
-        Comparison.model_validate(comparison(DATASETS[0], MODELS[0], MODELS[1], -0.004, 0.031)),
-        Comparison.model_validate(comparison(DATASETS[0], MODELS[0], MODELS[2], 0.052, 0.097)),
-    ]
-    return run
-
-
-def stress() -> Run:
-    models = tuple(f"an-encoder-with-a-long-name-{index:02d}-of-the-large-family" for index in range(16))
-    return run_of(models, tuple(f"dataset-{index:02d}" for index in range(12)), failed=3)
-
-
-def hostile() -> Run:
-    run = run_of((f"m{HOSTILE}", "名前_α", "_leading"), (f"d{HOSTILE}", "d-b"), failed=1)
-    run.results[0].failures[0].clip = f"c{HOSTILE}\n\x1b[31m.wav"
-    run.results[0].failures[0].reason = f"r{HOSTILE}"
-    run.datasets[0].notes = [f"n{HOSTILE}"]
-    return run
-
-
-RUNS = {"small": small, "usual": usual, "stress": stress, "hostile": hostile}
-
-
-class Page(HTMLParser):
-    """The texts, cells and references of a page; `problems` lists tags that do not match."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.problems: list[str] = []
-        self.tags: set[str] = set()
-        self.attributes: list[tuple[str, str]] = []
-        self.cells: list[str] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-        self.problems += self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_startendtag(tag, attrs)
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "td":
-            self.cells.append("")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.open or self.open.pop() != tag:
-            self.problems.append(f"/{tag}")
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-        if self.open and self.open[-1] == "td":
-            self.cells[-1] += data
-
-
-VOID = {"meta", "br", "img", "link", "hr", "input"}
-
-
-def markdown_rows(text: str) -> list[tuple[str, ...]]:
-    """The cells of every table row, escapes undone."""
-    rows = []
-    for line in text.splitlines():
-        if line.startswith("| "):
-            cells = re.split(r"(?<!\\) \| ", line[2:-2])
-            plain = [re.sub(r"\\(.)", r"\1", cell) for cell in cells]
-            rows.append(tuple(c.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") for c in plain))
-    return rows
-
-
-def terminal(run: Run, width: int) -> str:
-    console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(TerminalReport(run))
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -298,7 +25,7 @@ def test_every_format_shows_the_same_rows(name: str, tmp_path: Path) -> None:
     assert all(path.is_file() for path in written)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"results.json", "report.md", "report.html", "plots"}
 
-    rows = overview.results_table(run).rows
+    rows = results_table(run).rows
     assert len(rows) == len(run.results)
     in_markdown = markdown_rows((tmp_path / "out/report.md").read_text())
     page = Page((tmp_path / "out/report.html").read_text())
@@ -308,7 +35,7 @@ def test_every_format_shows_the_same_rows(name: str, tmp_path: Path) -> None:
     assert cells[: len(flat)] == flat
     if name != "hostile":
         lines = [" ".join(line.split()) for line in terminal(run, 250).splitlines()]
-        timing = overview.build(run).timing
+        timing = build_overview(run).timing
         assert timing is not None
         shown = [" ".join(row) for row in (*rows, *timing.stages.rows)]
         assert [line for line in lines if line in shown] == shown
@@ -316,12 +43,12 @@ def test_every_format_shows_the_same_rows(name: str, tmp_path: Path) -> None:
 
 def test_the_numbers_are_those_of_the_run() -> None:
     run = usual()
-    row = overview.results_table(run).rows[0]
+    row = results_table(run).rows[0]
     assert row == (
         *("esc50", "wav2vec2-base", "accuracy", "91.3", "0.4", "89.2–93.2", "89.3–93.3", "90.2", "2.0", "2,000", "53"),
         *("17.3", "86.5", "213", "279", "398", "48.9", "130", "6.10"),
     )
-    built = overview.build(run)
+    built = build_overview(run)
     assert built.summary[0] == (
         "esc50: wav2vec2-base has the highest score, 91.3% (chance 2.0%), at 17.3 clips/s; "
         "log-mel-statistics is the fastest, at 36.4 clips/s with a score of 83.9%. "
@@ -350,7 +77,7 @@ def test_the_numbers_are_those_of_the_run() -> None:
 def test_a_tie_and_a_best_model_that_is_the_fastest() -> None:
     run = run_of(("a", "b"), ("d",))
     run.results[1].score = run.results[0].score
-    assert overview.summary(run) == [
+    assert summary_lines(run) == [
         "d: b has the highest score, 91.3% (chance 2.0%), also reached by a, and is the fastest, at 25.1 clips/s."
     ]
 
@@ -368,12 +95,12 @@ def test_failures_are_cut_and_counted(tmp_path: Path) -> None:
 
 
 def test_notes_say_what_is_not_comparable() -> None:
-    notes = overview.notes(usual())
+    notes = run_notes(usual())
     assert notes[0].startswith("esc50: 2,000 of the 2,500 clips of the official release were used")
     assert "gtzan: Clips of one artist may be in several folds." in notes
     assert "esc50 × hubert-base-ls960: others sent the model 7 requests" in notes[-1]
     missing = "1 of its classes are borne by no test clip (sea <waves>)"
-    assert [missing in note for note in overview.notes(small())] == [True]
+    assert [missing in note for note in run_notes(small())] == [True]
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -382,7 +109,7 @@ def test_a_narrow_terminal_gets_every_number_uncut(width: int) -> None:
     text = terminal(run, width)
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
     words = text.split()
-    for row in overview.results_table(run).rows:
+    for row in results_table(run).rows:
         assert set(row[2:]) <= set(words)
 
 
@@ -412,9 +139,14 @@ def test_words() -> None:
 
 def test_markdown_and_html_explain_each_number_once() -> None:
     run = usual()
-    built, drawn, timing = overview.build(run), draw(run, models.KINDS), draw(run, time.KINDS)
-    for text in (markdown.render(built, drawn, timing, "plots"), Page(html.render(built, drawn, timing)).text):
-        for meaning in (*overview.MEANINGS, *MEANINGS):
+    built, drawn, timing = build_overview(run), draw_plots(run, RESULT_PLOTS), draw_plots(run, TIMING_PLOTS)
+    assert built.timing is not None
+    sections = [*built.timing.more, *built.probing]
+    meanings = [*built.meanings, *built.timing.meanings, *built.model_meanings]
+    meanings += [one for section in sections for one in section.meanings]
+    assert len(meanings) > 30
+    for text in (render_markdown(built, drawn, timing, "plots"), Page(render_html(built, drawn, timing)).text):
+        for meaning in meanings:
             assert text.count(meaning.text) == 1
 
 
@@ -422,6 +154,6 @@ def test_a_model_that_misses_its_limits_or_runs_in_something_else_is_told() -> N
     run = small()
     run.models[0].parity_missed = "their mean cosine is 0.975000, wanted is 0.99"
     run.models[0].executed_by = "fp32 on CPUExecutionProvider (bf16 needs a CPU with AMX or AVX512-BF16)"
-    report = overview.build(run)
+    report = build_overview(run)
     assert any("was installed with --force: their mean cosine is 0.975000" in note for note in report.notes)
     assert any("fp32 on CPUExecutionProvider" in cell for cell in report.models.rows[0])

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from arch_harness.report import write_report
-from arch_harness.report.text import overview, timing
+from arch_harness.report.text.overview import build_overview, results_table, run_notes, summary_lines
+from arch_harness.report.text.timing import bottleneck_sentence
 from arch_harness.results.measurement import Measurement
 from arch_harness.results.run import Run
-from harness.report.test_report import Page, run_of, terminal
 from support.measurements import measurement
+from support.pages import Page, terminal
+from support.runs import run_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +81,7 @@ def passed(bottleneck: str, cores: float = 3.0, busy: float | None = 40.0, **sta
     ],
 )
 def test_the_limit_in_words(found: Measurement, words: str) -> None:
-    assert timing.verdict(found, cores=16) == words
+    assert bottleneck_sentence(found, cores=16) == words
 
 
 def with_measurements(*changes: dict[str, Any] | None) -> Run:
@@ -96,14 +98,14 @@ def with_measurements(*changes: dict[str, Any] | None) -> Run:
 
 def test_embeddings_from_the_store_have_a_score_and_no_speed(tmp_path: Path) -> None:
     run = with_measurements(None, {})
-    rows = overview.results_table(run).rows
+    rows = results_table(run).rows
     assert rows[0][3] == "91.3"
     assert rows[0][11:] == ("–",) * 8
-    assert overview.summary(run) == [
+    assert summary_lines(run) == [
         "d: a has the highest score, 91.3% (chance 2.0%), with embeddings from the store; b is the fastest, at 25.1 "
         "clips/s with a score of 87.6%."
     ]
-    assert any(note.startswith("d × a: every embedding was read from the store") for note in overview.notes(run))
+    assert any(note.startswith("d × a: every embedding was read from the store") for note in run_notes(run))
     write_report(run, tmp_path)
     drawn = (tmp_path / "plots/score-d.svg").read_text()
     assert ">b<" in drawn
@@ -113,8 +115,8 @@ def test_embeddings_from_the_store_have_a_score_and_no_speed(tmp_path: Path) -> 
 
 def test_a_run_that_only_read_the_store_has_no_timing(tmp_path: Path) -> None:
     run = with_measurements(None, None)
-    assert overview.build(run).timing is None
-    assert "a has the highest score, 91.3% (chance 2.0%), with embeddings from the store." in overview.summary(run)[0]
+    assert build_overview(run).timing is None
+    assert "a has the highest score, 91.3% (chance 2.0%), with embeddings from the store." in summary_lines(run)[0]
     write_report(run, tmp_path)
     for file in ("report.md", "report.html"):
         assert "Where the time goes" not in (tmp_path / file).read_text()
@@ -124,13 +126,13 @@ def test_a_run_that_only_read_the_store_has_no_timing(tmp_path: Path) -> None:
 
 def test_the_fastest_is_so_only_of_those_measured() -> None:
     run = with_measurements({}, None)
-    assert overview.summary(run)[0].endswith("and is the fastest of those measured, at 17.3 clips/s.")
+    assert summary_lines(run)[0].endswith("and is the fastest of those measured, at 17.3 clips/s.")
 
 
 def test_a_part_from_the_store_is_told() -> None:
     run = with_measurements({"clips": 766})
     run.results[0].stored = 1234
-    assert overview.notes(run)[-1] == (
+    assert run_notes(run)[-1] == (
         "d × a: 1,234 of 2,000 embeddings were read from the store. Throughput and latency are of the 766 that this "
         "run computed."
     )
@@ -138,7 +140,7 @@ def test_a_part_from_the_store_is_told() -> None:
 
 def test_faults_are_shown_where_there_are_any(tmp_path: Path) -> None:
     run = with_measurements({"faults": {"retries": 12, "queue_full": 1200, "workers_lost": 1}}, {})
-    section = overview.build(run).timing
+    section = build_overview(run).timing
     assert section is not None
     assert [one.title for one in section.more] == ["Faults"]
     assert section.more[0].table.rows == [("d", "a", "12", "1,200", "0", "0", "0", "0", "0", "0", "0", "1")]
@@ -158,7 +160,7 @@ def test_several_servers_are_told_apart(tmp_path: Path) -> None:
     run = with_measurements(found)
     run.settings.concurrency = None
     run.servers = [*run.servers, run.servers[0].model_copy(update={"address": "two:8001", "same_machine": False})]
-    built = overview.build(run)
+    built = build_overview(run)
     assert built.timing is not None
     assert built.timing.more[0].title == "Servers"
     assert built.timing.more[0].table.rows == [
@@ -178,7 +180,7 @@ def test_several_servers_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_the_figures_are_those_of_the_measurement() -> None:
-    built = overview.build(with_measurements({})).timing
+    built = build_overview(with_measurements({})).timing
     assert built is not None
     # 17.31 clips/s at 212.7 ms, of which the server has 0.84 and the network 0.16, fill 3.68 of 16 places.
     assert built.stages.rows[0][2:13] == (

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+
+from arch_harness.report.formats.templates import templates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from arch_harness.report.plots.svg import Plot, PlotGroup
-    from arch_harness.report.text.overview import Report
+    from arch_harness.report.text.overview import Overview
 
 _REFERENCE = re.compile(r'(\bid="|url\(#|xlink:href="#)')
 _NAMESPACE = re.compile(r' xmlns(:\w+)?="[^"]*"')
@@ -31,7 +32,7 @@ def _inline(plot: Plot) -> Markup:
     return Markup(f'{head}{wide} role="img" aria-label="{escape(plot.label)}">{body}')  # noqa: S704
 
 
-def render(report: Report, groups: Sequence[PlotGroup], timing: Sequence[PlotGroup]) -> str:
+def render_html(report: Overview, groups: Sequence[PlotGroup], timing: Sequence[PlotGroup]) -> str:
     """The whole HTML document.
 
     Args:
@@ -39,13 +40,6 @@ def render(report: Report, groups: Sequence[PlotGroup], timing: Sequence[PlotGro
         groups: The plots of the results.
         timing: The plots of where the time goes.
     """
-    environment = Environment(
-        loader=PackageLoader("arch_harness.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templates()
     environment.filters["inline"] = _inline
     return environment.get_template("report.html.j2").render(report=report, groups=groups, timing=timing)

@@ -5,72 +5,34 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from arch_harness.report.formats.templates import templates
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from arch_harness.report.plots.svg import PlotGroup
-    from arch_harness.report.text.overview import Report
-    from arch_harness.report.text.tables import Meaning, Table
-    from arch_harness.report.text.timing import Timing
+    from arch_harness.report.text.overview import Overview
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~$#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_BLANK_LINES = re.compile(r"\n{3,}")
 
 
-def escape(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """`text` so that a Markdown reader shows it as it is, in a table cell too."""
     text = _SPECIAL.sub(lambda match: "\\" + match[0], text)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _table(table: Table) -> str:
-    lines = [
-        "| " + " | ".join(escape(column.header) for column in table.columns) + " |",
-        "|" + "|".join("---:" if column.numeric else "---" for column in table.columns) + "|",
-    ]
-    lines += ["| " + " | ".join(escape(cell) for cell in row) + " |" for row in table.rows]
-    return "\n".join(lines)
-
-
-def _bullets(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _terms(pairs: Iterable[tuple[str, str]]) -> str:
-    return _bullets(f"**{escape(term)}**: {escape(text)}" for term, text in pairs)
-
-
-def _meanings(meanings: Iterable[Meaning]) -> str:
-    return _terms((meaning.term, meaning.text) for meaning in meanings)
-
-
-def _code(text: str) -> str:
+def _fenced(text: str) -> str:
+    """A block of code, fenced with more backticks than `text` has in a row."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}console\n{text}\n{fence}"
 
 
-def _plots(groups: Sequence[PlotGroup], folder: str) -> list[str]:
-    blocks = []
-    for group in groups:
-        images = "\n".join(f"![{escape(plot.label)}]({folder}/{plot.file})" for plot in group.plots)
-        blocks += [f"### {escape(group.title)}", escape(group.text), images]
-    return blocks
-
-
-def _timing(timing: Timing, groups: Sequence[PlotGroup], folder: str) -> list[str]:
-    blocks = [
-        "## Where the time goes",
-        _bullets(escape(line) for line in timing.sentences),
-        _table(timing.stages),
-        _meanings(timing.meanings),
-        *_plots(groups, folder),
-    ]
-    for section in timing.more:
-        blocks += [f"### {escape(section.title)}", escape(section.text), _table(section.table)]
-    return blocks
-
-
-def render(report: Report, groups: Sequence[PlotGroup], timing: Sequence[PlotGroup], plots_folder: str) -> str:
+def render_markdown(
+    report: Overview, groups: Sequence[PlotGroup], timing: Sequence[PlotGroup], plots_folder: str
+) -> str:
     """The whole Markdown document.
 
     Args:
@@ -79,40 +41,9 @@ def render(report: Report, groups: Sequence[PlotGroup], timing: Sequence[PlotGro
         timing: The plots of where the time goes.
         plots_folder: Folder of the plot files, relative to the document.
     """
-    blocks = [
-        f"# {escape(report.title)}",
-        escape(report.date),
-        "## Summary",
-        _bullets(escape(line) for line in report.summary),
-        "## Results",
-        _table(report.results),
-        _meanings(report.meanings),
-    ]
-    if groups:
-        blocks.append("## Plots")
-    blocks += _plots(groups, plots_folder)
-    if report.timing:
-        blocks += _timing(report.timing, timing, plots_folder)
-    for section in report.probing:
-        blocks += [f"## {escape(section.title)}", escape(section.text), _table(section.table)]
-    blocks.append("## Failures")
-    for failures in report.failures:
-        blocks += [f"### {escape(failures.title)}", _table(failures.table), escape(failures.more)]
-    if not report.failures:
-        blocks.append("No clip failed.")
-    blocks += [
-        "## Notes",
-        _bullets(escape(note) for note in report.notes) or "None.",
-        "## Models",
-        _table(report.models),
-        _meanings(report.model_meanings),
-        "## Datasets",
-        _table(report.datasets),
-        "## How it was measured",
-        _code(report.command),
-        _terms(report.method),
-        "## Hardware and versions",
-        _terms(report.hardware),
-        _terms([("Packages", ", ".join(f"{name} {version}" for name, version in report.packages) or "none recorded")]),
-    ]
-    return "\n\n".join(block for block in blocks if block) + "\n"
+    environment = templates()
+    environment.filters |= {"md": escape_markdown, "fenced": _fenced}
+    environment.globals["folder"] = plots_folder
+    text = environment.get_template("report.md.j2").render(report=report, groups=groups, timing=timing)
+    # No text of the report holds a line break, so blank lines are the template's own.
+    return _BLANK_LINES.sub("\n\n", text)

@@ -9,8 +9,8 @@ from rich.cells import cell_len
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from arch_harness.report.text import timing
-from arch_harness.report.text.overview import failures_line, ordered, results_table
+from arch_harness.report.text.overview import failures_line, ordered_results, results_table
+from arch_harness.report.text.timing import build_timing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from arch_harness.results.run import Run
 
 _NAMES = (0, 1)  # the columns that every table repeats: dataset and model
-_STARTS = ("Clips/s", "Queue")  # a table is best split before these: throughput and latency, the server's figures
+_STARTS = ("clips_per_s", "queue_ms")  # a table is best split before these: throughput, and the server's figures
 _GAP = 2
 
 
@@ -30,7 +30,7 @@ class TerminalReport:
 
     def __init__(self, run: Run) -> None:
         self._table = results_table(run)
-        self._timing = timing.build(ordered(run), run.machine.cores)
+        self._timing = build_timing(ordered_results(run), run.machine.cores)
         self._failures = failures_line(run)
         self._failed = any(result.failed for result in run.results)
 
@@ -61,7 +61,7 @@ def _split(table: Table, width: int) -> Iterator[tuple[list[int], int]]:
     for index in range(len(_NAMES), len(widths)):
         column = table.columns[index]
         end = index + 1
-        while column.title in _STARTS and end < len(widths) and table.columns[end].title not in _STARTS:
+        while column.id in _STARTS and end < len(widths) and table.columns[end].id not in _STARTS:
             end += 1
         if chosen and used + sum(_GAP + needed for needed in widths[index:end]) > width:
             yield chosen, longest

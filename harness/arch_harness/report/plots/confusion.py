@@ -12,46 +12,42 @@ from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from arch_harness.report.plots.panels import add_legend, looks_of
 from arch_harness.report.plots.svg import FAINT, INK, Plot, PlotGroup, as_svg, file_names, styled
-from arch_harness.report.text.classes import MOST_CLASSES, shares_of, shown
+from arch_harness.report.text.classes import MOST_CLASSES, shares_of, shown_probes
 from arch_harness.report.text.numbers import clean, shorten
+from arch_harness.report.text.overview import ordered_results
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
-    from arch_harness.results.run import Result
+    from arch_harness.report.plots.panels import Look
+    from arch_harness.results.run import Run
     from arch_harness.results.scores import ProbeScore
 
-KIND = "confusion"
+CONFUSION = "confusion"
 """The first part of the pictures' file names."""
 
 _NUMBERED = 12  # classes up to which the cells hold numbers
-_NAME, _MODEL = 22, 46  # characters of the name of a class, and of a model
-_CELL, _SQUARE = 0.16, 3.0  # inches: the smallest cell, and the smallest side of all cells
-_MARGIN, _LETTER = 0.18, 0.068
+_NAME, _TITLE = 22, 40  # characters of the name of a class, and of a dataset
+_CELL, _SQUARE, _LETTER = 0.16, 3.0, 0.068  # inches: the smallest cell, the smallest side of all cells, a letter
 _RIGHT_COLOUR, _WRONG_COLOUR = "#0072B2", "#D55E00"
 
 
-def draw(results: Sequence[Result]) -> list[PlotGroup]:
-    """A picture of each single-label dataset with few enough classes; no group if there is none.
-
-    Args:
-        results: in the order in which they are shown, the best of a dataset first.
-    """
+def draw_confusion(run: Run) -> list[PlotGroup]:
+    """A picture of each single-label dataset with few enough classes; no group if there is none."""
     drawn = []
-    for result, probe in shown(results):
+    for result, probe in shown_probes(ordered_results(run)):
         shares = shares_of(probe)
         if shares is not None and len(shares) <= MOST_CLASSES:
             drawn.append((result, probe, shares))
     if not drawn:
         return []
-    plots = []
+    plots, looks = [], looks_of(run)
     with styled():
-        files = file_names(KIND, [clean(result.dataset) for result, _, _ in drawn])
+        files = file_names(CONFUSION, [clean(result.dataset) for result, _, _ in drawn])
         for file, (result, probe, shares) in zip(files, drawn, strict=True):
-            figure = _picture(result, probe, shares)
+            figure = _picture(clean(result.dataset), looks[result.model], probe, shares)
             label = f"{clean(result.dataset)}: share of each class's clips taken for each class"
             plots.append(Plot(file, label, as_svg(figure), wide=len(shares) * _CELL > _SQUARE * 1.5))
     text = (
@@ -61,23 +57,16 @@ def draw(results: Sequence[Result]) -> list[PlotGroup]:
     return [PlotGroup("Confusion", text, plots)]
 
 
-def _picture(result: Result, probe: ProbeScore, shares: NDArray[np.float64]) -> Figure:
+def _picture(title: str, look: Look, probe: ProbeScore, shares: NDArray[np.float64]) -> Figure:
     count = len(shares)
     names = [shorten(clean(one.name), _NAME) for one in probe.classes]
-    cell = max(_CELL, _SQUARE / count)
-    side, labels = cell * count, 0.25 + _LETTER * max(len(name) for name in names)
-    width, height = labels + side + 2 * _MARGIN, 0.65 + side + labels + _MARGIN
-    figure = Figure(figsize=(width, height), facecolor="white")
-    title, model = shorten(clean(result.dataset), 40), shorten(clean(result.model), _MODEL)
-    figure.text(_MARGIN / width, 1 - 0.22 / height, title, weight="bold", va="center", size=10)
-    figure.text(_MARGIN / width, 1 - 0.44 / height, model, va="center", size=8, color=FAINT)
-    axes = figure.add_axes(
-        ((_MARGIN + labels) / width, (_MARGIN + labels) / height, side / width, side / height),
-        xlim=(0, count),
-        ylim=(count, 0),
-    )
+    side, labels = max(_CELL * count, _SQUARE), 0.4 + _LETTER * max(len(name) for name in names)
+    figure = Figure(figsize=(labels + side, labels + side + 0.6), layout="constrained")
+    figure.suptitle(shorten(title, _TITLE), x=0.02, ha="left")
+    add_legend(figure, [look.handle()], loc="outside lower left")
+    axes = figure.add_subplot(xlim=(0, count), ylim=(count, 0), aspect="equal")
     axes.grid(visible=False)
-    axes.tick_params(length=0, labelsize=8 if count <= 20 else 7)
+    axes.tick_params(labelsize=8 if count <= 20 else 7)
     places = np.arange(count) + 0.5
     axes.set_xticks(places, names, rotation=90)
     axes.set_yticks(places, names)
@@ -98,6 +87,6 @@ def _picture(result: Result, probe: ProbeScore, shares: NDArray[np.float64]) -> 
                 ink = "white" if strength > 0.6 else INK
                 if number != "0":
                     axes.text(column + 0.5, row + 0.5, number, ha="center", va="center", size=7.5, color=ink)
-    axes.set_xlabel("taken for", color=FAINT, size=8)
-    axes.set_ylabel("true class", color=FAINT, size=8)
+    axes.set_xlabel("Taken for", color=FAINT, size=8)
+    axes.set_ylabel("True class", color=FAINT, size=8)
     return figure

@@ -1,4 +1,4 @@
-"""Drawings of models side by side: a model's look, a panel with room for its legend, and all kinds for all datasets."""
+"""What all drawings of models have in common: a model's look, the figure with its legend, and rows, one a model."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from arch_harness.report.plots.svg import FAINT, Plot, PlotGroup, as_svg, file_names, styled
+from arch_harness.report.plots.svg import FAINT
 from arch_harness.report.text.numbers import clean, shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
+    from arch_harness.results.measurement import Measurement
     from arch_harness.results.run import Result, Run
 
 # Okabe and Ito's colours, which colour-blind readers tell apart, without the yellow that is lost on white. Colours and
 # markers have no common period, so the first 56 models differ in at least one of them.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-QUEUE, COMPUTE = "#C9CED6", "#6B7480"
+QUEUE, COMPUTE, OTHERS = "#C9CED6", "#6B7480", "#DCE0E5"
 
-WIDTH = 4.4  # inches; on a phone the plot is shown at about 1:1, so the text stays readable
-LEFT, RIGHT, TOP = 0.18, 0.18, 0.45
-AXIS = 0.5  # tick labels and the axis title
-LINE = 0.21  # a line of a legend
-NAME = 46  # characters of a model's name
+_WIDTH = 4.4  # inches; on a phone the plot is shown at about 1:1, so the text stays readable
+_EDGES = 0.95  # inches: title, tick labels and the axis' name
+_LINE = 0.19  # inches: a line of a legend
+_NAME = 46  # characters of a name
 _HALF = 26  # of these, what fits into half the width
 
 
@@ -41,9 +42,52 @@ class Look:
     colour: str
     marker: str
 
+    def handle(self) -> Line2D:
+        """The model in a legend."""
+        return point(self, label=self.name)
+
 
 @dataclass(frozen=True)
-class Kind:
+class Panel:
+    """What one drawing shows.
+
+    Attributes:
+        title: the dataset.
+        results: of the dataset, in the order of the run's models.
+        looks: by the model's name.
+        cores: of the client's machine.
+    """
+
+    title: str
+    results: Sequence[Result]
+    looks: dict[str, Look]
+    cores: int
+
+    def measured(self) -> Iterator[tuple[Look, Measurement]]:
+        """The models that were measured."""
+        for result in self.results:
+            if result.measurement is not None:
+                yield self.looks[result.model], result.measurement
+
+    def figure(self, height: float, handles: Sequence[Artist], columns: int = 0) -> Figure:
+        """An empty figure under the panel's title, with a legend below it.
+
+        Args:
+            height: of the plot itself, in inches.
+            handles: of the legend.
+            columns: of the legend; 0 for two where the labels are short enough, and else one.
+        """
+        short = all(len(str(handle.get_label())) <= _HALF for handle in handles)
+        columns = columns or (2 if short else 1)
+        lines = math.ceil(len(handles) / columns)
+        figure = Figure(figsize=(_WIDTH, height + _EDGES + _LINE * lines), layout="constrained")
+        figure.suptitle(shorten(self.title, _NAME), x=0.02, ha="left")
+        add_legend(figure, handles, loc="outside lower left", ncols=columns)
+        return figure
+
+
+@dataclass(frozen=True)
+class PlotKind:
     """A kind of drawing.
 
     Attributes:
@@ -52,7 +96,7 @@ class Kind:
         text: how to read it.
         label: what a drawing shows, for its text alternative.
         shows: whether a result has what is drawn; the others are left out.
-        make: draws the results of one dataset under a title.
+        make: draws the results of one dataset.
     """
 
     name: str
@@ -60,96 +104,61 @@ class Kind:
     text: str
     label: str
     shows: Callable[[Result], bool]
-    make: Callable[[str, Sequence[Result], dict[str, Look]], Figure]
+    make: Callable[[Panel], Figure]
 
 
-def draw(run: Run, kinds: Sequence[Kind]) -> list[PlotGroup]:
-    """Draw every kind for every dataset; a kind that no result has anything for makes no group."""
-    looks = {model.name: Look(shorten(clean(model.name), NAME), *look(index)) for index, model in enumerate(run.models)}
-    place = {name: index for index, name in enumerate(looks)}
-    groups = []
-    with styled():
-        for kind in kinds:
-            panels = []
-            for dataset in run.datasets:
-                found = [result for result in run.results if result.dataset == dataset.id and kind.shows(result)]
-                if found:
-                    panels.append((clean(dataset.id), sorted(found, key=lambda result: place[result.model])))
-            files = file_names(kind.name, [name for name, _ in panels])
-            drawn = [
-                Plot(file, f"{name}: {kind.label}", as_svg(kind.make(name, results, looks)))
-                for file, (name, results) in zip(files, panels, strict=True)
-            ]
-            if drawn:
-                groups.append(PlotGroup(kind.title, kind.text, drawn))
-    return groups
+def looks_of(run: Run) -> dict[str, Look]:
+    """Every model's look, by its name."""
+    return {
+        model.name: Look(shorten(clean(model.name), _NAME), *colour_and_marker(index))
+        for index, model in enumerate(run.models)
+    }
 
 
-def look(index: int) -> tuple[str, str]:
-    """Colour and marker of the model at `index`."""
+def colour_and_marker(index: int) -> tuple[str, str]:
+    """Of the model at `index`."""
     return _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
 
 
-def panel(title: str, plot_height: float, legend_lines: int, left: float = LEFT) -> tuple[Axes, Axes]:
-    """A figure with room for a title, a plot and a legend: the plot's axes, and the legend's in inches."""
-    bottom = AXIS + LINE * legend_lines + 0.08
-    height = TOP + plot_height + bottom
-    figure = Figure(figsize=(WIDTH, height), facecolor="white")
-    figure.text(LEFT / WIDTH, 1 - 0.22 / height, shorten(title, 46), weight="bold", va="center", size=10)
-    axes = figure.add_axes(
-        (left / WIDTH, bottom / height, (WIDTH - left - RIGHT) / WIDTH, plot_height / height),
-    )
-    axes.tick_params(length=0)
-    legend_height = bottom - AXIS
-    legend = figure.add_axes((0, 0, 1, legend_height / height))
-    legend.set_axis_off()
-    legend.set_xlim(0, WIDTH)
-    legend.set_ylim(0, legend_height)
-    return axes, legend
-
-
-def point(axes: Axes, x: float, y: float, look: Look, **options: Any) -> None:
+def point(look: Look, x: Sequence[float] = (), y: Sequence[float] = (), **options: Any) -> Line2D:
     """A model's marker."""
-    line = Line2D([x], [y], linestyle="none", marker=look.marker, color=look.colour, markersize=6.5, **options)
-    line.set(markeredgecolor="white", markeredgewidth=0.6)
-    axes.add_line(line)
-    line.set_clip_on(False)
+    line = Line2D(x, y, linestyle="none", marker=look.marker, color=look.colour, markersize=6.5, **options)
+    line.set(markeredgecolor="white", markeredgewidth=0.6, clip_on=False, in_layout=False)
+    return line
 
 
-def names(legend: Axes, results: Sequence[Result], looks: dict[str, Look], lines: int) -> None:
-    """Marker and name of each model, in as many columns as the lines ask for."""
-    top = lines * LINE
-    for index, result in enumerate(results):
-        look = looks[result.model]
-        x = LEFT + 0.06 + (index // lines) * (WIDTH - LEFT) / 2
-        y = top - (index % lines + 0.5) * LINE + 0.04
-        point(legend, x, y, look)
-        legend.text(x + 0.12, y, look.name, va="center_baseline", size=8)
+def add_legend(owner: Figure | Axes, handles: Sequence[Artist], **options: Any) -> None:
+    """A legend of `handles`, whatever their labels begin with: matplotlib leaves out names with an underscore there."""
+    labels = [str(handle.get_label()) for handle in handles]
+    legend = owner.legend(handles, [f" {label}" for label in labels], **options)
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_text(label)
 
 
-def legend_lines(results: Sequence[Result], looks: dict[str, Look]) -> int:
-    """How many lines `names` needs."""
-    halves = all(len(looks[result.model].name) <= _HALF for result in results)
-    return math.ceil(len(results) / 2) if halves else len(results)
-
-
-def tick(value: float) -> str:
+def tick_label(value: float, _: object = None) -> str:
     """The label of a tick."""
     return f"{value:,.6g}" if value < 1e6 else f"{value:,.0f}"
 
 
-def rows(axes: Axes, results: Sequence[Result], looks: dict[str, Look], figures: Sequence[str]) -> None:
-    """One row a model: a line with its name and figures, with the space below it for the drawing."""
-    axes.set_ylim(len(results) - 0.1, -0.1)
+def label_rows(axes: Axes, looks: Sequence[Look], figures: Sequence[str], left: float = 0) -> None:
+    """Name the rows: row i of the axes begins at y = i with the model's name and figures, and its drawing is below.
+
+    Args:
+        axes: of the drawing.
+        looks: of the models, from top to bottom.
+        figures: that stand beside their names.
+        left: where the names begin, as a share of the axes' width.
+    """
+    axes.set_ylim(len(looks) - 0.1, -0.1)
     axes.yaxis.set_visible(False)
     axes.spines["left"].set_visible(False)
     across = axes.get_yaxis_transform()
-    for row, (result, text) in enumerate(zip(results, figures, strict=True)):
-        look = looks[result.model]
-        point(axes, 0.012, row + 0.15, look, transform=across)
-        # On white, so that no grid line runs through the words.
-        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
-        axes.text(0.038, row + 0.15, look.name, transform=across, va="center_baseline", size=8.5, bbox=box)
-        axes.text(
-            1, row + 0.15, text, transform=across, va="center_baseline", ha="right", size=8, color=FAINT, bbox=box
-        )
+    # On white, so that no grid line runs through the words.
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+    for row, (look, text) in enumerate(zip(looks, figures, strict=True)):
+        axes.add_line(point(look, [left + 0.012], [row + 0.15], transform=across))
+        for x, words, style in (
+            (left + 0.038, look.name, {"size": 8.5}),
+            (1, text, {"size": 8, "color": FAINT, "ha": "right"}),
+        ):
+            axes.text(x, row + 0.15, words, transform=across, va="center_baseline", bbox=box, in_layout=False, **style)

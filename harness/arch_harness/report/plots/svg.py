@@ -23,6 +23,12 @@ _STYLE: Any = {
     "svg.hashsalt": "arch",  # the same run gives the same file
     "text.parse_math": False,  # a name may hold dollar signs
     "font.size": 9,
+    "figure.facecolor": "white",
+    "figure.titlesize": 10,
+    "figure.titleweight": "bold",
+    "figure.constrained_layout.h_pad": 0.06,
+    "figure.constrained_layout.w_pad": 0.1,
+    "figure.constrained_layout.hspace": 0,
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": "#AFB8C1",
@@ -32,6 +38,14 @@ _STYLE: Any = {
     "axes.grid": True,
     "grid.color": "#E6E9ED",
     "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "legend.borderpad": 0,
+    "legend.handlelength": 1.2,
+    "legend.handleheight": 0.9,
+    "legend.columnspacing": 1.4,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
     "xtick.color": "#AFB8C1",
     "ytick.color": "#AFB8C1",
     "xtick.labelcolor": INK,
@@ -80,6 +94,10 @@ def file_names(kind: str, datasets: Sequence[str]) -> list[str]:
 
 def as_svg(figure: Figure) -> str:
     """The figure as the text of an SVG file, the same for the same figure."""
+    # Once the layout is made it is taken away: with one, matplotlib draws everything twice.
+    if (layout := figure.get_layout_engine()) is not None:
+        layout.execute(figure)
+        figure.set_layout_engine(None)
     buffer = io.BytesIO()
     metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(buffer, format="svg", metadata=metadata)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from arch_harness.report.text.numbers import clean, optional, percent
-from arch_harness.report.text.tables import Column, Section, Table
+from arch_harness.report.text.tables import Column, Section, Table, columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ MOST_CLASSES = 60
 _PAIRS = 20  # of a dataset in the table
 
 
-def shown(results: Sequence[Result]) -> list[tuple[Result, ProbeScore]]:
+def shown_probes(results: Sequence[Result]) -> list[tuple[Result, ProbeScore]]:
     """The best result of each dataset and its first probe."""
     first: dict[str, Result] = {}
     for result in results:
@@ -41,7 +41,7 @@ def shares_of(probe: ProbeScore) -> NDArray[np.float64] | None:
     return shares
 
 
-def sections(results: Sequence[Result]) -> list[Section]:
+def class_sections(results: Sequence[Result]) -> list[Section]:
     """The tables; one without rows where there is nothing to say.
 
     Args:
@@ -52,14 +52,13 @@ def sections(results: Sequence[Result]) -> list[Section]:
 
 def _pairs(results: Sequence[Result]) -> Section:
     columns = (
-        Column("Dataset"),
-        Column("Model"),
+        *columns_of("dataset", "model"),
         Column("True class"),
         Column("Taken for"),
         Column("Share of its clips", "%", True),
     )
     rows = []
-    for result, probe in shown(results):
+    for result, probe in shown_probes(results):
         shares = shares_of(probe)
         if shares is None or len(shares) <= MOST_CLASSES:
             continue
@@ -94,8 +93,7 @@ def _mostly_taken_for(probe: ProbeScore, shares: NDArray[np.float64] | None, ind
 
 def _classes(results: Sequence[Result]) -> Section:
     columns = (
-        Column("Dataset"),
-        Column("Model"),
+        *columns_of("dataset", "model"),
         Column("Class"),
         Column("Test clips", "", True),
         Column("Precision", "%", True),
@@ -104,7 +102,7 @@ def _classes(results: Sequence[Result]) -> Section:
         Column("Mostly taken for"),
     )
     rows = []
-    for result, probe in shown(results):
+    for result, probe in shown_probes(results):
         shares = shares_of(probe)
         tested = [index for index, one in enumerate(probe.classes) if one.clips]
         rows += [

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from arch_harness.results.metrics import METRICS
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+UNKNOWN = "–"
+"""What a table shows where a value is not known."""
 
 
 def number(value: float) -> str:
@@ -27,14 +32,24 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
+def figure(identifier: str, value: Any) -> str:
+    """The value of a metric as every table shows it; a dash where it is not known, and a text as it stands."""
+    if value is None:
+        return UNKNOWN
+    if isinstance(value, str):
+        return value
+    metric = METRICS[identifier]
+    shown = 100 * value if metric.unit == "%" else value
+    if metric.form == ".1e":
+        return scientific(shown)
+    if metric.form:
+        return format(shown, metric.form)
+    return f"{shown:,}" if isinstance(shown, int) else number(shown)
+
+
 def optional(share: float | None) -> str:
     """A share in percent, or a dash where there is none."""
-    return "–" if share is None else percent(share)
-
-
-def span(low: float, high: float) -> str:
-    """Two shares in percent, from the first to the second."""
-    return f"{percent(low)}–{percent(high)}"
+    return UNKNOWN if share is None else percent(share)
 
 
 def points(difference: float) -> str:

@@ -2,41 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from arch_harness.report.text import classes
-from arch_harness.report.text.numbers import clean, optional, percent, points, span
-from arch_harness.report.text.tables import Column, Section, Table
+from arch_harness.report.text.classes import class_sections
+from arch_harness.report.text.numbers import clean, figure, points
+from arch_harness.report.text.tables import Column, Section, Table, cells_of, columns_of, meanings_of
+from arch_harness.results import rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from arch_harness.results.run import Result, Run
-    from arch_harness.results.scores import Comparison, ProbeScore
+    from arch_harness.results.scores import Comparison
 
-METRICS = {"accuracy": "accuracy", "map_macro": "mAP"}
+_PROBE_COLUMNS = columns_of(
+    *("dataset", "model", "probe", "score_metric", "score", "score_std", "interval", "macro_f1", "balanced_accuracy"),
+    *("map_weighted", "trained_on", "probe_seconds"),
+)
+_LAYER_COLUMNS = columns_of("best_layer", "best_layer_score", "interval", "last_layer_score", "weighted_sum_score")
 
 
-def build(run: Run, results: Sequence[Result]) -> list[Section]:
-    """The sections that have rows; `results` in the order in which they are shown."""
+def probe_sections(run: Run, results: Sequence[Result], known: Sequence[Column]) -> list[Section]:
+    """The sections that have rows.
+
+    Args:
+        run: what was probed.
+        results: of it, in the order in which they are shown.
+        known: columns that are explained already.
+    """
     sections = [
         _comparisons(run),
-        _probes(results),
-        _layers(results),
+        _probes(results, known),
+        _layers(results, known),
         _folds(run, results),
-        *classes.sections(results),
+        *class_sections(results),
     ]
     return [section for section in sections if section.table.rows]
 
 
-def verdict(comparison: Comparison) -> str:
+def comparison_verdict(comparison: Comparison) -> str:
     """Whether the difference is more than noise, in words."""
-    if not comparison.more_than_noise:
-        return "no more than noise"
-    return "more than noise"
+    return "more than noise" if comparison.more_than_noise else "no more than noise"
 
 
-def lead(run: Run, best: str, dataset: str) -> str:
+def close_rivals(run: Run, best: str, dataset: str) -> str:
     """A sentence on which models the best one is not known to beat; empty if it beats them all, or none is compared."""
     headline = run.settings.probes[0]
     close = [
@@ -53,7 +63,7 @@ def lead(run: Run, best: str, dataset: str) -> str:
     return f"The score is no more than noise apart from that of {names}."
 
 
-def notes(run: Run) -> list[str]:
+def probe_notes(run: Run) -> list[str]:
     """Classes that no test clip bears, dataset by dataset."""
     lines = []
     for dataset in run.datasets:
@@ -73,53 +83,40 @@ def notes(run: Run) -> list[str]:
     return lines
 
 
-def _layers(results: Sequence[Result]) -> Section:
-    columns = (
-        Column("Dataset"),
-        Column("Model"),
-        Column("Best layer", "", True),
-        Column("Score", "%", True),
-        Column("95 % interval", "%", True),
-        Column("Last layer", "%", True),
-        Column("Weighted sum", "%", True),
-        Column("A cut leaves out"),
-    )
-    rows = []
+def _layers(results: Sequence[Result], known: Sequence[Column]) -> Section:
+    columns = (*columns_of("dataset", "model"), *_LAYER_COLUMNS, Column("A cut leaves out"))
+    found = []
     for result in results:
         if result.layers is None:
             continue
         best, last = result.layers.best, result.layers.layers[-1]
-        rows.append(
+        ends = {"score_low": best.interval.low, "score_high": best.interval.high}
+        found.append(
             (
                 clean(result.dataset),
                 clean(result.model),
-                f"{best.layer}",
-                percent(best.score),
-                span(best.interval.low, best.interval.high),
-                percent(last.score),
-                percent(result.layers.weighted_sum),
+                *cells_of(_LAYER_COLUMNS, rows.layers(result.layers) | ends),
                 f"{last.layer - best.layer} of {last.layer} transformer layers",
             )
         )
     text = (
-        "The linear probe on every layer. The best layer is the one with the highest score on the test clips, so its "
-        "score flatters it a little. A cut after it would leave out the transformer layers that follow."
+        "The linear probe on every layer, with the interval of the best one. A cut after it would leave out the "
+        "transformer layers that follow."
     )
-    return Section("Layers", text, Table(columns, rows))
+    return Section("Layers", text, Table(columns, found), meanings_of(columns, known))
 
 
 def _comparisons(run: Run) -> Section:
     columns = (
-        Column("Dataset"),
-        Column("Model"),
+        *columns_of("dataset", "model"),
         Column("Compared with"),
-        Column("Probe"),
+        *columns_of("probe"),
         Column("Test clips", "", True),
         Column("Difference", "points", True),
-        Column("95 % interval", "points", True),
+        replace(columns_of("interval")[0], unit="points"),
         Column("Verdict"),
     )
-    rows = [
+    found = [
         (
             clean(one.dataset),
             clean(one.model),
@@ -128,7 +125,7 @@ def _comparisons(run: Run) -> Section:
             f"{one.clips:,}",
             points(one.difference),
             f"{points(one.low)} to {points(one.high)}",
-            verdict(one),
+            comparison_verdict(one),
         )
         for one in run.comparisons
     ]
@@ -136,79 +133,49 @@ def _comparisons(run: Run) -> Section:
         "Two models scored on the same test clips, over the same bootstrap samples of them. A difference is more than "
         "noise if its interval leaves out 0."
     )
-    return Section("Comparisons", text, Table(columns, rows))
+    return Section("Comparisons", text, Table(columns, found))
 
 
-def _probes(results: Sequence[Result]) -> Section:
-    columns = (
-        Column("Dataset"),
-        Column("Model"),
-        Column("Probe"),
-        Column("Metric"),
-        Column("Score", "%", True),
-        Column("± seeds", "%", True),
-        Column("95 % interval", "%", True),
-        Column("Macro F1", "%", True),
-        Column("Balanced accuracy", "%", True),
-        Column("Weighted mAP", "%", True),
-        Column("Trained on"),
-        Column("Time", "s", True),
-    )
-    rows = [
-        (
-            clean(result.dataset),
-            clean(result.model),
-            one.probe,
-            METRICS[result.metric],
-            percent(one.score),
-            optional(one.std),
-            span(one.interval.low, one.interval.high),
-            optional(one.macro_f1),
-            optional(one.balanced_accuracy),
-            optional(one.map_weighted),
-            clean(one.trained_on),
-            f"{one.seconds:,.1f}",
-        )
-        for result in results
-        for one in result.probes
-    ]
+def _probes(results: Sequence[Result], known: Sequence[Column]) -> Section:
+    found = [cells_of(_PROBE_COLUMNS, rows.row(result, one)) for result in results for one in result.probes]
     first = next((result.probes[0].interval for result in results if result.probes), None)
     drawn = f" The intervals come of {first.resamples:,} bootstrap samples." if first else ""
-    return Section("Probes", f"Every probe's scores on the same embeddings.{drawn}", Table(columns, rows))
-
-
-def _of_fold(probe: ProbeScore | None, index: int) -> str:
-    return "–" if probe is None else percent(probe.folds[index].score)
+    return Section(
+        "Probes",
+        f"Every probe's scores on the same embeddings.{drawn}",
+        Table(_PROBE_COLUMNS, found),
+        meanings_of(_PROBE_COLUMNS, known),
+    )
 
 
 def _folds(run: Run, results: Sequence[Result]) -> Section:
     several = [name for name in run.settings.probes if any(len(result.probes) > 1 for result in results)]
+    (score,) = columns_of("score")
+    macro_f1 = columns_of("macro_f1")
     columns = (
-        Column("Dataset"),
-        Column("Model"),
+        *columns_of("dataset", "model"),
         Column("Fold"),
         Column("Train", "clips", True),
         Column("Validation", "clips", True),
         Column("Test", "clips", True),
-        *(Column(f"Score, {name}", "%", True) for name in several),
-        *(() if several else (Column("Score", "%", True),)),
-        Column("Macro F1", "%", True),
+        *([replace(score, title=f"{score.title}, {name}") for name in several] or [score]),
+        *macro_f1,
     )
-    rows = []
+    found = []
     for result in results:
         by_name = {one.probe: one for one in result.probes}
-        rows += [
-            (
-                clean(result.dataset),
-                clean(result.model),
-                clean(fold.fold),
-                f"{fold.train:,}",
-                f"{fold.validation:,}",
-                f"{fold.test:,}",
-                *(_of_fold(by_name.get(name), index) for name in several),
-                *(() if several else (percent(fold.score),)),
-                optional(fold.macro_f1),
+        for index, fold in enumerate(result.folds):
+            scores = [by_name[name].folds[index].score if name in by_name else None for name in several] or [fold.score]
+            found.append(
+                (
+                    clean(result.dataset),
+                    clean(result.model),
+                    clean(fold.fold),
+                    f"{fold.train:,}",
+                    f"{fold.validation:,}",
+                    f"{fold.test:,}",
+                    *(figure("score", one) for one in scores),
+                    *cells_of(macro_f1, {"macro_f1": fold.macro_f1}),
+                )
             )
-            for index, fold in enumerate(result.folds)
-        ]
-    return Section("Folds", "The score of each fold, the mean over seeds.", Table(columns, rows))
+    return Section("Folds", "The score of each fold, the mean over seeds.", Table(columns, found))

@@ -1,21 +1,40 @@
-"""What tables are made of, whatever the format: columns, rows of formatted cells, and what the numbers mean."""
+"""What tables are made of, whatever the format: columns, rows of formatted cells, and what the numbers mean.
+
+Header, unit, cell and explanation of a metric all come from its id; see `arch_harness.results.metrics`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from arch_harness.report.text.numbers import UNKNOWN, clean, figure
+from arch_harness.results.metrics import ATTRIBUTES, METRIC_PAIRS, METRICS, meaning
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+SCORE_METRICS = {"accuracy": "accuracy", "map_macro": "mAP"}
+"""How a table names what a score is."""
+
+_NAMES = ("model", "dataset", "probe")  # need no explanation
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its header, unit and alignment."""
+    """A column of a table.
+
+    Attributes:
+        title: its header.
+        unit: of its numbers.
+        numeric: whether it is set to the right.
+        id: the metric, pair of metrics or attribute that it shows; empty for one that stands in one table only.
+    """
 
     title: str
     unit: str = ""
     numeric: bool = False
+    id: str = ""
 
     @property
     def header(self) -> str:
@@ -33,16 +52,75 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A table with a title and a sentence on how to read it."""
+    """A table with a title, a sentence on how to read it, and what its numbers mean."""
 
     title: str
     text: str
     table: Table
+    meanings: Sequence[Meaning] = ()
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """What the numbers of one or more columns mean."""
+    """What the numbers of a column mean."""
 
     term: str
     text: str
+
+
+def columns_of(*identifiers: str) -> tuple[Column, ...]:
+    """The columns of metrics, pairs of metrics and attributes."""
+    return tuple(map(_column, identifiers))
+
+
+def _column(identifier: str) -> Column:
+    if identifier in ATTRIBUTES:
+        return Column(ATTRIBUTES[identifier].header, id=identifier)
+    shown = METRIC_PAIRS.get(identifier) or METRICS[identifier]
+    return Column(shown.header, shown.unit, True, identifier)
+
+
+def cells_of(columns: Iterable[Column], values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The cells of a row, of columns that `columns_of` made.
+
+    Args:
+        columns: of the table.
+        values: by the ids of `arch_harness.results.rows`; what is missing is not known.
+    """
+    return tuple(_cell(column.id, values) for column in columns)
+
+
+def _cell(identifier: str, values: Mapping[str, Any]) -> str:
+    if identifier in METRIC_PAIRS:
+        pair = METRIC_PAIRS[identifier]
+        first, second = values.get(pair.first), values.get(pair.second)
+        known = first is not None and second is not None
+        return f"{figure(pair.first, first)}{pair.join}{figure(pair.second, second)}" if known else UNKNOWN
+    value = values.get(identifier)
+    if identifier in METRICS:
+        return figure(identifier, value)
+    if value is None:
+        return UNKNOWN
+    return SCORE_METRICS[value] if identifier == "score_metric" else clean(str(value))
+
+
+def meanings_of(columns: Iterable[Column], known: Iterable[Column] = ()) -> list[Meaning]:
+    """What the columns mean, in their order.
+
+    Args:
+        columns: of the table.
+        known: columns that are explained elsewhere already.
+    """
+    explained = {*_NAMES, *(metric for column in known for metric in _metrics(column))}
+    found = []
+    for column in columns:
+        metrics = [metric for metric in _metrics(column) if metric not in explained]
+        if metrics:
+            found.append(Meaning(column.title, " ".join(map(meaning, metrics))))
+            explained.update(metrics)
+    return found
+
+
+def _metrics(column: Column) -> tuple[str, ...]:
+    pair = METRIC_PAIRS.get(column.id)
+    return (pair.first, pair.second) if pair else (column.id,) if column.id else ()

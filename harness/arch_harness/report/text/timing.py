@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from arch_harness.measuring.bottleneck import SATURATED
-from arch_harness.report.text.numbers import clean, number, plural
-from arch_harness.report.text.tables import Column, Meaning, Section, Table
+from arch_harness.report.text.numbers import UNKNOWN, clean, figure, number, plural
+from arch_harness.report.text.tables import Column, Meaning, Section, Table, cells_of, columns_of, meanings_of
+from arch_harness.results import rows
 from arch_harness.results.measurement import Faults
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from arch_harness.results.measurement import Measurement, ServerTimes
+    from arch_harness.results.measurement import Measurement
     from arch_harness.results.run import Result
 
 _CORES_BUSY = 0.9
@@ -37,12 +38,7 @@ class Timing:
     more: list[Section]
 
 
-@dataclass(frozen=True)
-class _TimingColumn(Column):
-    value: Callable[[Measurement], str] = lambda _: ""
-
-
-def verdict(measurement: Measurement, cores: int) -> str:
+def bottleneck_sentence(measurement: Measurement, cores: int) -> str:
     """What limited the throughput, and what can be done about it; one sentence.
 
     Args:
@@ -101,120 +97,43 @@ def _whole(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _figure(value: float | None, factor: float = 1.0) -> str:
-    return "–" if value is None else number(factor * value)
-
-
-def _stage(name: str) -> Callable[[Measurement], str]:
-    return lambda one: "–" if one.stages is None else _figure(getattr(one.stages, name))
-
-
-def _full(name: str) -> Callable[[Measurement], str]:
-    def value(one: Measurement) -> str:
-        full = one.occupancy
-        return _figure(None if full is None else getattr(full, name), 100)
-
-    return value
-
-
-def batches(server: ServerTimes | None) -> str:
-    """The mean batch size, and the one that most requests were part of."""
-    if server is None or not server.batch_sizes:
-        return "–"
-    requests = {size: size * count for size, count in server.batch_sizes.items()}
-    most = max(requests, key=lambda size: (requests[size], size))
-    return f"{number(server.mean_batch_size)}, mostly {most}"
-
-
-STAGE_COLUMNS = (
-    _TimingColumn("Decode", "ms", True, _stage("decode_ms")),
-    _TimingColumn("Resample", "ms", True, _stage("resample_ms")),
-    _TimingColumn("Wait", "ms", True, _stage("wait_ms")),
-    _TimingColumn("Network", "ms", True, _stage("network_ms")),
-    _TimingColumn("Queue", "ms", True, _stage("queue_ms")),
-    _TimingColumn("Compute", "ms", True, _stage("compute_ms")),
-    _TimingColumn("Batch sizes", "", True, lambda one: batches(one.server)),
-    _TimingColumn(
-        "In flight", "", True, lambda one: f"{one.concurrency:,}{', found' if one.concurrency_found else ''}"
-    ),
-    _TimingColumn("Taken", "%", True, _full("in_flight")),
-    _TimingColumn("Decoding", "%", True, _full("decoding")),
-    _TimingColumn("Server busy", "%", True, _full("server")),
-    _TimingColumn("Client", "cores", True, lambda one: _figure(one.utilisation.means()["client_cores"])),
-    _TimingColumn("Machine", "cores", True, lambda one: _figure(one.utilisation.means()["machine_cores"])),
-    _TimingColumn(
-        "GPU",
-        "%",
-        True,
-        lambda one: _figure(one.utilisation.means()["gpu_busy"], 100),
-    ),
-    _TimingColumn("Limit", value=lambda one: one.bottleneck or "–"),
+STAGE_COLUMNS = columns_of(
+    *("dataset", "model", "decode_ms", "resample_ms", "wait_ms", "network_ms", "queue_ms", "compute_ms"),
+    *("batch_sizes", "concurrency", "in_flight_taken", "decoding_busy", "server_busy", "client_cores"),
+    *("machine_cores", "gpu_busy", "transport", "bottleneck"),
 )
 
-MEANINGS = [
-    Meaning(
-        "Decode, Resample, Wait",
-        "A clip's mean time in a worker: reading and decoding the file, resampling, and waiting decoded for a free "
-        "place in flight.",
-    ),
-    Meaning(
-        "Network",
-        "The mean latency less queue and compute: both ways between client and server, making and taking apart the "
-        "messages, and back-off after a refusal.",
-    ),
-    Meaning(
-        "Batch sizes", "The mean over the executions, and the size of the executions that served the most requests."
-    ),
-    Meaning(
-        "In flight, Taken",
-        "The places for requests under way, over all workers and servers, and how many of them were taken on average. "
-        "'found' says that they were raised until the throughput stopped growing.",
-    ),
-    Meaning(
-        "Decoding", "The part of the time of the workers' threads that went into reading, decoding and resampling."
-    ),
-    Meaning("Server busy", "The part of the time in which the model's instances executed, by Triton's statistics."),
-    Meaning(
-        "Client, Machine",
-        "Cores of this machine that driver and workers kept busy, and that anything kept busy, the means over the "
-        "measurement. Workers on other machines are not among them.",
-    ),
-    Meaning("GPU", "The part of the time in which the servers' GPUs computed, where that can be read."),
-    Meaning(
-        "Limit",
-        f"'server compute' if the server was busy for at least {_whole(SATURATED)} of the time. Otherwise, if the "
-        "places in flight were nearly always taken, where a request spent most of its latency; if not, what the "
-        "workers did instead.",
-    ),
-]
 
-
-def build(results: Sequence[Result], cores: int) -> Timing | None:
+def build_timing(results: Sequence[Result], cores: int, known: Sequence[Column] = ()) -> Timing | None:
     """The section on `results`, in the order in which they are shown; None if none of them was measured.
 
     Args:
         results: of the run.
         cores: of the client's machine.
+        known: columns that are explained already.
     """
     measured = [(result, result.measurement) for result in results if result.measurement is not None]
     if not measured:
         return None
-    names = (Column("Dataset"), Column("Model"))
+    explained = (*known, *STAGE_COLUMNS)
     return Timing(
-        sentences=[f"{_pair(result)}: {verdict(one, cores)}" for result, one in measured],
-        stages=Table(
-            (*names, *STAGE_COLUMNS),
-            [
-                (clean(result.dataset), clean(result.model), *(column.value(one) for column in STAGE_COLUMNS))
-                for result, one in measured
-            ],
-        ),
-        meanings=MEANINGS,
-        more=[section for section in (_servers(measured), _faults(measured)) if section.table.rows],
+        sentences=[f"{_pair(result)}: {bottleneck_sentence(one, cores)}" for result, one in measured],
+        stages=Table(STAGE_COLUMNS, [cells_of(STAGE_COLUMNS, _stage_values(result, one)) for result, one in measured]),
+        meanings=meanings_of(STAGE_COLUMNS, known),
+        more=[
+            section for section in (_servers(measured, explained), _faults(measured, explained)) if section.table.rows
+        ],
     )
 
 
-def notes(results: Sequence[Result]) -> list[str]:
+def _stage_values(result: Result, measurement: Measurement) -> dict[str, Any]:
+    values = rows.row(result, None)
+    if measurement.concurrency_found:
+        values["concurrency"] = f"{figure('concurrency', measurement.concurrency)}, found"
+    return values
+
+
+def timing_notes(results: Sequence[Result]) -> list[str]:
     """What was read from the store, and what others did on the servers during the measurement."""
     lines = []
     for result in results:
@@ -249,31 +168,27 @@ def _pair(result: Result) -> str:
     return f"{clean(result.dataset)} × {clean(result.model)}"
 
 
-def _servers(measured: Sequence[tuple[Result, Measurement]]) -> Section:
+def _servers(measured: Sequence[tuple[Result, Measurement]], known: Sequence[Column]) -> Section:
+    of_server = columns_of("queue_ms", "compute_ms", "mean_batch_size", "dropped")
     columns = (
-        Column("Dataset"),
-        Column("Model"),
+        *columns_of("dataset", "model"),
         Column("Server"),
         Column("Clips", "", True),
         Column("Share", "%", True),
-        Column("Queue", "ms", True),
-        Column("Compute", "ms", True),
-        Column("Batch", "mean", True),
-        Column("Dropped", "times", True),
+        *of_server,
     )
-    rows = []
+    found = []
     for result, one in measured:
         for share in one.servers if len(one.servers) > 1 else []:
-            times = share.times
-            rows.append(
+            times = rows.server(share.times) if share.times else {}
+            found.append(
                 (
                     clean(result.dataset),
                     clean(result.model),
                     clean(share.address),
                     f"{share.clips:,}",
-                    _figure(share.clips / one.clips if one.clips else None, 100),
-                    *(("–",) * 3 if times is None else map(number, _server_figures(times))),
-                    f"{share.dropped:,}",
+                    number(100 * share.clips / one.clips) if one.clips else UNKNOWN,
+                    *cells_of(of_server, times | {"dropped": share.dropped}),
                 )
             )
     text = (
@@ -281,39 +196,15 @@ def _servers(measured: Sequence[tuple[Result, Measurement]]) -> Section:
         "that does not answer is dropped, and taken back when it is ready again; a dash stands where its counters are "
         "lost."
     )
-    return Section("Servers", text, Table(columns, rows))
+    return Section("Servers", text, Table(columns, found), meanings_of(columns, known))
 
 
-def _server_figures(times: ServerTimes) -> tuple[float, float, float]:
-    return times.queue_ms, times.compute_ms, times.mean_batch_size
-
-
-def _faults(measured: Sequence[tuple[Result, Measurement]]) -> Section:
-    kinds = {
-        "retries": "Retries",
-        "queue_full": "Queue full",
-        "unreachable": "Unreachable",
-        "cut_off": "Cut off",
-        "stopping": "Stopping",
-        "timed_out": "Timed out",
-        "late": "Late answers",
-        "refused": "Refused",
-        "malformed": "Malformed",
-        "workers_lost": "Workers lost",
-    }
-    columns = (Column("Dataset"), Column("Model"), *(Column(title, "", True) for title in kinds.values()))
-    rows = [
-        (
-            clean(result.dataset),
-            clean(result.model),
-            *(f"{getattr(one.faults, name):,}" for name in kinds),
-        )
-        for result, one in measured
-        if one.faults != Faults()
-    ]
+def _faults(measured: Sequence[tuple[Result, Measurement]], known: Sequence[Column]) -> Section:
+    columns = columns_of("dataset", "model", *Faults.model_fields)
+    found = [cells_of(columns, rows.row(result, None)) for result, one in measured if one.faults != Faults()]
     text = (
-        "Counts of tries. A try that found the queue full, the server unreachable or stopping, that was cut off by its "
-        "end, or that timed out, was repeated, elsewhere if there is another server; what a server refused was given "
-        "to another one once; malformed answers are final. Time in tries and pauses is part of the latency."
+        "An attempt that found the queue full, the server unreachable or stopping, that was cut off by its end, or "
+        "that timed out, was repeated, elsewhere if there is another server; what a server refused was given to "
+        "another one once; malformed answers are final. Time in attempts and pauses is part of the latency."
     )
-    return Section("Faults", text, Table(columns, rows))
+    return Section("Faults", text, Table(columns, found), meanings_of(columns, known))

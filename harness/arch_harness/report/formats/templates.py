@@ -1,0 +1,20 @@
+"""The templates of the written formats, which stand in `report/templates`."""
+
+from __future__ import annotations
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+
+def templates() -> Environment:
+    """Where the templates are found and how they are read: a misspelt name is an error, and a tag leaves no line.
+
+    HTML is escaped; what is put into Markdown has a filter for that.
+    """
+    return Environment(
+        loader=PackageLoader("arch_harness.report"),
+        autoescape=select_autoescape(["html.j2"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )

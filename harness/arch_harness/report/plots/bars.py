@@ -1,0 +1,169 @@
+"""One row a model, drawn: latency, batch sizes, and a clip's mean time by stage."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import matplotlib
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from arch_harness.report.plots.panels import COMPUTE, OTHERS, QUEUE, PlotKind, label_rows, tick_label
+from arch_harness.report.plots.svg import FAINT, INK
+from arch_harness.report.text.numbers import figure as formatted
+from arch_harness.report.text.numbers import number
+from arch_harness.results.metrics import METRICS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from arch_harness.report.plots.panels import Panel
+
+_ROW, _TALL_ROW = 0.42, 0.5  # inches
+_STAGES = {
+    "decode_ms": "#0072B2",
+    "resample_ms": "#56B4E9",
+    "wait_ms": "#CFE8F7",
+    "network_ms": "#E69F00",
+    "queue_ms": QUEUE,
+    "compute_ms": COMPUTE,
+}
+_MARKS = {"p50": ("o", 6.0), "p95": ("D", 4.5), "p99": ("|", 9.0)}
+
+
+def _patch(identifier: str) -> Patch:
+    return Patch(color=_STAGES[identifier], label=METRICS[identifier].header)
+
+
+def _mark(percentile: str, colour: str, x: float | None = None, y: float = 0.0) -> Line2D:
+    marker, size = _MARKS[percentile]
+    label = METRICS[f"{percentile}_ms"].header
+    place = ([], []) if x is None else ([x], [y])
+    return Line2D(
+        *place, linestyle="none", marker=marker, color=colour, markersize=size, markeredgewidth=1.4, label=label
+    )
+
+
+def _time_axis(axes: Axes, longest: float) -> None:
+    axes.set_xlim(0, 1.04 * longest or 1)
+    axes.set_xlabel("ms")
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(FuncFormatter(tick_label))
+
+
+def _latency(panel: Panel) -> Figure:
+    handles = [*(_mark(one, INK) for one in _MARKS), _patch("queue_ms"), _patch("compute_ms")]
+    figure = panel.figure(_TALL_ROW * len(panel.results), handles, columns=len(handles))
+    axes = figure.add_subplot()
+    figures, longest = [], 0.0
+    for row, (look, one) in enumerate(panel.measured()):
+        latency, server = one.latency_ms, one.server
+        if latency is None:
+            continue
+        axes.plot([latency.p50, latency.p99], [row + 0.44] * 2, color=look.colour, linewidth=1.6)
+        for percentile in _MARKS:
+            axes.add_line(_mark(percentile, look.colour, getattr(latency, percentile), row + 0.44))
+        longest = max(longest, latency.p99)
+        if server is not None:
+            axes.barh(row + 0.7, server.queue_ms, height=0.18, color=QUEUE)
+            axes.barh(row + 0.7, server.compute_ms, left=server.queue_ms, height=0.18, color=COMPUTE)
+            longest = max(longest, server.queue_ms + server.compute_ms)
+        figures.append(f"{formatted('p50_ms', latency.p50)} · {formatted('p99_ms', latency.p99)} ms")
+    label_rows(axes, [look for look, _ in panel.measured()], figures)
+    _time_axis(axes, longest)
+    return figure
+
+
+def _stages(panel: Panel) -> Figure:
+    # A legend is filled column by column: the worker's stages make its first line, those under way the second.
+    names = list(_STAGES)
+    handles = [_patch(name) for pair in zip(names[:3], names[3:], strict=True) for name in pair]
+    if any(one.stages and one.stages.network_ms is None for _, one in panel.measured()):
+        handles.append(Patch(color=OTHERS, label="not told apart"))
+    figure = panel.figure(_ROW * len(panel.results), handles, columns=4 if len(handles) > len(_STAGES) else 3)
+    axes = figure.add_subplot()
+    figures, longest = [], 0.0
+    for row, (_, one) in enumerate(panel.measured()):
+        if one.stages is None:
+            continue
+        parts = [(getattr(one.stages, name), colour) for name, colour in _STAGES.items()]
+        if one.stages.network_ms is None:
+            parts.append((one.stages.latency_ms, OTHERS))
+        start = 0.0
+        for length, colour in parts:
+            if length is not None:
+                axes.barh(row + 0.57, length, left=start, height=0.36, color=colour, edgecolor="white", linewidth=0.4)
+                start += length
+        longest = max(longest, start)
+        figures.append(f"{number(start)} ms")
+    label_rows(axes, [look for look, _ in panel.measured()], figures)
+    _time_axis(axes, longest)
+    return figure
+
+
+def _shade(size: int, largest: int) -> tuple[float, float, float, float]:
+    share = math.log2(max(1, size)) / max(1.0, math.log2(max(1, largest)))
+    red, green, blue, alpha = matplotlib.colormaps["Blues"](0.2 + 0.75 * share)
+    return red, green, blue, alpha
+
+
+def _batch_sizes(panel: Panel) -> Figure:
+    servers = [(look, one.server) for look, one in panel.measured() if one.server]
+    largest = max((size for _, server in servers for size in server.batch_sizes), default=1)
+    sizes = sorted({2**power for power in range(int(math.log2(max(1, largest))) + 1)} | {largest})
+    handles = [Patch(color=_shade(size, largest), label=str(size)) for size in sizes]
+    figure = panel.figure(_ROW * len(servers), handles, columns=min(8, len(handles)))
+    axes = figure.add_subplot()
+    places = [row + 0.57 for row in range(len(servers))]
+    executions = [sum(server.batch_sizes.values()) for _, server in servers]
+    for place, count in zip(places, executions, strict=True):
+        if not count:
+            axes.text(0.5, place, "no executions recorded", size=8, color=FAINT, va="center")
+    starts = [0.0] * len(servers)
+    for size in sorted({size for _, server in servers for size in server.batch_sizes}):
+        counts = [server.batch_sizes.get(size, 0) for _, server in servers]
+        shares = [100 * count / (total or 1) for count, total in zip(counts, executions, strict=True)]
+        colour = _shade(size, largest)
+        bars = axes.barh(places, shares, left=starts, height=0.36, color=colour, edgecolor="white", linewidth=0.6)
+        fitting = [str(size) if share >= 1.8 + 1.8 * len(str(size)) else "" for share in shares]
+        ink = "white" if sum(colour[:3]) < 1.7 else INK
+        axes.bar_label(bars, fitting, label_type="center", size=7.5, color=ink, in_layout=False)
+        starts = [start + share for start, share in zip(starts, shares, strict=True)]
+    means = [f"mean {formatted('mean_batch_size', server.mean_batch_size)}" for _, server in servers]
+    label_rows(axes, [look for look, _ in servers], means)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("Share of executions (%) by batch size")
+    return figure
+
+
+LATENCY_PLOT = PlotKind(
+    "latency",
+    "Latency",
+    "The line of a model leads from the median to the 99th percentile of the latency at the client; the bar "
+    "below it is the mean time that a request spent in the server. The figures are p50 and p99.",
+    "client latency, and server queue and compute time",
+    lambda result: result.measurement is not None and result.measurement.latency_ms is not None,
+    _latency,
+)
+BATCH_SIZES_PLOT = PlotKind(
+    "batch-sizes",
+    "Batch sizes",
+    "How often the server executed a model with how many clips at once, as a share of all executions. "
+    "The number in a segment is the batch size; darker is larger.",
+    "share of executions by batch size",
+    lambda result: result.measurement is not None and result.measurement.server is not None,
+    _batch_sizes,
+)
+STAGES_PLOT = PlotKind(
+    "stages",
+    "A clip's mean time",
+    "From the file to the embedding, stage by stage, the mean over the clips of a dataset: decode, resample and wait "
+    "in the worker, the rest under way. Clips are worked on side by side, so that a stage may be long without being "
+    "the limit.",
+    "mean time of a clip by stage",
+    lambda result: result.measurement is not None and result.measurement.stages is not None,
+    _stages,
+)
