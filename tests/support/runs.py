@@ -7,7 +7,7 @@ from typing import Any
 
 from arch_harness.results.measurement import ServerTimes
 from arch_harness.results.run import Run
-from arch_harness.results.scores import Comparison
+from arch_harness.results.scores import Comparison, LayerScores
 from support.measurements import measurement
 
 HOSTILE = """<b>&"'|`$x$ *_[red]{{ 7 * 7 }}</script>"""
@@ -217,3 +217,20 @@ def hostile() -> Run:
 
 
 RUNS = {"small": small, "usual": usual, "stress": stress, "hostile": hostile}
+
+
+def layer_scores(layers: int = 7) -> LayerScores:
+    """Of a model whose best layer is the one before the last but one."""
+    scores = [0.5 + 0.05 * min(layer, 2 * (layers - 3) - layer) for layer in range(layers)]
+    return LayerScores.model_validate(
+        {
+            "layers": [
+                {"layer": layer, "score": score, "std": 0.01, "interval": interval(score)}
+                for layer, score in enumerate(scores)
+            ],
+            "weighted_sum": 0.72,
+            "weighted_sum_std": 0.01,
+            "weighted_sum_interval": interval(0.72),
+            "weights": [1 / layers] * layers,
+        }
+    )

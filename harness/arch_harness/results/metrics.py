@@ -96,7 +96,7 @@ _TABLE = (
         "it rough.",
         "probe", ".1f",
     ),
-    Metric("score_high", "High", "%", "higher", "Upper end of that interval.", "probe", ".1f"),
+    Metric("score_high", "High", "%", "higher", "Upper end of the score's 95 % interval.", "probe", ".1f"),
     Metric("fold_low", "Lowest fold", "%", "higher", "The lowest score of a single fold.", "probe", ".1f"),
     Metric("fold_high", "Highest fold", "%", "higher", "The highest score of a single fold.", "probe", ".1f"),
     Metric(
@@ -159,8 +159,8 @@ _TABLE = (
     ),
     Metric(
         "rtfx", "RTFx", "", "higher",
-        "Seconds of real audio embedded per second of that wall time; padding that a clip was filled up with does not "
-        "count as audio.",
+        "Seconds of real audio embedded per second of wall time; padding that a clip was filled up with does not count "
+        "as audio.",
         "client",
     ),
     Metric(
@@ -169,9 +169,9 @@ _TABLE = (
         "place in flight to receiving its embedding; attempts that failed and the pauses after them count.",
         "client",
     ),
-    Metric("p95_ms", "p95", "ms", "lower", "95th percentile of that latency.", "client"),
-    Metric("p99_ms", "p99", "ms", "lower", "99th percentile of that latency.", "client"),
-    Metric("latency_ms", "Latency", "ms", "lower", "Mean of that latency.", "client"),
+    Metric("p95_ms", "p95", "ms", "lower", "95th percentile of the single-clip latency.", "client"),
+    Metric("p99_ms", "p99", "ms", "lower", "99th percentile of the single-clip latency.", "client"),
+    Metric("latency_ms", "Latency", "ms", "lower", "Mean of the single-clip latency.", "client"),
     Metric(
         "concurrency", "In flight", "", "",
         "Places for single-clip requests under way, over all workers and servers, at the end; 'found' says that they "
@@ -278,8 +278,8 @@ _TABLE = (
     ),
     Metric(
         "parity_min_cosine", "Parity cosine", "", "higher",
-        "Measured likewise: the smallest cosine similarity of an embedding to the original's; 1 is identical in "
-        "direction.",
+        "Measured as the parity error is: the smallest cosine similarity of an embedding to the original's; 1 is "
+        "identical in direction.",
         "export", ".6f",
     ),
     Metric(
@@ -309,7 +309,8 @@ ATTRIBUTES: dict[str, Attribute] = {
         Attribute("dataset", "Dataset", "The dataset's name, with its variant after an @."),
         Attribute("probe", "Probe", "The kind of classifier that was trained on the embeddings."),
         Attribute(
-            "score_metric", "Metric", "What the score is: accuracy or, where clips have several labels, macro mAP."
+            "score_metric", "Metric",
+            "What the score is: accuracy or, where clips have several labels, macro mAP (map_macro).",
         ),
         Attribute("precision", "Precision", "What the model was exported for."),
         Attribute(

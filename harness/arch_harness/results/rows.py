@@ -53,20 +53,20 @@ def row(result: Result, probe: ProbeScore | None, model: ModelFacts | None = Non
     found |= {"chance": result.chance, "clips": result.clips, "failed": result.failed, "stored": result.stored}
     found |= _score(result, probe)
     if result.layers is not None:
-        found |= layers(result.layers)
+        found |= layer_row(result.layers)
     if model is not None:
-        found |= facts(model)
+        found |= model_row(model)
     if result.measurement is not None:
         found |= speed(result.measurement)
     return found
 
 
-def facts(model: ModelFacts) -> dict[str, Any]:
+def model_row(model: ModelFacts) -> dict[str, Any]:
     """What the export and the server say of a model, by column."""
     return {name: getattr(model, name) for name in _OF_MODEL}
 
 
-def layers(scores: LayerScores) -> dict[str, Any]:
+def layer_row(scores: LayerScores) -> dict[str, Any]:
     """How the layers of a model score, by column."""
     return {
         "best_layer": scores.best.layer,
@@ -113,14 +113,14 @@ def speed(measurement: Measurement) -> dict[str, Any]:
     if measurement.stages is not None:
         found |= {name: getattr(measurement.stages, name) for name in _OF_STAGES}
     if measurement.server is not None:
-        found |= server(measurement.server)
+        found |= server_row(measurement.server)
     if measurement.occupancy is not None:
         full = measurement.occupancy
         found |= {"in_flight_taken": full.in_flight, "decoding_busy": full.decoding, "server_busy": full.server}
     return found
 
 
-def server(times: ServerTimes) -> dict[str, Any]:
+def server_row(times: ServerTimes) -> dict[str, Any]:
     """What Triton's statistics say, by column."""
     requests = {size: size * count for size, count in times.batch_sizes.items()}
     return {

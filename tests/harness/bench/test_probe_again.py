@@ -29,7 +29,7 @@ def write_dataset(folder: Path) -> None:
     """ESC-50's layout; `arch probe` reads no audio."""
     (folder / "meta").mkdir(parents=True)
     (folder / "audio").mkdir()
-    rows = ["filename,fold,endpoint"]
+    rows = ["filename,fold,target"]
     for index in range(CLIPS):
         (folder / "audio" / f"{index}.wav").touch()
         rows.append(f"{index}.wav,{index % 5 + 1},{index // 5 % CLASSES}")
@@ -44,6 +44,7 @@ def folder(tmp_path: Path, cache: Path) -> Path:
     failure = Failure(clip=dataset.clips[0].path, stage="decode", reason="is empty")
     run = run_of(MODELS, ("esc50",))
     run.datasets[0].path = str(tmp_path / "data")
+    run.datasets[0].reference = f"esc50={tmp_path / 'data'}"
     output = tmp_path / "out"
     output.mkdir()
     random = np.random.default_rng(0)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import arch_harness.report
 import pytest
 from arch_harness.report import write_report
 from arch_harness.report.formats.html import render_html
@@ -11,11 +12,9 @@ from arch_harness.report.formats.markdown import render_markdown
 from arch_harness.report.plots.draw import RESULT_PLOTS, TIMING_PLOTS, draw_plots
 from arch_harness.report.text.numbers import clean, number, percent, scientific, shorten
 from arch_harness.report.text.overview import build_overview, results_table, run_notes, summary_lines
+from arch_harness.results.metrics import METRICS
 from support.pages import Page, markdown_rows, terminal
-from support.runs import RUNS, run_of, small, usual
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from support.runs import RUNS, layer_scores, run_of, small, usual
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -157,3 +156,39 @@ def test_a_model_that_misses_its_limits_or_runs_in_something_else_is_told() -> N
     report = build_overview(run)
     assert any("was installed with --force: their mean cosine is 0.975000" in note for note in report.notes)
     assert any("fp32 on CPUExecutionProvider" in cell for cell in report.models.rows[0])
+
+
+def test_layers_have_a_table_and_a_plot() -> None:
+    run = run_of(("a", "b"), ("d",))
+    run.results[0].layers = layer_scores()
+    (section,) = [one for one in build_overview(run).probing if one.title == "Layers"]
+    assert section.table.rows == [
+        ("d", "a", "4", "70.0", "67.9–71.9", "60.0", "72.0", "2 of 6 transformer layers"),
+    ]
+    assert [meaning.term for meaning in section.meanings] == ["Best layer", "Its score", "Last layer", "Weighted sum"]
+    (group,) = [one for one in draw_plots(run, RESULT_PLOTS) if one.title == "Layers"]
+    assert [plot.file for plot in group.plots] == ["layers-d.svg"]
+    for words in ("a", "Best layer", "Weighted sum", METRICS["score"].label):
+        assert f">{words}<" in group.plots[0].svg
+    assert ">b<" not in group.plots[0].svg
+
+
+def test_the_transport_of_every_measurement_is_shown() -> None:
+    run = run_of(("a", "b"), ("d",))
+    assert run.results[0].measurement is not None
+    run.results[0].measurement.transport = "shared-memory"
+    built = build_overview(run)
+    assert dict(built.method)["Transport"] == "grpc, shared-memory"
+    assert built.timing is not None
+    place = [column.title for column in built.timing.stages.columns].index("Transport")
+    assert [row[place] for row in built.timing.stages.rows] == ["shared-memory", "grpc"]
+
+
+def test_a_header_a_unit_and_a_meaning_have_one_source() -> None:
+    """What a report calls a number stands in the table of metrics alone, not again beside what shows it."""
+    folder = Path(arch_harness.report.__file__).parent
+    sources = "".join(path.read_text() for path in sorted(folder.rglob("*.*")) if path.suffix in (".py", ".j2"))
+    for metric in METRICS.values():
+        assert metric.meaning not in sources
+        if metric.id != "clips":  # a server has clips too
+            assert f'Column("{metric.header}"' not in sources

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from arch_harness.report.plots.panels import COMPUTE, OTHERS, QUEUE, PlotKind, label_rows, tick_label
+from arch_harness.report.plots.panels import COMPUTE, QUEUE, PlotKind, label_rows, tick_label
 from arch_harness.report.plots.svg import FAINT, INK
 from arch_harness.report.text.numbers import figure as formatted
 from arch_harness.report.text.numbers import number
@@ -31,6 +31,7 @@ _STAGES = {
     "queue_ms": QUEUE,
     "compute_ms": COMPUTE,
 }
+_UNKNOWN: dict[str, Any] = {"facecolor": "white", "edgecolor": COMPUTE, "hatch": "/////", "linewidth": 0.4}
 _MARKS = {"p50": ("o", 6.0), "p95": ("D", 4.5), "p99": ("|", 9.0)}
 
 
@@ -82,20 +83,22 @@ def _stages(panel: Panel) -> Figure:
     names = list(_STAGES)
     handles = [_patch(name) for pair in zip(names[:3], names[3:], strict=True) for name in pair]
     if any(one.stages and one.stages.network_ms is None for _, one in panel.measured()):
-        handles.append(Patch(color=OTHERS, label="not told apart"))
+        handles.append(Patch(label="not told apart", **_UNKNOWN))
     figure = panel.figure(_ROW * len(panel.results), handles, columns=4 if len(handles) > len(_STAGES) else 3)
     axes = figure.add_subplot()
     figures, longest = [], 0.0
     for row, (_, one) in enumerate(panel.measured()):
         if one.stages is None:
             continue
-        parts = [(getattr(one.stages, name), colour) for name, colour in _STAGES.items()]
+        edge = {"edgecolor": "white", "linewidth": 0.4}
+        parts: list[tuple[float | None, dict[str, Any]]]
+        parts = [(getattr(one.stages, name), {"color": colour, **edge}) for name, colour in _STAGES.items()]
         if one.stages.network_ms is None:
-            parts.append((one.stages.latency_ms, OTHERS))
+            parts.append((one.stages.latency_ms, _UNKNOWN))
         start = 0.0
-        for length, colour in parts:
+        for length, style in parts:
             if length is not None:
-                axes.barh(row + 0.57, length, left=start, height=0.36, color=colour, edgecolor="white", linewidth=0.4)
+                axes.barh(row + 0.57, length, left=start, height=0.36, **style)
                 start += length
         longest = max(longest, start)
         figures.append(f"{number(start)} ms")

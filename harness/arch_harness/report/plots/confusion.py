@@ -61,7 +61,7 @@ def _picture(title: str, look: Look, probe: ProbeScore, shares: NDArray[np.float
     count = len(shares)
     names = [shorten(clean(one.name), _NAME) for one in probe.classes]
     side, labels = max(_CELL * count, _SQUARE), 0.4 + _LETTER * max(len(name) for name in names)
-    figure = Figure(figsize=(labels + side, labels + side + 0.6), layout="constrained")
+    figure = Figure(figsize=(labels + side, labels + side + 0.5), layout="constrained")
     figure.suptitle(shorten(title, _TITLE), x=0.02, ha="left")
     add_legend(figure, [look.handle()], loc="outside lower left")
     axes = figure.add_subplot(xlim=(0, count), ylim=(count, 0), aspect="equal")

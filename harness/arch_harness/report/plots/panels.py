@@ -30,7 +30,7 @@ QUEUE, COMPUTE, OTHERS = "#C9CED6", "#6B7480", "#DCE0E5"
 _WIDTH = 4.4  # inches; on a phone the plot is shown at about 1:1, so the text stays readable
 _EDGES = 0.95  # inches: title, tick labels and the axis' name
 _LINE = 0.19  # inches: a line of a legend
-_NAME = 46  # characters of a name
+_NAME = 44  # characters of a name
 _HALF = 26  # of these, what fits into half the width
 
 

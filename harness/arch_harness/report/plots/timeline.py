@@ -16,6 +16,7 @@ from arch_harness.results.metrics import METRICS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -29,12 +30,13 @@ _TOP, _BOTTOM = 0.38, 0.96  # of a row's band, in rows: 100 % and 0 %
 
 def _timeline(panel: Panel) -> Figure:
     measured = [(look, one.utilisation) for look, one in panel.measured()]
-    handles = [
+    handles: list[Artist] = [
         Line2D([], [], color=INK, label=f"{METRICS['clips_per_s'].header}, 100 % = highest"),
-        Line2D([], [], color=_GPU, label=METRICS["gpu_busy"].header),
         Patch(color=_CLIENT, label=f"{METRICS['client_cores'].header}, 100 % = {plural(panel.cores, 'core')}"),
         Patch(color=OTHERS, label=f"{METRICS['machine_cores'].header}, likewise"),
     ]
+    if any(one.gpu for _, one in measured):
+        handles.append(Line2D([], [], color=_GPU, label=METRICS["gpu_busy"].header))
     figure = panel.figure(_ROW * len(measured), handles)
     # One pair of axes for all models, a band for each: a pair for each takes a second for every dozen models.
     axes = figure.add_subplot()
@@ -44,7 +46,7 @@ def _timeline(panel: Panel) -> Figure:
         _draw_band(axes, row, one, highest, panel.cores)
         figures.append(f"{formatted('clips_per_s', highest)} clips/s · {number(one.seconds[-1])} s")
         bounds += [row + _TOP, row + _BOTTOM]
-    label_rows(axes, [look for look, _ in measured], figures, left=-0.12)
+    label_rows(axes, [look for look, _ in measured], figures, left=-0.105)
     axes.yaxis.set_visible(True)
     axes.set_yticks(bounds, ["100 %", "0"] * len(measured), size=7.5)
     axes.set(xlim=(0, 100), xlabel="Time (%) since the first clip was read")

@@ -95,7 +95,7 @@ def _layers(results: Sequence[Result], known: Sequence[Column]) -> Section:
             (
                 clean(result.dataset),
                 clean(result.model),
-                *cells_of(_LAYER_COLUMNS, rows.layers(result.layers) | ends),
+                *cells_of(_LAYER_COLUMNS, rows.layer_row(result.layers) | ends),
                 f"{last.layer - best.layer} of {last.layer} transformer layers",
             )
         )

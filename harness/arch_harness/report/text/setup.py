@@ -48,7 +48,7 @@ def models_table(run: Run) -> Table:
 
 
 def _model_row(model: ModelFacts) -> tuple[str, ...]:
-    facts = rows.facts(model)
+    facts = rows.model_row(model)
     return (
         clean(model.name),
         clean(model.source),

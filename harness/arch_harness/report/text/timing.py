@@ -180,7 +180,7 @@ def _servers(measured: Sequence[tuple[Result, Measurement]], known: Sequence[Col
     found = []
     for result, one in measured:
         for share in one.servers if len(one.servers) > 1 else []:
-            times = rows.server(share.times) if share.times else {}
+            times = rows.server_row(share.times) if share.times else {}
             found.append(
                 (
                     clean(result.dataset),

@@ -1,0 +1,81 @@
+"""The one table of metrics: the JSON schema, the documentation and the data frames are what it says."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from arch_harness.measuring.bottleneck import SATURATED
+from arch_harness.results.metrics import ATTRIBUTES, METRIC_PAIRS, METRICS, meaning
+from arch_harness.results.rows import COLUMNS, rows
+from arch_harness.results.run import SCHEMA_VERSION, Run
+from support.runs import layer_scores, run_of
+
+OF_OTHER_CLIPS = {"ServerShare", "ClassScore", "Comparison", "DatasetFacts", "Measurement"}
+"""Whose `clips` are not those of a dataset that a run was asked for, as the metric's are."""
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    path = Path(__file__).parents[3] / "scripts" / "generate_docs.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_schema_in_the_documentation_is_that_of_the_classes(script: ModuleType) -> None:
+    assert script.SCHEMA.read_text(encoding="utf-8") == script.schema(), "run python scripts/generate_docs.py"
+    assert f'"const": {SCHEMA_VERSION}' in script.schema()
+
+
+def test_the_columns_in_the_documentation_are_those_of_the_table(script: ModuleType) -> None:
+    text = script.PAGE.read_text(encoding="utf-8")
+    assert text == script.page(text), "run python scripts/generate_docs.py"
+    assert all(f"| `{column}` |" in text for column in COLUMNS)
+
+
+def is_number(field: dict[str, Any]) -> bool:
+    return any(one.get("type") in ("number", "integer") for one in (field, *field.get("anyOf", ())))
+
+
+def test_a_field_with_the_name_of_a_metric_says_what_the_table_says() -> None:
+    schema = Run.model_json_schema()
+    checked = set()
+    for name, definition in {**schema["$defs"], "Run": schema}.items():
+        for field, facts in definition.get("properties", {}).items():
+            if field not in METRICS or not is_number(facts) or (field == "clips" and name in OF_OTHER_CLIPS):
+                continue
+            assert facts.get("description", "").startswith(meaning(field)), f"{name}.{field}"
+            checked.add(field)
+    assert len(checked) > 30
+
+
+def full_run() -> Run:
+    """A run in which everything that can be measured was."""
+    run = run_of(("a", "b"), ("d",))
+    run.results[0].layers = layer_scores()
+    run.results[1].probes[0].map_weighted = 0.4
+    return run
+
+
+def test_every_metric_has_a_value_in_a_full_run() -> None:
+    found = rows(full_run())
+    assert all(tuple(row) == COLUMNS for row in found)
+    assert [name for name in METRICS if all(row[name] is None for row in found)] == []
+    assert [name for name in ATTRIBUTES if all(row[name] is None for row in found)] == []
+
+
+def test_the_table_is_consistent() -> None:
+    assert not set(METRICS) & set(ATTRIBUTES)
+    for pair in METRIC_PAIRS.values():
+        assert {pair.first, pair.second} <= set(METRICS)
+        assert pair.id not in METRICS
+    for metric in METRICS.values():
+        assert metric.meaning.endswith(".")
+    assert f"at least {SATURATED:.0%}".replace("%", " %") in meaning("bottleneck")
