@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
-from arch_harness.report.formats.templates import templates
+from arch_harness.report.formats.templates import template_environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +40,6 @@ def render_html(report: Overview, groups: Sequence[PlotGroup], timing: Sequence[
         groups: The plots of the results.
         timing: The plots of where the time goes.
     """
-    environment = templates()
+    environment = template_environment()
     environment.filters["inline"] = _inline
     return environment.get_template("report.html.j2").render(report=report, groups=groups, timing=timing)

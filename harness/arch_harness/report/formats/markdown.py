@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from arch_harness.report.formats.templates import templates
+from arch_harness.report.formats.templates import template_environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ def render_markdown(
         timing: The plots of where the time goes.
         plots_folder: Folder of the plot files, relative to the document.
     """
-    environment = templates()
+    environment = template_environment()
     environment.filters |= {"md": escape_markdown, "fenced": _fenced}
     environment.globals["folder"] = plots_folder
     text = environment.get_template("report.md.j2").render(report=report, groups=groups, timing=timing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 
-def templates() -> Environment:
+def template_environment() -> Environment:
     """Where the templates are found and how they are read: a misspelt name is an error, and a tag leaves no line.
 
     HTML is escaped; what is put into Markdown has a filter for that.

@@ -12,8 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from arch_harness.report.plots.panels import COMPUTE, QUEUE, PlotKind, label_rows, tick_label
 from arch_harness.report.plots.svg import FAINT, INK
-from arch_harness.report.text.numbers import figure as formatted
-from arch_harness.report.text.numbers import number
+from arch_harness.report.text.numbers import format_metric, number
 from arch_harness.results.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def _latency(panel: Panel) -> Figure:
             axes.barh(row + 0.7, server.queue_ms, height=0.18, color=QUEUE)
             axes.barh(row + 0.7, server.compute_ms, left=server.queue_ms, height=0.18, color=COMPUTE)
             longest = max(longest, server.queue_ms + server.compute_ms)
-        figures.append(f"{formatted('p50_ms', latency.p50)} · {formatted('p99_ms', latency.p99)} ms")
+        figures.append(f"{format_metric('p50_ms', latency.p50)} · {format_metric('p99_ms', latency.p99)} ms")
     label_rows(axes, [look for look, _ in panel.measured()], figures)
     _time_axis(axes, longest)
     return figure
@@ -135,7 +134,7 @@ def _batch_sizes(panel: Panel) -> Figure:
         ink = "white" if sum(colour[:3]) < 1.7 else INK
         axes.bar_label(bars, fitting, label_type="center", size=7.5, color=ink, in_layout=False)
         starts = [start + share for start, share in zip(starts, shares, strict=True)]
-    means = [f"mean {formatted('mean_batch_size', server.mean_batch_size)}" for _, server in servers]
+    means = [f"mean {format_metric('mean_batch_size', server.mean_batch_size)}" for _, server in servers]
     label_rows(axes, [look for look, _ in servers], means)
     axes.set_xlim(0, 100)
     axes.set_xlabel("Share of executions (%) by batch size")

@@ -9,8 +9,7 @@ from matplotlib.patches import Patch
 
 from arch_harness.report.plots.panels import OTHERS, PlotKind, label_rows
 from arch_harness.report.plots.svg import INK
-from arch_harness.report.text.numbers import figure as formatted
-from arch_harness.report.text.numbers import number, plural
+from arch_harness.report.text.numbers import format_metric, number, plural
 from arch_harness.results.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def _timeline(panel: Panel) -> Figure:
     for row, (_, one) in enumerate(measured):
         highest = max(one.clips_per_s)
         _draw_band(axes, row, one, highest, panel.cores)
-        figures.append(f"{formatted('clips_per_s', highest)} clips/s · {number(one.seconds[-1])} s")
+        figures.append(f"{format_metric('clips_per_s', highest)} clips/s · {number(one.seconds[-1])} s")
         bounds += [row + _TOP, row + _BOTTOM]
     label_rows(axes, [look for look, _ in measured], figures, left=-0.105)
     axes.yaxis.set_visible(True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arch_harness.report.text.numbers import clean, optional, percent
+from arch_harness.report.text.numbers import clean, optional_percent, percent
 from arch_harness.report.text.tables import Column, Section, Table, columns_of
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ def _classes(results: Sequence[Result]) -> Section:
                 clean(result.model),
                 clean(probe.classes[index].name),
                 f"{probe.classes[index].clips:,}",
-                optional(probe.classes[index].precision),
-                optional(probe.classes[index].recall),
+                optional_percent(probe.classes[index].precision),
+                optional_percent(probe.classes[index].recall),
                 percent(_quality(probe.classes[index])),
                 _mostly_taken_for(probe, shares, index),
             )

@@ -32,7 +32,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
-def figure(identifier: str, value: Any) -> str:
+def format_metric(identifier: str, value: Any) -> str:
     """The value of a metric as every table shows it; a dash where it is not known, and a text as it stands."""
     if value is None:
         return UNKNOWN
@@ -47,7 +47,7 @@ def figure(identifier: str, value: Any) -> str:
     return f"{shown:,}" if isinstance(shown, int) else number(shown)
 
 
-def optional(share: float | None) -> str:
+def optional_percent(share: float | None) -> str:
     """A share in percent, or a dash where there is none."""
     return UNKNOWN if share is None else percent(share)
 

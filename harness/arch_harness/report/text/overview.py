@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from arch_harness.report.text.numbers import clean, number, percent, plural, shorten, timestamp
 from arch_harness.report.text.probes import close_rivals, probe_notes, probe_sections
-from arch_harness.report.text.setup import datasets_table, hardware, method, model_meanings, models_table
+from arch_harness.report.text.setup import datasets_table, hardware_terms, method_terms, model_meanings, models_table
 from arch_harness.report.text.tables import Column, Meaning, Section, Table, cells_of, columns_of, meanings_of
 from arch_harness.report.text.timing import Timing, build_timing, timing_notes
 from arch_harness.results import rows
@@ -174,7 +174,7 @@ def build_overview(run: Run) -> Overview:
         model_meanings=model_meanings(),
         datasets=datasets_table(run),
         command=clean(run.command),
-        method=method(run),
-        hardware=hardware(run),
+        method=method_terms(run),
+        hardware=hardware_terms(run),
         packages=[(clean(name), clean(version)) for name, version in sorted(run.machine.packages.items())],
     )

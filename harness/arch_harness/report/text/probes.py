@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from arch_harness.report.text.classes import class_sections
-from arch_harness.report.text.numbers import clean, figure, points
+from arch_harness.report.text.numbers import clean, format_metric, points
 from arch_harness.report.text.tables import Column, Section, Table, cells_of, columns_of, meanings_of
 from arch_harness.results import rows
 
@@ -174,7 +174,7 @@ def _folds(run: Run, results: Sequence[Result]) -> Section:
                     f"{fold.train:,}",
                     f"{fold.validation:,}",
                     f"{fold.test:,}",
-                    *(figure("score", one) for one in scores),
+                    *(format_metric("score", one) for one in scores),
                     *cells_of(macro_f1, {"macro_f1": fold.macro_f1}),
                 )
             )

@@ -109,7 +109,7 @@ def _in_flight(run: Run) -> str:
     return f"of one clip each, raised until the throughput stopped growing{reached}"
 
 
-def method(run: Run) -> list[tuple[str, str]]:
+def method_terms(run: Run) -> list[tuple[str, str]]:
     """How it was measured, as terms and texts."""
     settings = run.settings
     place = (
@@ -137,7 +137,7 @@ def _same_machine(run: Run) -> bool:
     return all(server.same_machine for server in run.servers)
 
 
-def hardware(run: Run) -> list[tuple[str, str]]:
+def hardware_terms(run: Run) -> list[tuple[str, str]]:
     """The client's machine, as terms and texts."""
     machine = run.machine
     return [

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from arch_harness.report.text.numbers import UNKNOWN, clean, figure
+from arch_harness.report.text.numbers import UNKNOWN, clean, format_metric
 from arch_harness.results.metrics import ATTRIBUTES, METRIC_PAIRS, METRICS, meaning
 
 if TYPE_CHECKING:
@@ -95,10 +95,12 @@ def _cell(identifier: str, values: Mapping[str, Any]) -> str:
         pair = METRIC_PAIRS[identifier]
         first, second = values.get(pair.first), values.get(pair.second)
         known = first is not None and second is not None
-        return f"{figure(pair.first, first)}{pair.join}{figure(pair.second, second)}" if known else UNKNOWN
+        return (
+            f"{format_metric(pair.first, first)}{pair.join}{format_metric(pair.second, second)}" if known else UNKNOWN
+        )
     value = values.get(identifier)
     if identifier in METRICS:
-        return figure(identifier, value)
+        return format_metric(identifier, value)
     if value is None:
         return UNKNOWN
     return SCORE_METRICS[value] if identifier == "score_metric" else clean(str(value))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from arch_harness.measuring.bottleneck import SATURATED
-from arch_harness.report.text.numbers import UNKNOWN, clean, figure, number, plural
+from arch_harness.report.text.numbers import UNKNOWN, clean, format_metric, number, plural
 from arch_harness.report.text.tables import Column, Meaning, Section, Table, cells_of, columns_of, meanings_of
 from arch_harness.results import rows
 from arch_harness.results.measurement import Faults
@@ -129,7 +129,7 @@ def build_timing(results: Sequence[Result], cores: int, known: Sequence[Column] 
 def _stage_values(result: Result, measurement: Measurement) -> dict[str, Any]:
     values = rows.row(result, None)
     if measurement.concurrency_found:
-        values["concurrency"] = f"{figure('concurrency', measurement.concurrency)}, found"
+        values["concurrency"] = f"{format_metric('concurrency', measurement.concurrency)}, found"
     return values
 
 
