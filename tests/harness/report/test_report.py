@@ -17,7 +17,9 @@ from support.pages import Page, markdown_rows, terminal
 from support.runs import RUNS, layer_scores, run_of, small, usual
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "stress" else []) for name in RUNS]
+)
 def test_every_format_shows_the_same_rows(name: str, tmp_path: Path) -> None:
     run = RUNS[name]()
     written = write_report(run, tmp_path / "out")
