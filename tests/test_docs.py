@@ -24,7 +24,7 @@ PAGES = sorted(
 README_LINES = 100
 SHELLS = ("sh", "console", "bash")
 
-_FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^()\s]+)\)")
 _CODE = re.compile(r"`([^`\n]+)`")
 _PATH = re.compile(r"\b((?:benchmarks|cli|common|docs|examples|export|harness|serve|scripts|tests)/[\w./-]+\w/?)")
@@ -73,19 +73,38 @@ def test_every_file_that_is_named_is_there(page: Path) -> None:
             assert (ROOT / path).exists(), path
 
 
+def test_the_tree_in_the_architecture_is_the_tree() -> None:
+    """Every folder of the parts has its line, and every line its folder."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tree = text.partition("## The tree")[2].partition("```\n")[2].partition("```")[0]
+    drawn: set[str] = set()
+    above: list[str] = []
+    for indent, folder in re.findall(r"^( *)([\w/]+)/ ", tree, re.MULTILINE):
+        above[len(indent) // 4 :] = [folder]
+        drawn.add("/".join(above))
+    missing = {folder for folder in drawn if not (ROOT / folder).is_dir()}
+    assert not missing
+    packages = {
+        name(path.parent)
+        for part in ("common", "export", "serve", "harness", "cli")
+        for path in (ROOT / part).rglob("__init__.py")
+    }
+    assert packages <= drawn, packages - drawn
+
+
 def test_the_readme_stays_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= README_LINES
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """The words of each `arch ...` in a block of shell, without comments; a line that ends in a backslash goes on."""
-    for language, block in _FENCE.findall(page.read_text(encoding="utf-8")):
-        if language not in SHELLS:
-            continue
-        for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line.removeprefix("$ "), comments=True)
-            if words and Path(words[0]).name in ("arch", "arch-bench"):
-                yield words[1:]
+    """The words of each `arch ...` in blocks of shell and in sentences; a line that ends in a backslash goes on."""
+    blocks = _FENCE.findall(page.read_text(encoding="utf-8"))
+    lines = [
+        line for language, block in blocks if language in SHELLS for line in block.replace("\\\n", " ").splitlines()
+    ]
+    for line in map(str.strip, [*lines, *_CODE.findall(prose(page))]):
+        if re.match(r"(\S*/)?(arch|arch-bench) [^A-Z]", line):
+            yield shlex.split(line, comments=True)[1:]
 
 
 def unknown(words: list[str]) -> list[str]:
