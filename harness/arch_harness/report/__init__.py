@@ -11,7 +11,7 @@ from arch_harness.report.formats.html import render_html
 from arch_harness.report.formats.markdown import render_markdown
 from arch_harness.report.formats.terminal import TerminalReport
 from arch_harness.report.plots.confusion import CONFUSION, draw_confusion
-from arch_harness.report.plots.draw import RESULT_PLOTS, TIMING_PLOTS, draw_plots
+from arch_harness.report.plots.plot_kinds import RESULT_PLOTS, TIMING_PLOTS, draw_plots
 from arch_harness.report.text.overview import build_overview
 from arch_harness.results.run import write_run
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from arch_harness.results.metrics import meaning
+from arch_harness.results.metric_definitions import meaning
 from arch_harness.results.schema import Count, NonNegative, Share, StrictModel
 
 Bottleneck = Literal["server compute", "server queue", "decoding", "network", "server or network", "client"]

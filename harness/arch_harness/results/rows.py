@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from arch_harness.results.metrics import ATTRIBUTES, METRICS
+from arch_harness.results.metric_definitions import ATTRIBUTES, METRICS
 
 if TYPE_CHECKING:
     from arch_harness.results.measurement import Measurement, ServerTimes

@@ -12,7 +12,7 @@ from arch_common.files import whole_file
 from pydantic import Field, ValidationError, model_validator
 
 from arch_harness.results.measurement import Measurement, Transport
-from arch_harness.results.metrics import meaning
+from arch_harness.results.metric_definitions import meaning
 from arch_harness.results.schema import Count, NonNegative, Share, StrictModel
 from arch_harness.results.scores import (
     Comparison,

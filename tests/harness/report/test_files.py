@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 import pytest
 from arch_common.errors import ArchError
 from arch_harness.report import write_report
-from arch_harness.report.plots.draw import RESULT_PLOTS, draw_plots
-from arch_harness.report.plots.panels import colour_and_marker
+from arch_harness.report.plots.plot_kinds import RESULT_PLOTS, draw_plots
+from arch_harness.report.plots.style import colour_and_marker
 from arch_harness.results.measurement import Measurement
 from arch_harness.results.run import Run, read_run, write_run
 from pydantic import ValidationError

@@ -9,10 +9,10 @@ import pytest
 from arch_harness.report import write_report
 from arch_harness.report.formats.html import render_html
 from arch_harness.report.formats.markdown import render_markdown
-from arch_harness.report.plots.draw import RESULT_PLOTS, TIMING_PLOTS, draw_plots
+from arch_harness.report.plots.plot_kinds import RESULT_PLOTS, TIMING_PLOTS, draw_plots
 from arch_harness.report.text.numbers import clean, number, percent, scientific, shorten
 from arch_harness.report.text.overview import build_overview, results_table, run_notes, summary_lines
-from arch_harness.results.metrics import METRICS
+from arch_harness.results.metric_definitions import METRICS
 from support.pages import Page, markdown_rows, terminal
 from support.runs import RUNS, layer_scores, run_of, small, usual
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from arch_harness.measuring.bottleneck import SATURATED
-from arch_harness.results.metrics import ATTRIBUTES, METRIC_PAIRS, METRICS, meaning
+from arch_harness.results.metric_definitions import ATTRIBUTES, METRIC_PAIRS, METRICS, meaning
 from arch_harness.results.rows import COLUMNS, rows
 from arch_harness.results.run import SCHEMA_VERSION, Run
 from support.runs import layer_scores, run_of

@@ -10,10 +10,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from arch_harness.report.plots.panels import COMPUTE, QUEUE, PlotKind, label_rows, tick_label
-from arch_harness.report.plots.svg import FAINT, INK
+from arch_harness.report.plots.panels import PlotKind, label_rows, tick_label
+from arch_harness.report.plots.style import COMPUTE, FAINT, INK, QUEUE
 from arch_harness.report.text.numbers import format_metric, number
-from arch_harness.results.metrics import METRICS
+from arch_harness.results.metric_definitions import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

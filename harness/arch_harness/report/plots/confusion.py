@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from arch_harness.report.plots.panels import add_legend, looks_of
-from arch_harness.report.plots.svg import FAINT, INK, Plot, PlotGroup, as_svg, file_names, styled
+from arch_harness.report.plots.style import FAINT, INK, styled
+from arch_harness.report.plots.svg import Plot, PlotGroup, as_svg, file_names
 from arch_harness.report.text.classes import MOST_CLASSES, shares_of, shown_probes
 from arch_harness.report.text.numbers import clean, shorten
 from arch_harness.report.text.overview import ordered_results

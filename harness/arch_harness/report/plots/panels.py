@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from arch_harness.report.plots.svg import FAINT
+from arch_harness.report.plots.style import FAINT, colour_and_marker
 from arch_harness.report.text.numbers import clean, shorten
 
 if TYPE_CHECKING:
@@ -20,12 +20,6 @@ if TYPE_CHECKING:
 
     from arch_harness.results.measurement import Measurement
     from arch_harness.results.run import Result, Run
-
-# Okabe and Ito's colours, which colour-blind readers tell apart, without the yellow that is lost on white. Colours and
-# markers have no common period, so the first 56 models differ in at least one of them.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-QUEUE, COMPUTE, OTHERS = "#C9CED6", "#6B7480", "#DCE0E5"
 
 _WIDTH = 4.4  # inches; on a phone the plot is shown at about 1:1, so the text stays readable
 _EDGES = 0.95  # inches: title, tick labels and the axis' name
@@ -113,11 +107,6 @@ def looks_of(run: Run) -> dict[str, Look]:
         model.name: Look(shorten(clean(model.name), _NAME), *colour_and_marker(index))
         for index, model in enumerate(run.models)
     }
-
-
-def colour_and_marker(index: int) -> tuple[str, str]:
-    """Of the model at `index`."""
-    return _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
 
 
 def point(look: Look, x: Sequence[float] = (), y: Sequence[float] = (), **options: Any) -> Line2D:

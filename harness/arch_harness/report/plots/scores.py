@@ -8,8 +8,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from arch_harness.report.plots.panels import PlotKind, point, tick_label
-from arch_harness.report.plots.svg import FAINT
-from arch_harness.results.metrics import METRICS
+from arch_harness.report.plots.style import FAINT
+from arch_harness.results.metric_definitions import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

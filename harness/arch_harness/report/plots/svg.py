@@ -1,56 +1,16 @@
-"""What all drawings share: their style, their files, and how they become SVG."""
+"""Drawings as files: their names, and how they become SVG."""
 
 from __future__ import annotations
 
 import io
 import re
-import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import matplotlib
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from matplotlib.figure import Figure
-
-INK, FAINT = "#1F2328", "#6B7480"
-
-_STYLE: Any = {
-    "svg.fonttype": "none",  # text stays text: searchable, and in the reader's own fonts
-    "svg.hashsalt": "arch",  # the same run gives the same file
-    "text.parse_math": False,  # a name may hold dollar signs
-    "font.size": 9,
-    "figure.facecolor": "white",
-    "figure.titlesize": 10,
-    "figure.titleweight": "bold",
-    "figure.constrained_layout.h_pad": 0.06,
-    "figure.constrained_layout.w_pad": 0.1,
-    "figure.constrained_layout.hspace": 0,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": "#AFB8C1",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#E6E9ED",
-    "grid.linewidth": 0.7,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "legend.borderpad": 0,
-    "legend.handlelength": 1.2,
-    "legend.handleheight": 0.9,
-    "legend.columnspacing": 1.4,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "xtick.color": "#AFB8C1",
-    "ytick.color": "#AFB8C1",
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-}
 
 
 @dataclass(frozen=True)
@@ -70,15 +30,6 @@ class PlotGroup:
     title: str
     text: str
     plots: list[Plot]
-
-
-@contextmanager
-def styled() -> Iterator[None]:
-    """Inside it, figures are drawn in the report's style."""
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        # The reader's fonts draw the text; that a character is missing from ours does not matter.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield
 
 
 def file_names(kind: str, datasets: Sequence[str]) -> list[str]:

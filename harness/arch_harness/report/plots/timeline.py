@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from arch_harness.report.plots.panels import OTHERS, PlotKind, label_rows
-from arch_harness.report.plots.svg import INK
+from arch_harness.report.plots.panels import PlotKind, label_rows
+from arch_harness.report.plots.style import INK, OTHERS
 from arch_harness.report.text.numbers import format_metric, number, plural
-from arch_harness.results.metrics import METRICS
+from arch_harness.results.metric_definitions import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from arch_harness.results.metrics import METRICS
+from arch_harness.results.metric_definitions import METRICS
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -1,6 +1,6 @@
 """What tables are made of, whatever the format: columns, rows of formatted cells, and what the numbers mean.
 
-Header, unit, cell and explanation of a metric all come from its id; see `arch_harness.results.metrics`.
+Header, unit, cell and explanation of a metric all come from its id; see `arch_harness.results.metric_definitions`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from arch_harness.report.text.numbers import UNKNOWN, clean, format_metric
-from arch_harness.results.metrics import ATTRIBUTES, METRIC_PAIRS, METRICS, meaning
+from arch_harness.results.metric_definitions import ATTRIBUTES, METRIC_PAIRS, METRICS, meaning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

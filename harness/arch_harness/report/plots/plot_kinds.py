@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from arch_harness.report.plots.bars import BATCH_SIZES_PLOT, LATENCY_PLOT, STAGES_PLOT
 from arch_harness.report.plots.panels import Panel, looks_of
 from arch_harness.report.plots.scores import LAYERS_PLOT, SCORE_PLOT
-from arch_harness.report.plots.svg import Plot, PlotGroup, as_svg, file_names, styled
+from arch_harness.report.plots.style import styled
+from arch_harness.report.plots.svg import Plot, PlotGroup, as_svg, file_names
 from arch_harness.report.plots.timeline import TIMELINE_PLOT
 from arch_harness.report.text.numbers import clean
 

@@ -1,0 +1,67 @@
+"""How drawings look: colours, markers, fonts, lines."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Okabe and Ito's colours, which colour-blind readers tell apart, without the yellow that is lost on white. Colours and
+# markers have no common period, so the first 56 models differ in at least one of them.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+QUEUE, COMPUTE, OTHERS = "#C9CED6", "#6B7480", "#DCE0E5"
+INK, FAINT = "#1F2328", "#6B7480"
+
+_STYLE: Any = {
+    "svg.fonttype": "none",  # text stays text: searchable, and in the reader's own fonts
+    "svg.hashsalt": "arch",  # the same run gives the same file
+    "text.parse_math": False,  # a name may hold dollar signs
+    "font.size": 9,
+    "figure.facecolor": "white",
+    "figure.titlesize": 10,
+    "figure.titleweight": "bold",
+    "figure.constrained_layout.h_pad": 0.06,
+    "figure.constrained_layout.w_pad": 0.1,
+    "figure.constrained_layout.hspace": 0,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#AFB8C1",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#E6E9ED",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "legend.borderpad": 0,
+    "legend.handlelength": 1.2,
+    "legend.handleheight": 0.9,
+    "legend.columnspacing": 1.4,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.color": "#AFB8C1",
+    "ytick.color": "#AFB8C1",
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Inside it, figures are drawn in the report's style."""
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        # The reader's fonts draw the text; that a character is missing from ours does not matter.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def colour_and_marker(index: int) -> tuple[str, str]:
+    """Of the model at `index`."""
+    return _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
