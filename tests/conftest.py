@@ -1,40 +1,64 @@
-"""What several tests share: one repository with two exported models, one small dataset."""
+"""What several tests share: one repository with two exported models, one small dataset.
+
+Nothing heavy is imported here: fixtures import what they need when they run, so that no test of splits waits for torch.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import shutil
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from arch_export.graph import trace
-from arch_export.pipeline import export
-from arch_harness.datasets.catalog.demo import write_demo
-from support.checkpoints import write_checkpoint
-from support.http_site import Site, serve
+from support.shared import made_once, shared_root
+
+if TYPE_CHECKING:
+    from support.http_site import Site
+
+_MARKS_OF_FILE = re.compile(r"^pytestmark = .*$", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import a file all of whose tests `-m "not torch and ..."` leaves out: torch alone takes seconds."""
+    words = config.getoption("markexpr").split(" and ")
+    unwanted = {word.removeprefix("not ") for word in words if re.fullmatch(r"not \w+", word)}
+    if not unwanted or len(unwanted) < len(words) or not collection_path.match("test_*.py"):
+        return None
+    marks = _MARKS_OF_FILE.search(collection_path.read_text(encoding="utf-8"))
+    return True if marks and unwanted.intersection(re.findall(r"mark\.(\w+)", marks[0])) else None
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny-hubert")
+    """A small HuBERT with random weights, called tiny-hubert."""
+    from support.checkpoints import write_checkpoint
+
+    return made_once(tmp_path_factory, "checkpoints", lambda folder: write_checkpoint(folder / "tiny-hubert")) / (
+        "tiny-hubert"
+    )
 
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
     """A model repository with `logmel` and `tiny-hubert`, exported for real."""
-    folder = tmp_path_factory.mktemp("exported")
-    export("logmel", folder)
-    export(str(checkpoint), folder)
-    return folder
+
+    def make(folder: Path) -> None:
+        from arch_export.pipeline import export
+
+        export("logmel", folder)
+        export(str(checkpoint), folder)
+
+    return made_once(tmp_path_factory, "exported", make)
 
 
 @pytest.fixture(scope="session")
 def demo_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo dataset with 100 clips."""
-    return write_demo(tmp_path_factory.mktemp("demo"), clips_per_class=10)
+    from arch_harness.datasets.catalog.demo import write_demo
+
+    return made_once(tmp_path_factory, "demo", lambda folder: write_demo(folder / "demo", clips_per_class=10)) / "demo"
 
 
 @pytest.fixture(autouse=True)
@@ -45,41 +69,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     return folder
 
 
-def _digest(module: torch.nn.Module, *more: object) -> str:
-    """Of the weights and of all that stands in the module and its parts."""
-    found = hashlib.sha256(repr((module, more)).encode())
-    for name, part in module.named_modules():
-        plain = {key: repr(value) for key, value in sorted(vars(part).items()) if not key.startswith("_")}
-        found.update(repr((name, plain)).encode())
-    for name, weights in module.state_dict().items():
-        found.update(name.encode() + weights.numpy().tobytes())
-    return found.hexdigest()
-
-
-@pytest.fixture(scope="session")
-def traces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("traces")
-
-
 @pytest.fixture(scope="module")
-def traced_once(traces: Path) -> Iterator[None]:
-    """Torch traces a module once in a session, and the same module again gives the same file.
+def traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Torch traces a module once, for all tests that ask for this."""
+    from support import tracing
 
-    It takes nine tenths of a small export's time, and precisions and targets of a checkpoint have it in common.
-    """
-    write_traced = trace.write_onnx
-
-    def write_onnx(module: torch.nn.Module, path: Path, outputs: list[str], sample_rate: int) -> None:
-        digest = _digest(module, outputs, sample_rate)
-        if not (traces / digest).exists():
-            write_traced(module, path, outputs, sample_rate)
-            if path.with_name(f"{path.name}.data").exists():  # it is named in the graph, and could not be renamed
-                return
-            shutil.copy(path, traces / digest)
-        shutil.copy(traces / digest, path)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trace, "write_onnx", write_onnx)
+    traces = shared_root(tmp_path_factory) / "traces"
+    traces.mkdir(exist_ok=True)
+    with tracing.traced_once(traces):
         yield
 
 
@@ -95,6 +92,9 @@ def signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A real HTTP server that can be told to misbehave."""
+    from support.http_site import serve
+
     monkeypatch.setattr("arch_harness.datasets.download.fetch._PAUSE_S", 0.01)
     with serve() as running:
         yield running

@@ -11,7 +11,7 @@ import pytest
 from arch_bench.main import main
 from arch_export.checkpoint.aliases import ALIASES
 
-pytestmark = pytest.mark.usefixtures("traced_once")
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("traced_once")]
 
 Arch = Callable[..., tuple[int, str, str]]
 

@@ -14,6 +14,8 @@ from arch_common import interrupt
 from arch_export.encoder import logmel
 from arch_export.graph import trace
 
+pytestmark = pytest.mark.torch
+
 
 def swallowed() -> None:
     """What a library does that looks at no errors."""

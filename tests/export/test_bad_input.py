@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,10 +20,11 @@ from arch_export.checkpoint.locate import locate
 from arch_export.encoder.clip_encoder import Normalization
 from arch_export.pipeline import export
 from arch_export.repository import installation
+from support.commands import ARCH
+from support.waiting import until
 from typer.testing import CliRunner
 
-ARCH = [sys.executable, "-m", "arch_bench", "export"]
-pytestmark = pytest.mark.usefixtures("traced_once")
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("traced_once")]
 
 
 @pytest.fixture
@@ -155,13 +155,11 @@ def test_a_disk_that_fills_up_on_the_way(tmp_path: Path, checkpoint: Path) -> No
 
 def test_an_export_that_is_killed_leaves_nothing_for_long(tmp_path: Path, checkpoint: Path) -> None:
     repository = tmp_path / "repository"
-    running = subprocess.Popen([*ARCH, str(checkpoint), "--repository", str(repository)], stderr=subprocess.DEVNULL)
+    running = subprocess.Popen(
+        [*ARCH, "export", str(checkpoint), "--repository", str(repository)], stderr=subprocess.DEVNULL
+    )
     try:
-        deadline = time.monotonic() + 120
-        while not list(tmp_path.glob(".arch-export.*")):
-            assert running.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: list(tmp_path.glob(".arch-export.*")), running)
         with installation.building(repository, "meanwhile", 0):  # a living export's folder is left alone
             assert len(list(tmp_path.glob(".arch-export.tiny-hubert.*"))) == 1
         running.send_signal(signal.SIGKILL)

@@ -19,6 +19,8 @@ from support.checkpoints import DATA2VEC, GROUP_NORM, LAYER_NORM, WAVLM, write_c
 from transformers import AutoFeatureExtractor, AutoModel, WavLMConfig, WavLMModel
 from tritonclient.grpc import InferenceServerClient, InferInput, model_config_pb2
 
+pytestmark = pytest.mark.torch
+
 SAMPLE_RATE = 16000
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "hubert": ("hubert", GROUP_NORM),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+pytestmark = pytest.mark.torch
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPOSITORY = "someone/tiny-hubert"
@@ -66,8 +69,10 @@ class Hub(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def hub(checkpoint: Path) -> Iterator[tuple[str, type[Hub]]]:
-    handler = type("Handler", (Hub,), {"folder": checkpoint, "fetched": []})
+def hub(tmp_path: Path, checkpoint: Path) -> Iterator[tuple[str, type[Hub]]]:
+    # A copy: other tests may be reading the checkpoint.
+    folder = shutil.copytree(checkpoint, tmp_path / "hub")
+    handler = type("Handler", (Hub,), {"folder": folder, "fetched": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}", handler
@@ -92,15 +97,10 @@ def locate(reference: str, endpoint: str, home: Path) -> tuple[int, str]:
     return done.returncode, done.stdout.strip()
 
 
-def test_download_then_offline_then_unknown(
-    tmp_path: Path, checkpoint: Path, hub: tuple[str, type[Hub]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_download_then_offline_then_unknown(tmp_path: Path, hub: tuple[str, type[Hub]]) -> None:
     endpoint, handler = hub
-    (checkpoint / "pytorch_model.bin").write_bytes(b"not wanted: there are safetensors")
-    try:
-        code, text = locate(REPOSITORY, endpoint, tmp_path)
-    finally:
-        (checkpoint / "pytorch_model.bin").unlink()
+    (handler.folder / "pytorch_model.bin").write_bytes(b"not wanted: there are safetensors")
+    code, text = locate(REPOSITORY, endpoint, tmp_path)
     assert code == 0, text
     files = ["config.json", "model.safetensors", "preprocessor_config.json"]
     assert text == f"{REPOSITORY} {COMMIT} tiny-hubert hubert {files}"

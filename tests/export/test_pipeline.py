@@ -28,6 +28,8 @@ from support.checkpoints import GROUP_NORM, LAYER_NORM, write_checkpoint
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
 from tritonclient.grpc import model_config_pb2
 
+pytestmark = pytest.mark.torch
+
 SAMPLE_RATE = 16000
 
 

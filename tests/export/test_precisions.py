@@ -34,7 +34,7 @@ from transformers import AutoModel, Wav2Vec2FeatureExtractor
 from tritonclient.grpc import model_config_pb2
 
 SAMPLE_RATE = 16000
-pytestmark = pytest.mark.usefixtures("traced_once")
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("traced_once")]
 
 
 def bf16_problem() -> str | None:

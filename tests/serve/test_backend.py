@@ -19,6 +19,8 @@ import pytest
 from arch_common import session
 from support.serve_models import add_model
 
+pytestmark = pytest.mark.torch
+
 BACKEND = Path(arch_serve.__file__).parent / "backends" / "onnxruntime" / "model.py"
 Load = Callable[..., dict[str, str]]
 

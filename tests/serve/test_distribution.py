@@ -19,6 +19,8 @@ from support.serve_models import add_model
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.torch
+
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:

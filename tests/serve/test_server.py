@@ -10,7 +10,6 @@ import sys
 import tempfile
 import textwrap
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +21,12 @@ import tritonclient.grpc as triton
 from arch_common.errors import ServeError, ServeUsageError
 from arch_serve.server import LocalServer
 from support.serve_models import WIDTH, add_model
+from support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+pytestmark = [pytest.mark.torch, pytest.mark.triton]
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 FloatArray = npt.NDArray[np.float32]
@@ -98,6 +100,14 @@ def infer_all(client: Any, model: str, batches: Sequence[FloatArray]) -> list[An
 
 def descendants(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
+
+
+def shared_memory(processes: Sequence[psutil.Process]) -> list[Path]:
+    """What they have mapped of it; other servers on this machine have files of their own there."""
+    mapped = {entry.path for process in processes for entry in process.memory_maps()}
+    found = [Path(path) for path in mapped if path.startswith(f"{SHARED_MEMORY}/")]
+    assert found, "the server and its stubs talk by shared memory"
+    return found
 
 
 def assert_gone(processes: Sequence[psutil.Process], seconds: float) -> None:
@@ -186,9 +196,10 @@ def test_the_server_runs_on_the_packages_of_this_environment(server: LocalServer
         assert any(path.startswith(f"{packages}/{name}/") for path in mapped)
 
 
-def test_a_subset_of_models_and_a_clean_end(repository: Path, tmp_path: Path) -> None:
-    shared_memory = set(SHARED_MEMORY.iterdir())
-    temporary = set(Path(tempfile.gettempdir()).glob("arch-serve-*"))
+def test_a_subset_of_models_and_a_clean_end(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     log = tmp_path / "logs" / "server.log"
     server = local_server(repository, ["plain"], log_file=log)
     before = set(descendants(os.getpid()))
@@ -196,9 +207,11 @@ def test_a_subset_of_models_and_a_clean_end(repository: Path, tmp_path: Path) ->
         assert [(status.name, status.version, status.ready) for status in server.models] == [("plain", "1", True)]
         started = set(descendants(os.getpid())) - before
         assert len(started) == 2
+        mapped = shared_memory(list(started))
+        assert list(temporary.glob("arch-serve-*"))
     assert_gone(list(started), 2)
-    assert set(SHARED_MEMORY.iterdir()) <= shared_memory
-    assert set(Path(tempfile.gettempdir()).glob("arch-serve-*")) <= temporary
+    assert [path for path in mapped if path.exists()] == []
+    assert list(temporary.glob("arch-serve-*")) == []
     assert "successfully loaded 'plain'" in log.read_text()
     server.stop()
     with server:  # and again
@@ -220,15 +233,15 @@ def test_ports_must_differ(repository: Path) -> None:
 
 
 def test_a_server_that_dies_makes_wait_raise(repository: Path) -> None:
-    shared_memory = set(SHARED_MEMORY.iterdir())
     with local_server(repository, ["unbatched"]) as server:
         process = server_process(server)
         started = [process, *process.children(recursive=True)]
+        mapped = shared_memory(started)
         process.kill()
         with pytest.raises(ServeError, match="tritonserver was killed by SIGKILL"):
             server.wait()
     assert_gone(started, 5)
-    assert set(SHARED_MEMORY.iterdir()) <= shared_memory
+    assert [path for path in mapped if path.exists()] == []
 
 
 def test_a_server_that_cannot_start_says_why(repository: Path) -> None:
@@ -251,15 +264,12 @@ def test_no_server_outlives_a_killed_parent(repository: Path) -> None:
             print("ready", flush=True)
             server.wait()
     """)
-    shared_memory = set(SHARED_MEMORY.iterdir())
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "ready\n"
         started = descendants(parent.pid)
         assert len(started) == 2
+        mapped = shared_memory(started)
         parent.send_signal(signal.SIGKILL)
     assert_gone(started, 15)
-    deadline = time.monotonic() + 2
-    while not set(SHARED_MEMORY.iterdir()) <= shared_memory and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert set(SHARED_MEMORY.iterdir()) <= shared_memory
+    until(lambda: not [path for path in mapped if path.exists()], deadline_s=2)

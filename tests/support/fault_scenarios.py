@@ -1,4 +1,4 @@
-"""What may go wrong during `arch bench`, made to happen with a real Triton: for the tests and for benchmarks/faults.py.
+"""What may go wrong during `arch bench`, made to happen with a real Triton.
 
 Each scenario ends with the same questions: is every clip either in the store, once, or in the list of failures; and do
 the scores equal those of a run that nothing disturbed?
@@ -11,7 +11,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,19 +18,18 @@ import numpy as np
 import onnx
 from arch_harness.results.run import Result
 from onnx import TensorProto, helper, numpy_helper
+from support.commands import marked
 from support.fault_scene import (
     DEADLINE_S,
     Scene,
-    WrongError,
     answered,
     check,
-    expect,
     faults,
     kill,
     serving,
     stored,
-    until,
 )
+from support.waiting import until
 
 
 def server_restarted(scene: Scene) -> Result:
@@ -45,9 +43,10 @@ def server_restarted(scene: Scene) -> Result:
     result = check(scene)
     found = faults(result)
     assert result.measurement is not None
-    expect(found.unreachable + found.cut_off > 0 and found.retries > 0, f"it noticed nothing: {found}")
-    expect(result.measurement.servers[0].dropped > 0, "the server was not dropped")
-    expect(result.measurement.server is None, "the counters of a restarted server were taken for whole")
+    assert found.unreachable + found.cut_off > 0, f"it noticed nothing: {found}"
+    assert found.retries > 0, f"it tried nothing again: {found}"
+    assert result.measurement.servers[0].dropped > 0, "the server was not dropped"
+    assert result.measurement.server is None, "the counters of a restarted server were taken for whole"
     return result
 
 
@@ -61,8 +60,8 @@ def one_of_two_killed(scene: Scene) -> Result:
     result = check(scene)
     assert result.measurement is not None
     shares = result.measurement.servers
-    expect(shares[0].dropped == 1 and shares[1].dropped == 0, f"dropped: {shares}")
-    expect(shares[0].clips > 0 and shares[1].clips > shares[0].clips, f"clips: {shares}")
+    assert [share.dropped for share in shares] == [1, 0], f"dropped: {shares}"
+    assert 0 < shares[0].clips < shares[1].clips, f"clips: {shares}"
     return result
 
 
@@ -74,7 +73,7 @@ def worker_killed(scene: Scene) -> Result:
         scene.processes("ray::Worker")[0].kill()
         scene.end(running)
     result = check(scene)
-    expect(faults(result).workers_lost == 1, f"counted: {faults(result)}")
+    assert faults(result).workers_lost == 1, f"counted: {faults(result)}"
     return result
 
 
@@ -85,16 +84,12 @@ def driver_killed(scene: Scene) -> Result:
         until(answered(server, 250), running)
         running.kill()
         running.communicate()
-        deadline = time.monotonic() + DEADLINE_S
-        while scene.processes() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        expect(not scene.processes(), f"it left {scene.processes()}")
+        until(lambda: not scene.processes(), pause_s=0.1)
         before = stored(scene.cache)
         scene.run("--server", server.grpc_url)
     result = check(scene)
     after = stored(scene.cache)
-    expect(all(np.array_equal(after[path], row) for path, row in before.items()), "stored embeddings changed")
-    scene.notes.append(f"{len(before)} kept")
+    assert all(np.array_equal(after[path], row) for path, row in before.items()), "stored embeddings changed"
     return result
 
 
@@ -104,12 +99,12 @@ def queue_full(scene: Scene) -> Result:
     shutil.copytree(scene.repository, repository)
     config = repository / "logmel" / "config.pbtxt"
     text, found = re.subn(r"max_queue_size: \d+", "max_queue_size: 1", config.read_text())
-    expect(found == 1, f"the configuration has {found} queue limits")
+    assert found == 1, f"the configuration has {found} queue limits"
     config.write_text(text)
     with serving(scene, repository) as server:
         scene.run("--server", server.grpc_url, "--concurrency", "64")
     result = check(scene)
-    expect(faults(result).queue_full > 0, f"the queue was never full: {faults(result)}")
+    assert faults(result).queue_full > 0, f"the queue was never full: {faults(result)}"
     return result
 
 
@@ -140,9 +135,9 @@ def nan_for_some(scene: Scene) -> Result:
     with serving(scene, repository) as server:
         scene.run("--server", server.grpc_url, code=1)
     short = {clip: "NaN" for clip, frames in lengths.items() if round(frames * 16000 / rate) < threshold}
-    expect(bool(short), "no clip is short")
+    assert bool(short), "no clip is short"
     result = check(scene, short)
-    expect(faults(result).malformed == len(short), f"counted: {faults(result)}")
+    assert faults(result).malformed == len(short), f"counted: {faults(result)}"
     return result
 
 
@@ -187,10 +182,10 @@ def disk_full(scene: Scene) -> Result:
             text=True,
             check=False,
             timeout=2 * DEADLINE_S,
-            env=scene.environment,
+            env=marked(str(scene.folder)),
         )
     if "first: 1\n" not in done.stderr or done.returncode or "Traceback" in done.stderr:
-        raise WrongError(f"exit code {done.returncode}: {done.stderr[-1500:]}")
+        raise AssertionError(f"exit code {done.returncode}: {done.stderr[-1500:]}")
     shutil.copytree(f"{scene.cache}-kept", scene.cache, dirs_exist_ok=True)
     shutil.rmtree(f"{scene.cache}-kept")
     return check(scene)
@@ -210,9 +205,8 @@ def stopped(scene: Scene) -> Result:
         until(answered(server, 100), running)
         os.killpg(running.pid, signal.SIGINT)  # as a terminal does
         scene.end(running, code=130)
-        expect(not scene.processes(), f"it left {scene.processes()}")
-        scene.notes.append(f"{len(stored(scene.cache))} kept")
-        expect(bool(stored(scene.cache)), "nothing that had arrived was stored")
+        assert not scene.processes(), f"it left {scene.processes()}"
+        assert bool(stored(scene.cache)), "nothing that had arrived was stored"
         scene.run("--server", server.grpc_url)
     return check(scene)
 

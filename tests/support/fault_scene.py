@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import os
 import shutil
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +19,10 @@ from arch_harness.probes import probe_dataset
 from arch_harness.results.measurement import Faults
 from arch_harness.results.run import Result, Run, read_run
 from arch_serve.server import LocalServer
+from support.commands import ARCH, marked, processes
 
 COPIES = 4
-DEADLINE_S = 120
-
-
-class WrongError(Exception):
-    """A scenario did not end as it must."""
+DEADLINE_S = 120  # for a command's end
 
 
 @dataclass
@@ -40,14 +34,12 @@ class Scene:
         data: a demo dataset of some hundred clips.
         folder: an empty one, for what the scenario writes.
         undisturbed: the scene of a run without faults.
-        notes: what is worth telling of it.
     """
 
     repository: Path
     data: Path
     folder: Path
     undisturbed: Scene | None = None
-    notes: list[str] = field(default_factory=list)
 
     @property
     def cache(self) -> Path:
@@ -68,24 +60,13 @@ class Scene:
     def command(self, *options: str) -> list[str]:
         """`arch bench` of `logmel` on the data."""
         return [
-            *(sys.executable, "-m", "arch_bench", "bench", "--model", "logmel", "--seeds", "1"),
+            *(*ARCH, "bench", "--model", "logmel", "--seeds", "1"),
             *("--dataset", f"demo={self.data}", "--cache", str(self.cache), "--output", str(self.output), *options),
         ]
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """Marks every process that the command starts."""
-        return os.environ | {"ARCH_TEST_MARK": str(self.folder)}
-
     def processes(self, name: str = "") -> list[psutil.Process]:
         """Processes that the command started and that still run, whose name begins so."""
-        found = []
-        for process in psutil.process_iter(["name"]):
-            with contextlib.suppress(psutil.Error):
-                marked = process.environ().get("ARCH_TEST_MARK") == str(self.folder)
-                if marked and process.info["name"].startswith(name) and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
+        return processes(str(self.folder), name)
 
     def start(self, *options: str) -> subprocess.Popen[str]:
         """Start the command."""
@@ -94,7 +75,7 @@ class Scene:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            env=self.environment,
+            env=marked(str(self.folder)),
             start_new_session=True,
         )
 
@@ -102,7 +83,7 @@ class Scene:
         """Wait for the command's end, which must be this; what it said."""
         _, errors = running.communicate(timeout=DEADLINE_S)
         if running.returncode != code or "Traceback" in errors:
-            raise WrongError(f"exit code {running.returncode}, not {code}: {errors[-1500:]}")
+            raise AssertionError(f"exit code {running.returncode}, not {code}: {errors[-1500:]}")
         return errors
 
     def run(self, *options: str, code: int = 0) -> str:
@@ -153,18 +134,6 @@ def kill(server: LocalServer) -> int:
     return int(server.grpc_url.rsplit(":", 1)[1])
 
 
-def until(met: Callable[[], bool], running: subprocess.Popen[str]) -> None:
-    """Wait for something to happen while the command runs."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not met():
-        if running.poll() is not None:
-            raise WrongError(f"it ended too early: {running.communicate()[1][-1500:]}")
-        if time.monotonic() > deadline:
-            running.kill()
-            raise WrongError("it did not happen")
-        time.sleep(0.01)
-
-
 def answered(server: LocalServer, clips: int) -> Callable[[], bool]:
     """Whether a server has computed so many."""
     client = grpcclient.InferenceServerClient(server.grpc_url)
@@ -180,7 +149,7 @@ def stored(cache: Path) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.flo
         values = table["embedding"].to_pylist()
         for name, embedding in zip(table["path"].to_pylist(), values, strict=True):
             if name in rows:
-                raise WrongError(f"{name} is stored twice")
+                raise AssertionError(f"{name} is stored twice")
             rows[name] = np.array(embedding, dtype=np.float32)
     return rows
 
@@ -202,18 +171,18 @@ def check(scene: Scene, failing: dict[str, str] | None = None) -> Result:
     rows = stored(scene.cache)
     failed = {failure.clip: failure.reason for failure in result.failures}
     if set(failed) != set(failing):
-        raise WrongError(f"failed: {failed}, not {failing}")
+        raise AssertionError(f"failed: {failed}, not {failing}")
     for clip, reason in failing.items():
         if reason not in failed[clip]:
-            raise WrongError(f"{clip} failed by {failed[clip]!r}, not {reason!r}")
+            raise AssertionError(f"{clip} failed by {failed[clip]!r}, not {reason!r}")
     if set(rows) | set(failed) != set(scene.clips) or set(rows) & set(failed):
-        raise WrongError(f"{len(rows)} stored and {len(failed)} failed of {len(scene.clips)}")
+        raise AssertionError(f"{len(rows)} stored and {len(failed)} failed of {len(scene.clips)}")
     if scene.processes():
-        raise WrongError(f"it left {scene.processes()}")
+        raise AssertionError(f"it left {scene.processes()}")
     if scene.undisturbed is not None:
         expected = score_without(scene.undisturbed, failing) if failing else scene.undisturbed.result().score
         if result.score != expected:
-            raise WrongError(f"the score is {result.score}, not {expected}")
+            raise AssertionError(f"the score is {result.score}, not {expected}")
     return result
 
 
@@ -221,9 +190,3 @@ def faults(result: Result) -> Faults:
     """What the pass counted."""
     assert result.measurement is not None
     return result.measurement.faults
-
-
-def expect(condition: bool, words: str) -> None:
-    """Say what is not as it must be."""
-    if not condition:
-        raise WrongError(words)

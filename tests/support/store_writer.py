@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from arch_harness.embeddings import entry as entry_module
 from arch_harness.embeddings.store import EmbeddingStore
 from arch_harness.results.run import ModelFacts
 from numpy.typing import NDArray
+from support.waiting import until
 
 CLIPS, SIZE = 150, 24
 PART = 10
@@ -61,17 +61,18 @@ def rows_of(index: int, layers: int = 0, version: int = 0) -> NDArray[np.float32
     return np.random.default_rng((index, version)).standard_normal((1 + layers, SIZE), dtype=np.float32)
 
 
-def write(root: Path, data: Path, log: Path, pause: float = 0, part: int = PART) -> None:
-    """Store what is missing in parts of `part` clips; `log` tells each clip after it was appended."""
+def write(root: Path, data: Path, log: Path, go: Path | None = None, part: int = PART) -> None:
+    """Store what is missing in parts of `part` clips, once `go` is there; `log` tells each clip that was appended."""
     entry_module.PART_BYTES = part * 4 * SIZE
     with log.open("w", buffering=1) as said:
         store = EmbeddingStore(root, lambda text: print(text, file=said))
         with store.open(model_of(), dataset_of(data), layers=False) as entry:
             print("begun", file=said)
+            if go is not None:
+                until(go.exists)
             for index, _ in entry.missing():
                 entry.append([(index, rows_of(index))])
                 print(index, file=said)
-                time.sleep(pause)
             entry.finish()
 
 

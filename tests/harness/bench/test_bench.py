@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import soundfile
 import torch
@@ -27,23 +22,13 @@ from arch_harness.embeddings.entry import Stored
 from arch_harness.embeddings.store import EmbeddingStore
 from arch_harness.results.run import Run, read_run
 from arch_serve.server import LocalServer
+from support.commands import ARCH, arch, marked, one_line, processes, still_running
+from support.waiting import until
 from transformers import HubertModel, Wav2Vec2FeatureExtractor
 
-ARCH = [sys.executable, "-m", "arch_bench"]
+pytestmark = [pytest.mark.torch, pytest.mark.ray, pytest.mark.triton, pytest.mark.slow]
+
 SAMPLE_RATE = 16000
-
-
-def arch(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*ARCH, *arguments], capture_output=True, text=True, check=False, timeout=300, **options)
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
-
-
-def one_line(done: subprocess.CompletedProcess[str]) -> str:
-    """The error, which must be one line."""
-    lines = [line for line in done.stderr.splitlines() if line.startswith("arch: ")]
-    assert len(lines) == 1, done.stderr
-    return lines[0]
 
 
 def stored_embeddings(cache: Path, run: Run, model: str, dataset: Dataset) -> Stored:
@@ -79,25 +64,15 @@ def bereft(
         environment = os.environ | {"ARCH_CACHE": str(bereft_cache)}
         running = subprocess.Popen([*ARCH, *command], stderr=subprocess.PIPE, text=True, env=environment)
         with tritonclient.grpc.InferenceServerClient(url) as client:
-            deadline = time.monotonic() + 120
+
+            def answered() -> int:
+                return int(client.get_inference_statistics("tiny-hubert").model_stats[0].inference_count)
+
             # What goes wrong here is for the test to find.
-            while running.poll() is None and time.monotonic() < deadline:
-                if client.get_inference_statistics("tiny-hubert").model_stats[0].inference_count >= 20:
-                    break
-                time.sleep(0.05)
+            until(lambda: running.poll() is not None or answered() >= 20, pause_s=0.05)
     yield running, url
     running.terminate()
     running.communicate()
-
-
-def still_running(mark: str) -> list[str]:
-    """Processes with the environment variable ARCH_TEST_MARK=mark, whoever has adopted them."""
-    found = []
-    for process in psutil.process_iter(["name"]):
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get("ARCH_TEST_MARK") == mark and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process.info["name"])
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +203,7 @@ def test_ctrl_c_loses_no_finished_dataset_and_leaves_no_process(
     tmp_path: Path, repository: Path, demo_dataset: Path
 ) -> None:
     output, mark = tmp_path / "out", str(tmp_path)
-    environment = os.environ | {"ARCH_TEST_MARK": mark}
+    environment = marked(mark)
     command = [
         "bench", "--repository", str(repository), "--dataset", f"demo={demo_dataset}",
         "--model", "logmel", "--model", "tiny-hubert", "--output", str(output), "--seeds", "20",
@@ -236,11 +211,7 @@ def test_ctrl_c_loses_no_finished_dataset_and_leaves_no_process(
     running = subprocess.Popen(
         [*ARCH, *command], stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment
     )
-    deadline = time.monotonic() + 120
-    while not (output / "results.json").exists() or not read_run(output / "results.json").results:
-        assert running.poll() is None, running.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: (output / "results.json").exists() and read_run(output / "results.json").results, running)
     assert "tritonserver" in still_running(mark)
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to every process of the group
     _, errors = running.communicate(timeout=60)
@@ -276,17 +247,10 @@ def test_a_proxy_does_not_come_between(
 def test_sigterm_cleans_up_as_ctrl_c_does(tmp_path: Path, repository: Path, demo_dataset: Path) -> None:
     mark = str(tmp_path)
     command = ["bench", "--repository", str(repository), "--dataset", f"demo={demo_dataset}", "--output", mark]
-    environment = os.environ | {"ARCH_TEST_MARK": mark}
-    running = subprocess.Popen([*ARCH, *command], stderr=subprocess.PIPE, text=True, env=environment)
-    deadline = time.monotonic() + 120
-    while "raylet" not in still_running(mark):
-        assert running.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    while not list((tmp_path / "measurements").glob("*.json")):  # Ray is up and has put its own handlers there
-        assert running.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    running = subprocess.Popen([*ARCH, *command], stderr=subprocess.PIPE, text=True, env=marked(mark))
+    until(lambda: processes(mark, "raylet"), running, pause_s=0.2)
+    # Ray is up and has put its own handlers there.
+    until(lambda: list((tmp_path / "measurements").glob("*.json")), running)
     running.terminate()
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 130, errors[-500:]

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from arch_export.pipeline import export
 from arch_harness.datasets import load_dataset
 from arch_harness.datasets.catalog import ARCH
 from arch_harness.datasets.fixtures.fixture import Fixture, write_fixture
 from arch_serve.server import LocalServer
+from support.commands import arch
+
+pytestmark = [pytest.mark.torch, pytest.mark.ray, pytest.mark.triton, pytest.mark.slow]
 
 SINGLE_LABEL = [one.id for one in ARCH if one.task == "single_label"]
 MULTI_LABEL = [one.id for one in ARCH if one.task == "multi_label"]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
-    repository = tmp_path_factory.mktemp("model_repository")
-    export("logmel", repository)
-    with LocalServer(repository, grpc_port=0, http_port=0, metrics_port=0) as running:
+def server(repository: Path) -> Iterator[LocalServer]:
+    with LocalServer(repository, ["logmel"], grpc_port=0, http_port=0, metrics_port=0) as running:
         yield running
 
 
@@ -40,8 +37,7 @@ def bench(server: LocalServer, root: Path, output: Path, datasets: list[str], *o
     arguments = ["bench", "--server", server.grpc_url, "--data-root", str(root), "--output", str(output), *options]
     for one in datasets:
         arguments += ["--dataset", one]
-    command = [sys.executable, "-m", "arch_bench", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)
+    done = arch(*arguments)
     # Fixtures hold clips at fault, and a run with failed clips says so with its exit code.
     assert done.returncode == 1, done.stderr
     assert "clips failed and count in no score" in done.stderr, done.stderr

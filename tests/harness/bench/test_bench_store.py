@@ -7,8 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +14,10 @@ import pytest
 import soundfile
 from arch_harness.results.run import Result, read_run
 from arch_serve.server import LocalServer
-from harness.bench.test_bench import arch, one_line, still_running
+from support.commands import ARCH, arch, marked, one_line, still_running
+from support.waiting import until
+
+pytestmark = [pytest.mark.torch, pytest.mark.ray, pytest.mark.triton, pytest.mark.slow]
 
 CLIPS = 100
 MANY = 1500
@@ -133,20 +134,11 @@ def test_killed_while_embedding_goes_on_with_what_is_stored(
 
 def _kill(command: list[str], ready: Callable[[], bool], mark: str) -> None:
     """Run a command, and kill it with -9 once `ready`; nothing that it started stays."""
-    environment = os.environ | {"ARCH_TEST_MARK": mark}
-    running = subprocess.Popen(
-        [sys.executable, "-m", "arch_bench", *command], stderr=subprocess.PIPE, text=True, env=environment
-    )
-    deadline = time.monotonic() + 120
-    while not ready():
-        assert running.poll() is None, running.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    running = subprocess.Popen([*ARCH, *command], stderr=subprocess.PIPE, text=True, env=marked(mark))
+    until(ready, running)
     running.send_signal(signal.SIGKILL)
     running.communicate()
-    while still_running(mark):
-        assert time.monotonic() < deadline, still_running(mark)
-        time.sleep(0.1)
+    until(lambda: not still_running(mark), pause_s=0.1)
 
 
 @pytest.fixture
@@ -158,7 +150,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", folder], capture_output=True, check=False
     )
     if mounted.returncode:
-        pytest.skip("may not mount a file system here; test_embedding_store.py has the kernel refuse by other means")
+        pytest.skip("may not mount a file system here; embeddings/test_store.py has the kernel refuse by other means")
     yield folder
     subprocess.run(["umount", folder], check=True)
 

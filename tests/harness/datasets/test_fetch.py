@@ -12,7 +12,6 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from arch_harness.datasets.download.fetch import fetch
 from arch_harness.datasets.download.remotes import Remote, RemoteFile
 from support.fetching import CLIPS, DATASET, EXPECTED, Quiet, archive, content, one_table, one_zip, tree
 from support.http_site import Site
+from support.waiting import until
 from typer.testing import CliRunner
 
 
@@ -279,8 +279,7 @@ def test_a_killed_fetch_goes_on(site: Site, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "arch_bench", "data", "fetch", DATASET, "--mirror", site.url, "--data-root"]
     process = subprocess.Popen([*command, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     part = tmp_path / ".fetch" / DATASET / "VIVAE.zip.part"
-    while process.poll() is None and not (part.exists() and part.stat().st_size > 0):
-        time.sleep(0.01)
+    until(lambda: part.exists() and part.stat().st_size > 0, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (tmp_path / DATASET).exists()

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from arch_harness.datasets import load_dataset
 from arch_harness.datasets.catalog import DECLARATIONS
 
@@ -25,6 +26,7 @@ print(int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) /
 """
 
 
+@pytest.mark.slow
 def test_230_000_clips(tmp_path: Path) -> None:
     table = tmp_path / "metadata" / "UrbanSound8K.csv"
     table.parent.mkdir()

@@ -21,6 +21,7 @@ from arch_harness.embeddings.lock import lock
 from arch_harness.embeddings.store import EmbeddingStore
 from filelock import FileLock
 from support.store_writer import CLIPS, dataset_of, model_of, rows_of
+from support.waiting import until
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkProcess
@@ -145,6 +146,7 @@ def test_what_is_no_embedding_is_never_stored(store: EmbeddingStore, data: Path)
     check(store, data, expected=0)
 
 
+@pytest.mark.slow
 def test_kill_9_loses_at_most_a_part_and_damages_nothing(store: EmbeddingStore, data: Path) -> None:
     """A real process, killed at random moments: while it writes, syncs, renames, compacts, deletes."""
     chance = random.Random(7)
@@ -172,9 +174,12 @@ def test_kill_9_loses_at_most_a_part_and_damages_nothing(store: EmbeddingStore, 
 
 def _kill_at_random(writer: ForkProcess, log: Path, chance: random.Random) -> list[int]:
     """Kill the writer some milliseconds after it has begun; returns the clips that it said it had appended."""
-    while not log.exists() or not log.read_text().startswith("begun\n"):
-        assert writer.is_alive()
-        time.sleep(0.001)
+
+    def begun() -> bool:
+        return log.exists() and log.read_text().startswith("begun\n")
+
+    until(lambda: begun() or not writer.is_alive(), pause_s=0.001)
+    assert begun()
     time.sleep(chance.uniform(0, 0.15))
     writer.kill()
     writer.join()
@@ -200,7 +205,13 @@ def test_a_death_between_one_file_and_the_deletion_of_its_parts_is_harmless(
 
 def test_two_writers_take_turns(store: EmbeddingStore, data: Path, notes: list[str]) -> None:
     logs = [data.parent / "first", data.parent / "second"]
-    both = [start(support.store_writer.write, store.root, data, log, 0.002) for log in logs]
+    go = data.parent / "go"
+    both = []
+    # The first one holds the store until the second one waits for it.
+    for log, reached in zip(logs, ("begun", "waiting for process "), strict=True):
+        both.append(start(support.store_writer.write, store.root, data, log, go))
+        until(lambda log=log, reached=reached: log.exists() and reached in log.read_text())  # type: ignore[misc]
+    go.touch()
     for process in both:
         process.join(60)
     assert [process.exitcode for process in both] == [0, 0]

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from arch_harness.measuring import gpu
 from arch_harness.measuring.utilisation import MOST_SAMPLES, UtilisationSampler
+from support.waiting import until
 
 METRICS = """\
 # HELP nv_gpu_utilization GPU utilization rate [0.0 - 1.0)
@@ -49,10 +50,11 @@ def test_a_busy_process_is_seen_and_one_that_ends_is_no_error() -> None:
     busy = subprocess.Popen([sys.executable, "-c", SPIN])
     try:
         with UtilisationSampler(lambda: [*pids, busy.pid], lambda: 0, interval_s=0.05) as sampler:
-            time.sleep(0.5)
+            until(lambda: len(sampler.utilisation().seconds) >= 3 and max(sampler.utilisation().client_cores) > 0.1)
             busy.kill()
             busy.wait()
-            time.sleep(0.1)
+            seen = len(sampler.utilisation().seconds)
+            until(lambda: len(sampler.utilisation().seconds) > seen)
         utilisation = sampler.utilisation()
     finally:
         busy.kill()
@@ -63,6 +65,7 @@ def test_a_busy_process_is_seen_and_one_that_ends_is_no_error() -> None:
     assert max(utilisation.machine_cores) > 0.1
 
 
+@pytest.mark.slow
 def test_clips_add_up_however_few_samples_are_kept() -> None:
     clips = 0
 
@@ -73,9 +76,7 @@ def test_clips_add_up_however_few_samples_are_kept() -> None:
 
     sampler = UtilisationSampler(lambda: [], count, interval_s=0.0005)
     with sampler:
-        deadline = time.monotonic() + 20
-        while clips < 3 * 3 * MOST_SAMPLES and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until(lambda: clips >= 3 * 3 * MOST_SAMPLES)
     utilisation = sampler.utilisation()
     assert MOST_SAMPLES / 4 < len(utilisation.seconds) <= MOST_SAMPLES + 1
     spans = [new - old for old, new in zip([0.0, *utilisation.seconds], utilisation.seconds, strict=False)]
@@ -99,7 +100,7 @@ def test_gpus_of_the_servers_come_from_their_metrics() -> None:
         assert gpu.GpuReader([address], local=True).read() == 0.5
         assert gpu.GpuReader([address, other], local=False).read() == 0.625
         with UtilisationSampler(lambda: [], lambda: 0, [address], interval_s=0.05) as sampler:
-            time.sleep(0.2)
+            until(lambda: len(sampler.utilisation().seconds) >= 3)
         shares = sampler.utilisation().gpu
     assert shares is not None
     assert shares == pytest.approx([0.5] * len(shares))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from arch_harness.datasets import Clip, Dataset, Fold
 from arch_harness.datasets.catalog.esc50 import DECLARATION
@@ -15,6 +16,8 @@ from arch_harness.probes.training.optimiser import learning_rates
 from arch_harness.probes.training.schedule import Problem, TrainingSchedule
 from arch_harness.probes.training.trainer import train
 from arch_harness.results.run import Settings
+
+pytestmark = pytest.mark.torch
 
 LAYERS, DIMENSIONS, CLASSES = 4, 6, 3
 

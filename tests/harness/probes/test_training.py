@@ -17,6 +17,8 @@ from arch_harness.probes.training.schedule import Problem, TrainingSchedule
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+pytestmark = pytest.mark.torch
+
 torch = pytest.importorskip("torch", reason="the plain loop is torch's")
 
 torch.set_num_threads(1)  # several threads only get in each other's way on products this small

@@ -8,6 +8,8 @@ import pytest
 from support.fault_scenarios import SCENARIOS, undisturbed
 from support.fault_scene import Scene, prepare
 
+pytestmark = [pytest.mark.torch, pytest.mark.ray, pytest.mark.triton, pytest.mark.slow]
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory, demo_dataset: Path) -> Path:
@@ -21,10 +23,6 @@ def expected(tmp_path_factory: pytest.TempPathFactory, repository: Path, data: P
     return scene
 
 
-# The others, and these, are run by benchmarks/faults.py; Ctrl-C and corrupt files are in test_bench.py too.
-QUICK = ("server killed and restarted", "one of two servers killed", "worker killed", "queue of 1, 64 in flight")
-
-
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", SCENARIOS)
 def test_nothing_is_lost(tmp_path: Path, repository: Path, data: Path, expected: Scene, name: str) -> None:
     SCENARIOS[name](Scene(repository, data, tmp_path, expected))

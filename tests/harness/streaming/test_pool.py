@@ -23,6 +23,8 @@ from arch_serve.server import LocalServer
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+pytestmark = [pytest.mark.torch, pytest.mark.ray, pytest.mark.triton, pytest.mark.slow]
+
 Embeddings = dict[int, NDArray[np.float32]]
 
 

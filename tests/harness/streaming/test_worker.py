@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import replace
@@ -22,6 +21,7 @@ from arch_harness.streaming.buffers import Buffer, BufferPool
 from arch_harness.streaming.wire import Job
 from arch_harness.streaming.worker import Worker
 from arch_harness.triton.endpoint import Endpoint
+from support.waiting import until
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 SIZE = 4
@@ -125,7 +125,8 @@ def test_a_certificate_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for name in ("right", "wrong"):
         subprocess.run(
             [
-                *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1"),
+                *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+                *("-nodes", "-subj", "/CN=localhost", "-days", "1"),
                 *("-addext", "subjectAltName=DNS:localhost", "-keyout", f"{name}.key", "-out", f"{name}.pem"),
             ],
             cwd=tmp_path,
@@ -230,6 +231,7 @@ def test_a_server_that_is_ready_again_is_taken_back(tmp_path: Path, servers: lis
     assert faults == {"cut_off": 1, "retries": 1}
 
 
+@pytest.mark.slow
 def test_what_every_try_kills_is_given_up(tmp_path: Path, servers: list[tuple[Endpoint, Server]]) -> None:
     servers[0][1].then = abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")  # ready all the while
     chunk, faults = embed(tmp_path, servers[:1])
@@ -277,30 +279,35 @@ def test_a_try_that_takes_too_long_is_made_again(
 def test_an_answer_that_comes_while_a_place_is_awaited_ends_the_clip(
     tmp_path: Path, servers: list[tuple[Endpoint, Server]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender, "FIRST_TIMEOUT_S", 0.6)
-    monkeypatch.setattr(sender, "LEAST_TIMEOUT_S", 0.6)
-    acquire, give_back = balancer.Balancer.acquire, BufferPool.give_back
+    monkeypatch.setattr(sender, "FIRST_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(sender, "LEAST_TIMEOUT_S", 1.0)
+    acquire, give_back, take = balancer.Balancer.acquire, BufferPool.give_back, sender.Sender._answered
     returned: list[Buffer] = []
-    answered = threading.Event()
+    awaited, arrived = threading.Event(), threading.Event()
 
     def after_the_answer(self: balancer.Balancer, timeout_s: float, avoid: balancer.Connection | None) -> Any:
         connection = acquire(self, timeout_s, avoid)
         if connection is not None and avoid is not None:
-            answered.wait(30)
-            time.sleep(0.3)  # for the answer to arrive
+            awaited.set()
+            assert arrived.wait(30)
         return connection
+
+    def taken(self: sender.Sender, attempt: Any, call: Any) -> None:
+        take(self, attempt, call)
+        if attempt.given_up:
+            arrived.set()
 
     def noted(self: BufferPool, buffer: Buffer) -> None:
         give_back(self, buffer)
         returned.append(buffer)
 
     def slow(context: Any) -> Any:
-        time.sleep(0.9)
-        answered.set()
+        awaited.wait(30)
         return good(context)
 
     monkeypatch.setattr(balancer.Balancer, "acquire", after_the_answer)
     monkeypatch.setattr(BufferPool, "give_back", noted)
+    monkeypatch.setattr(sender.Sender, "_answered", taken)
     servers[0][1].answers = [slow]
     chunk, faults = embed(tmp_path, servers[:1], budget=2)
     assert chunk.failures == []
@@ -327,8 +334,7 @@ def test_stop_brings_what_is_there(tmp_path: Path, servers: list[tuple[Endpoint,
     job = Job("model", tmp_path, 16000, 1, SIZE, 0, 1)
     thread = threading.Thread(target=lambda: chunks.append(worker.embed(job, clips)), daemon=True)
     thread.start()
-    while len(server.requests) < 2:
-        time.sleep(0.01)
+    until(lambda: len(server.requests) >= 2)
     worker.stop()
     thread.join(10)
     released.set()

@@ -1,0 +1,49 @@
+"""`arch` as its users run it, in a process of its own, and the processes that it starts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from typing import Any
+
+import psutil
+
+ARCH = [sys.executable, "-m", "arch_bench"]
+_MARK = "ARCH_TEST_MARK"
+
+
+def arch(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; `options` are those of `subprocess.run`."""
+    done = subprocess.run([*ARCH, *arguments], capture_output=True, text=True, check=False, timeout=300, **options)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The error, which must be one line."""
+    lines = [line for line in done.stderr.splitlines() if line.startswith("arch: ")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+def marked(mark: str) -> dict[str, str]:
+    """An environment by which `processes` finds a command and all that it starts."""
+    return os.environ | {_MARK: mark}
+
+
+def processes(mark: str, name: str = "") -> list[psutil.Process]:
+    """Processes with that mark, whoever has adopted them, whose name begins so."""
+    found = []
+    for process in psutil.process_iter(["name"]):
+        with contextlib.suppress(psutil.Error):
+            its_own = process.environ().get(_MARK) == mark and process.status() != psutil.STATUS_ZOMBIE
+            if its_own and process.info["name"].startswith(name):
+                found.append(process)
+    return found
+
+
+def still_running(mark: str) -> list[str]:
+    """Their names."""
+    return [process.info["name"] for process in processes(mark)]
