@@ -40,18 +40,23 @@ def room(module: str) -> str:
 
 def drawing(graph: Mapping[str, set[str]]) -> Iterator[str]:
     """The lines of a Mermaid chart of the rooms, from the command line down."""
-    arrows = {(room(module), room(other)) for module, others in graph.items() for other in others}
+    # Everything imports what is shared; drawn, that would hide the rest.
+    arrows = {
+        (room(module), room(other))
+        for module, others in graph.items()
+        for other in others
+        if "arch_common" not in (room(module), room(other)) and room(module) != room(other)
+    }
     rooms = sorted({name for arrow in arrows for name in arrow})
     yield "```mermaid"
     yield "flowchart TD"
     for package, folder in FOLDERS.items():
+        if package == "arch_common":
+            continue
         yield f"  subgraph {folder}"
         yield from (f"    {name}[{name.split('.')[-1]}]" for name in rooms if name.split(".")[0] == package)
         yield "  end"
-    for start, end in sorted(arrows):
-        # Everything imports what is shared; drawn, that would hide the rest.
-        if start != end and end != "arch_common":
-            yield f"  {start} --> {end}"
+    yield from (f"  {start} --> {end}" for start, end in sorted(arrows))
     yield "```"
 
 

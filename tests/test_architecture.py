@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import importlib.util
 import re
 import subprocess
 import sys
@@ -102,3 +103,13 @@ def test_a_public_class_has_a_name_of_its_own() -> None:
                 if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                     places[node.name].append(path.relative_to(ROOT).as_posix())
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_the_drawing_is_of_the_imports_as_they_are() -> None:
+    path = ROOT / "scripts" / "draw_imports.py"
+    spec = importlib.util.spec_from_file_location("draw_imports", path)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert script.PAGE.read_text() == script.page(script.imports()), "run python scripts/draw_imports.py"
