@@ -82,18 +82,19 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=4000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=8, help="of the plain loop")
+    parser.add_argument("--transport", choices=("grpc", "shared-memory"), default="grpc", help="of the harness")
     parser.add_argument("--workers", type=int, default=max(1, len(os.sched_getaffinity(0)) // 2))
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as name,
         triton("null") as endpoint,
-        WorkerPool([endpoint], options.workers) as pool,
+        WorkerPool([endpoint], options.workers, transport=options.transport) as pool,
     ):
         folder = Path(name)
         clips = write_clips(folder, options.clips)
         embed(pool, "null", folder, clips)  # finds the concurrency, and reads the files once
         sides: dict[str, Callable[[], Passed]] = {
-            f"harness, {options.workers} workers": lambda: harness(pool, folder, clips),
+            f"harness, {options.workers} workers, {options.transport}": lambda: harness(pool, folder, clips),
             "tritonclient, 1 thread": lambda: plain(endpoint, folder, clips, 1),
             f"tritonclient, {options.threads} threads": lambda: plain(endpoint, folder, clips, options.threads),
         }
