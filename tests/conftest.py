@@ -41,14 +41,16 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def repository(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
+def repository(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, traces: Path) -> Path:
     """A model repository with `logmel` and `tiny-hubert`, exported for real."""
 
     def make(folder: Path) -> None:
         from arch_export.pipeline import export
+        from support import tracing
 
         export("logmel", folder)
-        export(str(checkpoint), folder)
+        with tracing.traced_once(traces):
+            export(str(checkpoint), folder)
 
     return made_once(tmp_path_factory, "exported", make)
 
@@ -69,13 +71,19 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     return folder
 
 
+@pytest.fixture(scope="session")
+def traces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What torch has traced, by the digest of the module."""
+    folder = shared_root(tmp_path_factory) / "traces"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(scope="module")
-def traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def traced_once(traces: Path) -> Iterator[None]:
     """Torch traces a module once, for all tests that ask for this."""
     from support import tracing
 
-    traces = shared_root(tmp_path_factory) / "traces"
-    traces.mkdir(exist_ok=True)
     with tracing.traced_once(traces):
         yield
 

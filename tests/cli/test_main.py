@@ -8,13 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.commands import arch
 
 
 def run(*arguments: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "arch_bench", *arguments], capture_output=True, text=True, check=False, timeout=120
-    )
-    assert "Traceback" not in done.stderr, done.stderr
+    done = arch(*arguments)
     return done.returncode, done.stderr.strip()
 
 

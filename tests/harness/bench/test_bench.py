@@ -38,12 +38,6 @@ def stored_embeddings(cache: Path, run: Run, model: str, dataset: Dataset) -> St
 
 
 @pytest.fixture(scope="module")
-def server(repository: Path) -> Iterator[LocalServer]:
-    with LocalServer(repository, grpc_port=0, http_port=0, metrics_port=0) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def bereft_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("bereft_cache")
 
@@ -272,7 +266,7 @@ def test_a_server_that_dies_ends_the_run_with_one_line(
 
 
 def test_every_layer_is_probed_and_drawn(
-    tmp_path: Path, cache: Path, checkpoint: Path, server: LocalServer, demo_dataset: Path
+    tmp_path: Path, cache: Path, checkpoint: Path, server: LocalServer, demo_dataset: Path, traced_once: None
 ) -> None:
     repository, output = tmp_path / "repository", tmp_path / "out"
     export(str(checkpoint), repository, "layered", layers="all")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,6 @@ pytestmark = [pytest.mark.torch, pytest.mark.ray, pytest.mark.triton, pytest.mar
 
 SINGLE_LABEL = [one.id for one in ARCH if one.task == "single_label"]
 MULTI_LABEL = [one.id for one in ARCH if one.task == "multi_label"]
-
-
-@pytest.fixture(scope="module")
-def server(repository: Path) -> Iterator[LocalServer]:
-    with LocalServer(repository, ["logmel"], grpc_port=0, http_port=0, metrics_port=0) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -24,12 +24,6 @@ MANY = 1500
 
 
 @pytest.fixture(scope="module")
-def server(repository: Path) -> Iterator[LocalServer]:
-    with LocalServer(repository, grpc_port=0, http_port=0, metrics_port=0) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory, demo_dataset: Path) -> Path:
     """The demo dataset's clips many times over: enough to be killed among."""
     folder = tmp_path_factory.mktemp("many")
@@ -103,11 +97,11 @@ def test_only_what_changed_is_computed_and_measured(tmp_path: Path, server: Loca
 def test_killed_between_embedding_and_probing_keeps_the_speed(
     tmp_path: Path, server: LocalServer, demo_dataset: Path
 ) -> None:
-    command = [*options(server, demo_dataset, tmp_path / "out"), "--seeds", "400"]
+    command = [*options(server, demo_dataset, tmp_path / "out"), "--seeds", "100"]
     passed = tmp_path / "out" / "measurements" / "logmel--demo.json"
     _kill(command, passed.exists, str(tmp_path))
     assert read_run(tmp_path / "out" / "results.json").results == []
-    done = arch(*options(server, demo_dataset, tmp_path / "out"), "--seeds", "400")
+    done = arch(*options(server, demo_dataset, tmp_path / "out"), "--seeds", "100")
     assert done.returncode == 0, done.stderr
     assert "logmel on demo: embedded by an earlier run, kept" in done.stderr
     result = result_of(tmp_path / "out")

@@ -16,30 +16,20 @@ from arch_harness.results.embedding_pass import EmbeddingPass, pass_path, write_
 from arch_harness.results.run import Settings, read_run, write_run
 from arch_harness.results.scores import Failure
 from support.runs import run_of
+from support.store_writer import CLIPS, write_data
 from typer.testing import CliRunner
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CLIPS, CLASSES, SIZE = 150, 3, 6
+SIZE = 6
 MODELS = ("sharp", "dull")
-
-
-def write_dataset(folder: Path) -> None:
-    """ESC-50's layout; `arch probe` reads no audio."""
-    (folder / "meta").mkdir(parents=True)
-    (folder / "audio").mkdir()
-    rows = ["filename,fold,target"]
-    for index in range(CLIPS):
-        (folder / "audio" / f"{index}.wav").touch()
-        rows.append(f"{index}.wav,{index % 5 + 1},{index // 5 % CLASSES}")
-    (folder / "meta" / "esc50.csv").write_text("\n".join(rows))
 
 
 @pytest.fixture
 def folder(tmp_path: Path, cache: Path) -> Path:
     """A run of two models: the embeddings of one tell the classes apart, those of the other hardly; a clip failed."""
-    write_dataset(tmp_path / "data")
+    write_data(tmp_path / "data")
     dataset = load_dataset(DECLARATIONS["esc50"], tmp_path / "data")
     failure = Failure(clip=dataset.clips[0].path, stage="decode", reason="is empty")
     run = run_of(MODELS, ("esc50",))

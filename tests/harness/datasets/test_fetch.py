@@ -11,7 +11,6 @@ import shutil
 import signal
 import ssl
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from arch_harness.datasets.catalog import DECLARATIONS
 from arch_harness.datasets.declaration import Declaration
 from arch_harness.datasets.download.fetch import fetch
 from arch_harness.datasets.download.remotes import Remote, RemoteFile
+from support.commands import ARCH
 from support.fetching import CLIPS, DATASET, EXPECTED, Quiet, archive, content, one_table, one_zip, tree
 from support.http_site import Site
 from support.waiting import until
@@ -276,7 +276,7 @@ def test_a_killed_fetch_goes_on(site: Site, tmp_path: Path) -> None:
     """The real command, killed without notice in the middle of a download."""
     site.files["VIVAE.zip"] = archive(*CLIPS, root="VIVAE/")
     site.slow = True
-    command = [sys.executable, "-m", "arch_bench", "data", "fetch", DATASET, "--mirror", site.url, "--data-root"]
+    command = [*ARCH, "data", "fetch", DATASET, "--mirror", site.url, "--data-root"]
     process = subprocess.Popen([*command, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     part = tmp_path / ".fetch" / DATASET / "VIVAE.zip.part"
     until(lambda: part.exists() and part.stat().st_size > 0, process)

@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PosixPath
 
@@ -26,12 +25,6 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 pytestmark = [pytest.mark.torch, pytest.mark.ray, pytest.mark.triton, pytest.mark.slow]
 
 Embeddings = dict[int, NDArray[np.float32]]
-
-
-@pytest.fixture(scope="module")
-def server(repository: Path) -> Iterator[LocalServer]:
-    with LocalServer(repository, grpc_port=0, http_port=0, metrics_port=0) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
