@@ -134,14 +134,14 @@ def test_too_small_a_disk_is_told_before_anything_is_written(
     assert not (tmp_path / "repository").exists()
 
 
-def test_a_disk_that_fills_up_on_the_way(tmp_path: Path, checkpoint: Path) -> None:
+def test_a_disk_that_fills_up_on_the_way(tmp_path: Path) -> None:
     """Here: a process that may not write files as large as the graph."""
     program = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));"
         "from arch_bench.main import main; main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, "export", str(checkpoint), "--repository", str(tmp_path / "repository")],
+        [sys.executable, "-c", program, "export", "logmel", "--repository", str(tmp_path / "repository")],
         capture_output=True,
         text=True,
         check=False,

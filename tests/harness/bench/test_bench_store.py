@@ -20,7 +20,7 @@ from support.waiting import until
 pytestmark = [pytest.mark.torch, pytest.mark.ray, pytest.mark.triton, pytest.mark.slow]
 
 CLIPS = 100
-MANY = 1500
+MANY = 1000
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,17 +12,18 @@ from arch_harness.datasets.fixtures.fixture import write_fixture
 from arch_harness.datasets.registry import find_declaration, open_dataset
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A data root with ESC-50 and EMOVO, and data of one's own beside it."""
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with ESC-50 and EMOVO, and data of one's own beside it. Nobody may change it."""
+    folder = tmp_path_factory.mktemp("registry")
     for identifier in ("esc50", "audio_mnist"):
-        write_fixture(find_declaration(identifier), tmp_path / "root" / identifier, 100, False, 0)
+        write_fixture(find_declaration(identifier), folder / "root" / identifier, 100, False, 0)
     for label in ("wren", "robin"):
         for take in range(10):
-            (tmp_path / "birds" / label).mkdir(parents=True, exist_ok=True)
-            (tmp_path / "birds" / label / f"{take}.wav").touch()
-    (tmp_path / "birds.yaml").write_text("folder: birds\ntitle: Birds\n")
-    return tmp_path / "root"
+            (folder / "birds" / label).mkdir(parents=True, exist_ok=True)
+            (folder / "birds" / label / f"{take}.wav").touch()
+    (folder / "birds.yaml").write_text("folder: birds\ntitle: Birds\n")
+    return folder / "root"
 
 
 @pytest.mark.parametrize(
@@ -33,7 +35,7 @@ def root(tmp_path: Path) -> Path:
     ],
 )
 def test_a_dataset_tells_how_to_open_it_again(
-    root: Path, argument: str, identifier: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    root: Path, argument: str, identifier: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(root.parent)
     found = open_dataset(argument.format(root=root), root)
@@ -75,7 +77,8 @@ def test_a_fingerprint_looks_at_each_file_once(root: Path, monkeypatch: pytest.M
     assert len([path for path in looked if str(path).endswith(".wav")]) == len(dataset.clips) == 100
 
 
-def test_a_listing_does_not_change_with_the_files_and_a_fingerprint_does(root: Path) -> None:
+def test_a_listing_does_not_change_with_the_files_and_a_fingerprint_does(root: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(root, tmp_path / "root")
     before = open_dataset("esc50", root)
     listing, fingerprint = before.listing, before.fingerprint
     (root / "esc50" / before.clips[0].path).write_bytes(b"another")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from arch_harness.datasets.declaration import Listing
 from arch_harness.datasets.fixtures.fixture import write_fixture
 from arch_harness.datasets.info import describe
 from arch_harness.datasets.verify import verify
+from support.commands import arch
 from typer.testing import CliRunner
 
 
@@ -127,9 +126,9 @@ def test_the_official_counts_are_what_data_that_is_no_fixture_must_have(tmp_path
     assert len(found) == 1 + 6 + 7
 
 
+@pytest.mark.slow
 def test_the_command_says_so_with_its_exit_code(root: Path) -> None:
-    command = [sys.executable, "-m", "arch_bench", "data", "verify", "emovo", "mtt", "--workers", "1"]
-    done = subprocess.run([*command, "--data-root", str(root)], capture_output=True, text=True, check=False)
+    done = arch("data", "verify", "emovo", "mtt", "--workers", "1", "--data-root", str(root))
     assert done.returncode == 1, done.stderr
     assert "emovo: no faults in 40 clips" in done.stdout
     assert "mtt: 2 faults" in done.stdout

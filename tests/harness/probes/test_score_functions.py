@@ -95,6 +95,7 @@ def test_the_interval_covers_the_truth_about_95_percent_of_the_time() -> None:
     assert 0.91 <= covered / 300 <= 0.98  # 3 standard errors of 0.95, and what the method itself is known to lack
 
 
+@pytest.mark.slow
 def test_the_map_interval_covers_what_such_test_sets_score_on_average() -> None:
     random = np.random.default_rng(0)
 

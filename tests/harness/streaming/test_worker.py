@@ -119,6 +119,7 @@ def test_the_request_is_that_of_tritonclient(tmp_path: Path, servers: list[tuple
     assert "Bearer" not in repr(secret)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
 def test_a_certificate_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(balancer, "NO_SERVER_S", 1.0)
