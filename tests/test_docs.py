@@ -65,7 +65,7 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_file_that_is_named_is_there(page: Path) -> None:
-    """In backticks, from the root: `harness/arch_harness/results/metrics.py`, say."""
+    """In backticks, from the root: `harness/arch_harness/results/metric_definitions.py`, say."""
     if page.name == "CHANGELOG.md":  # it names what is gone
         return
     for span in _CODE.findall(prose(page)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -77,10 +78,12 @@ def test_the_first_page_of_help_names_no_tool_of_tests() -> None:
 
 
 def test_shell_completion_is_offered() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "arch_bench", "--show-completion", "bash"], capture_output=True, text=True, check=False
-    )
-    assert "complete" in done.stdout
+    # Typer otherwise asks which shell it was started from.
+    environment = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    command = [sys.executable, "-m", "arch_bench", "--show-completion", "bash"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert "complete " in done.stdout
+    assert "_ARCH_COMPLETE=complete_bash" in done.stdout
 
 
 def test_a_folder_without_a_run_is_told(tmp_path: Path) -> None:
