@@ -29,6 +29,8 @@ def arch(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
     return run
 
 
+@pytest.mark.triton
+@pytest.mark.slow
 def test_check_serves_what_was_written(tmp_path: Path, checkpoint: Path, arch: Arch) -> None:
     code, out, errors = arch(
         str(checkpoint), "--repository", str(tmp_path), "--precision", "int8", "--layers", "all", "--check"
@@ -40,6 +42,8 @@ def test_check_serves_what_was_written(tmp_path: Path, checkpoint: Path, arch: A
     assert line.startswith("checked: Triton serves embedding, layer_embeddings of tiny-hubert-int8 in int8 on CPU")
 
 
+@pytest.mark.triton
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="a GPU is here")
 def test_check_says_why_a_gpu_model_does_not_load_here(tmp_path: Path, checkpoint: Path, arch: Arch) -> None:
     code, _, errors = arch(str(checkpoint), "--repository", str(tmp_path), "--target", "gpu", "--check")

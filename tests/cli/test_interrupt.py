@@ -50,6 +50,7 @@ def export(monkeypatch: pytest.MonkeyPatch, repository: Path) -> int:
     return int(ended.value.code or 0)
 
 
+@pytest.mark.slow
 def test_an_export_ends_at_the_next_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_onnx = trace.write_onnx
 

@@ -104,6 +104,7 @@ def test_settings_where_transformers_5_puts_them(copy: Path) -> None:
     assert warnings == []
 
 
+@pytest.mark.slow
 def test_a_model_that_takes_anothers_place_is_told(tmp_path: Path) -> None:
     warnings: list[str] = []
     for target in ("auto", "auto", "cpu"):
@@ -134,6 +135,7 @@ def test_too_small_a_disk_is_told_before_anything_is_written(
     assert not (tmp_path / "repository").exists()
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_on_the_way(tmp_path: Path) -> None:
     """Here: a process that may not write files as large as the graph."""
     program = (
@@ -153,6 +155,7 @@ def test_a_disk_that_fills_up_on_the_way(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_export_that_is_killed_leaves_nothing_for_long(tmp_path: Path, checkpoint: Path) -> None:
     repository = tmp_path / "repository"
     running = subprocess.Popen(

@@ -14,10 +14,10 @@ from arch_common.errors import ExportUsageError
 from arch_export.encoder.attention import PositionBias, SelfAttention
 from arch_export.pipeline import export
 from arch_serve.server import LocalServer
-from google.protobuf import text_format
 from support.checkpoints import DATA2VEC, GROUP_NORM, LAYER_NORM, WAVLM, write_checkpoint
+from support.model_configs import facts_of
 from transformers import AutoFeatureExtractor, AutoModel, WavLMConfig, WavLMModel
-from tritonclient.grpc import InferenceServerClient, InferInput, model_config_pb2
+from tritonclient.grpc import InferenceServerClient, InferInput
 
 pytestmark = pytest.mark.torch
 
@@ -56,10 +56,6 @@ def repository(tmp_path_factory: pytest.TempPathFactory, kinds: dict[str, Path])
     return folder
 
 
-def parameters(model: Path) -> Any:
-    return text_format.Parse((model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig()).parameters
-
-
 def clips(*samples: int) -> list[Any]:
     random = np.random.default_rng(5)
     return [(0.1 * random.standard_normal(count) + 0.02).astype(np.float32) for count in samples]
@@ -89,6 +85,7 @@ def error(ours: Any, expected: Any) -> float:
     return float(np.max(np.linalg.norm(ours - expected, axis=-1) / np.linalg.norm(expected, axis=-1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["distilled", "wavlm-large", "data2vec", "unispeech-sat"])
 def test_family_with_every_layer(repository: Path, kinds: dict[str, Path], kind: str) -> None:
     batch = clips(20000, 7000)
@@ -98,6 +95,7 @@ def test_family_with_every_layer(repository: Path, kinds: dict[str, Path], kind:
     assert error(layers, expected[:, 1:]) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["hubert", "wavlm-large"])
 def test_cut(repository: Path, kinds: dict[str, Path], kind: str) -> None:
     model = repository / f"{kind}-l1"
@@ -105,7 +103,7 @@ def test_cut(repository: Path, kinds: dict[str, Path], kind: str) -> None:
     (embedding,) = run(model, [clip], 12000)
     states = original(kinds[kind], clip, 12000)
     assert error(embedding[0], states[2]) < 1e-5  # hidden_states[1]: no norm after the last layer
-    assert parameters(model)["cut_after_layer"].string_value == "1"
+    assert facts_of(model)["cut_after_layer"] == "1"
     # What comes after the cut is not there at all.
     graph = onnx.load(model / "1" / "model.onnx").graph
     assert sum(node.op_type == "Softmax" for node in graph.node) == 1
@@ -125,6 +123,7 @@ def test_cut_where_there_is_no_layer(tmp_path: Path, kinds: dict[str, Path]) -> 
     assert not (tmp_path / "repository").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["distilled", "wav2vec2", "wavlm", "data2vec"])
 def test_exact_lengths(repository: Path, kinds: dict[str, Path], kind: str) -> None:
     """Alone without padding, and padded to any length in any batch: as transformers alone without padding."""
@@ -135,7 +134,7 @@ def test_exact_lengths(repository: Path, kinds: dict[str, Path], kind: str) -> N
     assert error(alone, expected) < 1e-5
     for length in (16000, 16001, 23456, 160000):
         assert error(run(model, batch, length)[0], alone) < 1e-5
-    assert parameters(model)["lengths"].string_value == "exact"
+    assert facts_of(model)["lengths"] == "exact"
     # Fewer samples than one frame needs, and a count beyond the end: finite.
     assert np.isfinite(run(model, [clips(3)[0]], 400)[0]).all()
     if (repository / kind).exists():  # the check can fail: where padding counts, the same clips move by far more
@@ -159,6 +158,7 @@ def test_position_bias_is_transformers_own_with_weights_that_matter() -> None:
     assert error(without.flatten(), expected.flatten()) > 0.1
 
 
+@pytest.mark.slow
 def test_weights_beside_the_graph(
     tmp_path: Path, kinds: dict[str, Path], repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +174,8 @@ def test_weights_beside_the_graph(
     assert error(run(exported.folder, [clip], 8000)[0], run(repository / "hubert-l1", [clip], 8000)[0]) == 0
 
 
+@pytest.mark.triton
+@pytest.mark.slow
 def test_served(repository: Path, kinds: dict[str, Path]) -> None:
     """The real Triton loads what was written and answers as transformers does."""
     clip = clips(12000)[0]

@@ -14,7 +14,6 @@ import onnxruntime
 import pytest
 import torch
 from arch_common.errors import ExportError, ExportUsageError
-from arch_export import pipeline
 from arch_export.checkpoint.aliases import ALIASES
 from arch_export.checkpoint.files import Checkpoint
 from arch_export.checkpoint.loading import read_feature_extractor
@@ -23,10 +22,9 @@ from arch_export.encoder.precision import LIMITS, Precision
 from arch_export.graph.trace import write_onnx
 from arch_export.pipeline import export
 from arch_export.verify import parity
-from google.protobuf import text_format
 from support.checkpoints import GROUP_NORM, LAYER_NORM, write_checkpoint
+from support.model_configs import config_of
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
-from tritonclient.grpc import model_config_pb2
 
 pytestmark = pytest.mark.torch
 
@@ -77,6 +75,7 @@ def test_a_silent_clip_and_a_count_beyond_the_end_stay_finite() -> None:
     assert torch.equal(normalize(loud, torch.tensor([[100]])), normalize(loud, torch.tensor([[9999]])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "norm", "do_normalize", "mask"),
     [
@@ -106,6 +105,7 @@ def test_exported_graph_equals_transformers(
         assert np.linalg.norm(alone - together[row]) / np.linalg.norm(alone) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [GROUP_NORM, LAYER_NORM])
 def test_every_layer(tmp_path: Path, norm: dict[str, Any]) -> None:
     folder = write_checkpoint(tmp_path / "ckpt", "wav2vec2", norm)
@@ -122,35 +122,9 @@ def test_every_layer(tmp_path: Path, norm: dict[str, Any]) -> None:
     assert np.max(np.linalg.norm(layers[0] - expected, axis=1) / np.linalg.norm(expected, axis=1)) < 1e-4
     if norm is GROUP_NORM:  # the others norm once more after the last layer
         np.testing.assert_allclose(embedding[0], layers[0, -1], atol=1e-6)
-    config = text_format.Parse((exported.folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    config = config_of(exported.folder)
     assert {one.name: list(one.dims) for one in config.output} == {"embedding": [32], "layer_embeddings": [3, 32]}
     assert config.parameters["layer_embeddings"].string_value == "3"
-
-
-def test_configuration_holds_every_fact(repository: Path, checkpoint: Path) -> None:
-    text = (repository / "tiny-hubert" / "config.pbtxt").read_text()
-    config = text_format.Parse(text, model_config_pb2.ModelConfig())
-    facts = {key: value.string_value for key, value in config.parameters.items()}
-    assert config.name == "tiny-hubert"
-    assert config.backend == "onnxruntime"
-    assert [(entry.name, entry.data_type, list(entry.dims)) for entry in config.input] == [
-        ("waveform", model_config_pb2.TYPE_FP32, [-1]),
-        ("num_samples", model_config_pb2.TYPE_INT64, [1]),
-    ]
-    assert [(entry.name, list(entry.dims)) for entry in config.output] == [("embedding", [32])]
-    assert config.max_batch_size > 1
-    assert config.HasField("dynamic_batching")
-    assert config.instance_group[0].count == 1
-    assert {warmup.batch_size for warmup in config.model_warmup} == {1, config.max_batch_size}
-    assert facts["source"] == "local:tiny-hubert"
-    assert facts["revision"].startswith("sha256:")
-    assert (facts["family"], facts["precision"], facts["normalization"]) == ("hubert", "fp32", "whole")
-    assert (facts["sample_rate"], facts["embedding_size"], facts["opset"]) == ("16000", "32", "20")
-    model = AutoModel.from_pretrained(checkpoint)
-    assert int(facts["parameter_count"]) == sum(one.numel() for one in model.parameters())
-    assert facts["content_hash"] == pipeline.content_hash(repository / "tiny-hubert" / "1")
-    assert 0 < float(facts["parity_max_relative_error"]) < 1e-4
-    assert 0.99999 < float(facts["parity_min_cosine"]) <= 1.000001
 
 
 def test_padding_does_not_spoil_the_group_norm(repository: Path, checkpoint: Path) -> None:
@@ -176,6 +150,7 @@ def test_logmel_separates_pitches_and_counts_padding(repository: Path) -> None:
     np.testing.assert_allclose(padded[:80], low[:80] / 2, atol=0.3)
 
 
+@pytest.mark.slow
 def test_a_wrong_graph_is_refused_and_leaves_nothing(
     tmp_path: Path, checkpoint: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +200,7 @@ def test_weights_are_freed_once_they_are_written(tmp_path: Path) -> None:
     assert any(np.prod(one.dims) == 1024 for one in onnx.load(tmp_path / "model.onnx").graph.initializer)
 
 
+@pytest.mark.slow
 def test_the_same_checkpoint_gives_the_same_file(tmp_path: Path, checkpoint: Path, repository: Path) -> None:
     again = export(str(checkpoint), tmp_path)
     model = again.folder / "1" / "model.onnx"

@@ -19,19 +19,18 @@ from arch_common.errors import ExportError, ExportUsageError
 from arch_common.session import VNNI_FLAGS, cpu_flags
 from arch_export.checkpoint.random_weights import write_random
 from arch_export.encoder import precision as precisions
-from arch_export.encoder.precision import Precision, Target
+from arch_export.encoder.precision import Precision
 from arch_export.graph import runtime
 from arch_export.graph.variants import write_variant
 from arch_export.pipeline import export
-from arch_export.repository.triton_config import model_config
 from arch_export.verify.signals import synthesise
 from arch_harness.triton.endpoint import Endpoint
 from arch_harness.triton.server import Server
 from arch_serve.server import LocalServer
 from google.protobuf import text_format
 from support.checkpoints import GROUP_NORM, LAYER_NORM, SMALL, write_checkpoint
+from support.model_configs import config_of, facts_of
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
-from tritonclient.grpc import model_config_pb2
 
 SAMPLE_RATE = 16000
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("traced_once")]
@@ -47,14 +46,6 @@ def bf16_problem() -> str | None:
 
 
 needs_bf16 = pytest.mark.skipif(bf16_problem() is not None, reason=bf16_problem() or "")
-
-
-def config_of(model: Path) -> Any:
-    return text_format.Parse((model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
-
-
-def facts_of(model: Path) -> dict[str, str]:
-    return {key: value.string_value for key, value in config_of(model).parameters.items()}
 
 
 def originals(checkpoint: Path, clips: list[Any]) -> Any:
@@ -93,6 +84,7 @@ def variants(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, traced_
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp16", "int8", pytest.param("bf16", marks=needs_bf16)])
 @pytest.mark.parametrize(("family", "norm"), [("hubert", GROUP_NORM), ("wav2vec2", LAYER_NORM)])
 def test_a_variant_stays_close_to_transformers(
@@ -153,6 +145,7 @@ def test_int8_is_what_onnx_runtimes_own_tool_makes(variants: Path, checkpoint: P
     np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_fp16_keeps_what_is_sensitive(tmp_path: Path) -> None:
     # Fresh norms are all ones and zeros, which the graph holds once for everything.
     settings: dict[str, Any] = {**SMALL, **GROUP_NORM}
@@ -182,6 +175,7 @@ def test_fp16_keeps_what_is_sensitive(tmp_path: Path) -> None:
     assert 0 < float(exported.facts["fp16_peak"]) < 65504
 
 
+@pytest.mark.slow
 def test_an_overflow_of_fp16_is_found_although_the_cpu_hides_it(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "ckpt")
     model = AutoModel.from_pretrained(folder)
@@ -194,6 +188,7 @@ def test_an_overflow_of_fp16_is_found_although_the_cpu_hides_it(tmp_path: Path) 
     assert not list(tmp_path.glob("repository/*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [GROUP_NORM, LAYER_NORM])
 def test_fp16_counts_frames_and_sums_them_exactly(tmp_path: Path, norm: dict[str, Any]) -> None:
     """80000 samples and a sum over 250 frames are more than fp16 holds."""
@@ -242,6 +237,7 @@ def test_weights_that_int8_cannot_hold_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("repository/*"))
 
 
+@pytest.mark.slow
 def test_what_misses_its_limits_is_installed_by_force_only_and_marked(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,6 +252,8 @@ def test_what_misses_its_limits_is_installed_by_force_only_and_marked(
     assert config_of(exported.folder).max_batch_size == 8
 
 
+@pytest.mark.triton
+@pytest.mark.slow
 def test_int8_that_moves_too_far_in_a_batch_is_served_a_clip_at_a_time(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,57 +305,13 @@ def test_bf16_needs_the_provider_and_the_instructions(tmp_path: Path, monkeypatc
     assert not (tmp_path / "repository").exists()
 
 
-def test_each_target_has_a_configuration_of_its_own(tmp_path: Path, checkpoint: Path) -> None:
-    exported = export(str(checkpoint), tmp_path, "for-tensorrt", target=Target.TENSORRT)
-    configs = {
-        target: model_config(f"for-{target}", {"embedding": [32]}, SAMPLE_RATE, exported.facts, target=target)
-        for target in Target
-    }
-    assert config_of(exported.folder).optimization == configs[Target.TENSORRT].optimization
-    assert config_of(exported.folder).model_warmup == configs[Target.TENSORRT].model_warmup
-    kinds = model_config_pb2.ModelInstanceGroup
-    assert {target: config.instance_group[0].kind for target, config in configs.items()} == {
-        Target.AUTO: kinds.KIND_AUTO,
-        Target.CPU: kinds.KIND_CPU,
-        Target.GPU: kinds.KIND_GPU,
-        Target.TENSORRT: kinds.KIND_GPU,
-    }
-    warmed = {
-        target: {(one.batch_size, one.inputs["waveform"].dims[0] // SAMPLE_RATE) for one in config.model_warmup}
-        for target, config in configs.items()
-    }
-    assert warmed[Target.CPU] == {(1, 3), (1, 5), (1, 10), (1, 30), (8, 5)}
-    assert warmed[Target.GPU] == {(batch, seconds) for batch in (1, 2, 4, 8, 16) for seconds in (3, 5, 10, 30)}
-    for target, config in configs.items():
-        assert [group.count for group in config.instance_group] == [1]
-        policy = config.dynamic_batching.default_queue_policy
-        assert (policy.timeout_action, policy.max_queue_size) == (model_config_pb2.ModelQueuePolicy.REJECT, 512)
-        assert list(config.dynamic_batching.preferred_batch_size) == ([16] if target is Target.TENSORRT else [])
-        parameters = {key: value.string_value for key, value in config.parameters.items()}
-        assert ("intra_op_thread_count" in parameters) == (target is Target.CPU)
-        # 1 is HEURISTIC to NVIDIA's backend.
-        assert parameters.get("cudnn_conv_algo_search") == (None if target is Target.CPU else "1")
-    (accelerator,) = configs[Target.TENSORRT].optimization.execution_accelerators.gpu_execution_accelerator
-    assert accelerator.name == "tensorrt"
-    (cuda,) = configs[Target.GPU].optimization.execution_accelerators.gpu_execution_accelerator
-    assert (cuda.name, dict(cuda.parameters)) == ("cuda", {"use_tf32": "0"})
-    settings = dict(accelerator.parameters)
-    assert settings["precision_mode"] == "FP32"
-    assert settings["trt_profile_min_shapes"] == "waveform:1x8000,num_samples:1x1"
-    assert settings["trt_profile_opt_shapes"] == "waveform:16x80000,num_samples:16x1"
-    assert settings["trt_profile_max_shapes"] == "waveform:16x480000,num_samples:16x1"
-    content = configs[Target.TENSORRT].parameters["content_hash"].string_value.removeprefix("sha256:")
-    assert settings["trt_engine_cache_path"] == settings["trt_timing_cache_path"] == "/var/cache/arch-tensorrt"
-    assert settings["trt_engine_cache_prefix"] == f"for-tensorrt-{content[:12]}"
-    assert settings["trt_timing_cache_enable"] == settings["trt_engine_cache_enable"] == "1"
-
-
 @pytest.fixture(scope="module")
 def server(variants: Path) -> Iterator[LocalServer]:
     with LocalServer(variants, grpc_port=0, http_port=0, metrics_port=0) as running:
         yield running
 
 
+@pytest.mark.triton
 def test_the_server_tells_what_it_runs_in(server: LocalServer, checkpoint: Path) -> None:
     assert all(status.ready for status in server.models), server.models
     with Server(Endpoint(server.grpc_url, metrics=server.metrics_url)) as found:
@@ -385,6 +339,7 @@ def test_the_server_tells_what_it_runs_in(server: LocalServer, checkpoint: Path)
         assert cosines(answer, originals(checkpoint, [clip]))[0] > 0.99
 
 
+@pytest.mark.triton
 def test_the_metrics_are_prometheus_text(server: LocalServer) -> None:
     with urllib.request.urlopen(f"http://{server.metrics_url}/metrics", timeout=5) as answer:
         lines = [line for line in answer.read().decode().splitlines() if line.startswith("arch_execution_info{")]

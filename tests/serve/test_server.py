@@ -196,6 +196,7 @@ def test_the_server_runs_on_the_packages_of_this_environment(server: LocalServer
         assert any(path.startswith(f"{packages}/{name}/") for path in mapped)
 
 
+@pytest.mark.slow
 def test_a_subset_of_models_and_a_clean_end(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -232,6 +233,7 @@ def test_ports_must_differ(repository: Path) -> None:
         LocalServer(repository, grpc_port=9001, http_port=9001, metrics_port=0).start()
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_makes_wait_raise(repository: Path) -> None:
     with local_server(repository, ["unbatched"]) as server:
         process = server_process(server)
@@ -256,6 +258,7 @@ def test_loading_has_a_time_limit(repository: Path) -> None:
     assert_gone(list(set(descendants(os.getpid())) - before), 5)
 
 
+@pytest.mark.slow
 def test_no_server_outlives_a_killed_parent(repository: Path) -> None:
     code = textwrap.dedent(f"""
         from pathlib import Path

@@ -27,7 +27,18 @@ def fixtures(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 
 def bench(server: LocalServer, root: Path, output: Path, datasets: list[str], *options: str) -> dict[str, Any]:
     """Run `arch bench` and return its results by dataset."""
-    arguments = ["bench", "--server", server.grpc_url, "--data-root", str(root), "--output", str(output), *options]
+    arguments = [
+        "bench",
+        "--server",
+        server.grpc_url,
+        "--model",
+        "logmel",
+        "--data-root",
+        str(root),
+        "--output",
+        str(output),
+        *options,
+    ]
     for one in datasets:
         arguments += ["--dataset", one]
     done = arch(*arguments)
