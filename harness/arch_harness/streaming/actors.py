@@ -16,6 +16,7 @@ from arch_harness.triton.endpoint import Endpoint
 
 _START_S = 120.0
 _REACH_S = 10.0
+_STARTS = 2
 
 
 def connect(address: str | None, workers: int) -> None:
@@ -29,18 +30,11 @@ def connect(address: str | None, workers: int) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
-    common = {"log_to_driver": False, "logging_level": "error"}
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     handler = signal.getsignal(signal.SIGTERM)
     try:
         if address is None:
-            ray.init(
-                address="local",  # a cluster that happens to run here is not ours to use
-                num_cpus=workers,
-                include_dashboard=False,
-                # Chunks of embeddings pass through it, never audio.
-                object_store_memory=256 * 1024**2,
-                **common,
-            )
+            _start(workers, common)
         else:
             _reach(address)
             ray.init(address=address, **common)
@@ -55,6 +49,32 @@ def connect(address: str | None, workers: int) -> None:
     if address is not None and free < workers:
         ray.shutdown()
         raise UsageError(f"the Ray cluster at {address} has {free:.0f} CPUs free: ask for no more --workers than that")
+
+
+def _start(workers: int, common: dict[str, Any]) -> None:
+    """Start Ray here; once more where it gave up on its own processes, for which it waits 30 s however busy all is.
+
+    Raises:
+        Exception: what Ray raises, which can be anything.
+    """
+    import ray
+
+    for attempt in range(_STARTS):
+        try:
+            ray.init(
+                address="local",  # a cluster that happens to run here is not ours to use
+                num_cpus=workers,
+                include_dashboard=False,
+                # Chunks of embeddings pass through it, never audio.
+                object_store_memory=256 * 1024**2,
+                **common,
+            )
+        except Exception as error:
+            ray.shutdown()
+            if attempt == _STARTS - 1 or "timed out during startup" not in str(error):
+                raise
+        else:
+            return
 
 
 def _reach(address: str) -> None:
