@@ -144,5 +144,5 @@ def _facts(folder: Path) -> EntryFacts:
 
 
 def _vanishing() -> suppress:
-    """EmbeddingPass over a file that its process is just replacing, or that is damaged: opening the entry will tell."""
+    """Pass over a file that its process is just replacing, or that is damaged: opening the entry will tell."""
     return suppress(OSError, ValueError, pa.ArrowException)

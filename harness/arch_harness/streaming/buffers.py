@@ -51,7 +51,7 @@ def buffer_bytes(samples: int) -> int:
 
 
 class BufferPool:
-    """BufferPool of one size, made as they are needed and used again.
+    """Buffers of one size, made as they are needed and used again.
 
     Shared memory is a file for each buffer, since Triton does not see one grow, and a lock that is held as long as this
     process lives, by which others tell what nobody uses any more.
