@@ -24,7 +24,7 @@ from arch_common.errors import (
 )
 
 from arch_bench import cache, data
-from arch_bench.api import bench, check, demo, endpoint, export, load, probe, serve
+from arch_bench.api import aliases, bench, check, demo, endpoint, export, load, probe, serve
 from arch_bench.loaded import Embeddings, LoadedRun
 
 __version__ = importlib.metadata.version("arch-bench")
@@ -41,6 +41,7 @@ __all__ = [
     "ServeUsageError",
     "UsageError",
     "__version__",
+    "aliases",
     "bench",
     "cache",
     "check",

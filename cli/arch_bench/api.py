@@ -221,6 +221,8 @@ def bench(
         UsageError: if something asked for cannot be right; before anything is started where possible.
         ArchError: if the servers are lost or the disk is full; what was done is kept, and the same call goes on.
     """
+    if splits not in ("arch", "strict"):
+        raise UsageError(f"unknown splits {splits!r}: arch or strict")
     opened = _open_all([datasets] if isinstance(datasets, str | Path) else datasets, data_root, splits, console)
     output = Path(output) if output else default_output()
     workers = workers or max(1, len(os.sched_getaffinity(0)) // 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +56,7 @@ class LoadedRun:
     """
 
     folder: Path
-    run: Run
+    run: Run = field(repr=False)
     cache: Path
     problems: tuple[str, ...] = ()
 
