@@ -24,7 +24,7 @@ from arch_common.errors import (
 )
 
 from arch_bench import cache, data
-from arch_bench.api import aliases, bench, check, demo, endpoint, export, load, probe, serve
+from arch_bench.api import aliases, bench, check, demo, endpoints, export, load, probe, serve
 from arch_bench.loaded import Embeddings, LoadedRun
 
 __version__ = importlib.metadata.version("arch-bench")
@@ -47,7 +47,7 @@ __all__ = [
     "check",
     "data",
     "demo",
-    "endpoint",
+    "endpoints",
     "export",
     "load",
     "probe",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from arch_common.errors import UsageError
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from arch_bench.checking import Checked
 
-__all__ = ["aliases", "bench", "check", "default_output", "demo", "endpoint", "export", "load", "probe", "serve"]
+__all__ = ["aliases", "bench", "check", "default_output", "demo", "endpoints", "export", "load", "probe", "serve"]
 
 REPOSITORY = Path("model_repository")
 
@@ -38,7 +38,7 @@ def export(
     repository: str | Path = REPOSITORY,
     *,
     name: str | None = None,
-    layers: str = "none",
+    layers: str | int = "none",
     lengths: str = "padded",
     precision: str = "fp32",
     target: str = "auto",
@@ -73,7 +73,7 @@ def export(
         str(checkpoint),
         Path(repository),
         name,
-        layers,
+        str(layers),
         lengths,
         on_step,
         on_warning,
@@ -91,7 +91,7 @@ def aliases() -> dict[str, Alias]:
 
 
 def check(exported: Exported) -> Checked:
-    """Load an exported model into a Triton on this machine, ask for each output, and compare; needs `serve` too.
+    """Load an exported model into a Triton on this machine, ask for each output, and compare; needs every extra.
 
     Raises:
         ArchError: if it does not load, does not answer, or answers something else than the graph does here.
@@ -103,7 +103,7 @@ def check(exported: Exported) -> Checked:
 
 def serve(
     repository: str | Path = REPOSITORY,
-    models: Sequence[str] | None = None,
+    models: str | Sequence[str] | None = None,
     *,
     host: str = "127.0.0.1",
     grpc_port: int = 8001,
@@ -126,14 +126,14 @@ def serve(
         log_file: keeps Triton's log.
 
     Raises:
-        ServeUsageError: if there is no such repository, model or port.
+        ServeUsageError: on entry, if there is no such repository, model or port.
         ServeError: on entry, if the server does not start.
     """
     with needs("serve"):
         from arch_serve.server import LocalServer
     return LocalServer(
         Path(repository),
-        models,
+        None if models is None else _listed(models),
         host=host,
         grpc_port=grpc_port,
         http_port=http_port,
@@ -142,25 +142,31 @@ def serve(
     )
 
 
-def endpoint(
-    address: str, *, tls: bool = False, tls_ca: str | Path | None = None, headers: Sequence[str] = ()
-) -> Endpoint:
-    """How a running server is reached, for `bench`; needs the extra `bench`.
+def endpoints(
+    *addresses: str, tls: bool = False, tls_ca: str | Path | None = None, headers: str | Sequence[str] = ()
+) -> list[Endpoint]:
+    """How running servers are reached, each once, for `bench`; needs the extra `bench`.
 
     Args:
-        address: `HOST:PORT` of its gRPC endpoint.
-        tls: encrypt, and check the server's certificate.
+        addresses: `HOST:PORT` of their gRPC endpoints.
+        tls: encrypt, and check the servers' certificates.
         tls_ca: PEM of the authorities to trust instead of the system's; means `tls`.
         headers: `NAME: VALUE`, sent with every request; never shown or stored.
 
     Raises:
-        UsageError: if the address, a header or the file of certificates cannot be right.
+        UsageError: if an address, a header or the file of certificates cannot be right.
     """
     with needs("bench"):
         from arch_harness.triton.endpoint import Endpoint, parse_header, read_certificates
     certificates = None if tls_ca is None else read_certificates(Path(tls_ca))
-    pairs = tuple(parse_header(line) for line in headers)
-    return Endpoint(address, tls or certificates is not None, certificates, pairs)
+    pairs = tuple(parse_header(line) for line in _listed(headers))
+    return [Endpoint(one, tls or certificates is not None, certificates, pairs) for one in dict.fromkeys(addresses)]
+
+
+def _listed(given: Any) -> list[Any]:
+    """What was given, each once: a single one need not be in a list, and a string is one, not its letters."""
+    several = isinstance(given, Sequence) and not isinstance(given, str)
+    return list(dict.fromkeys(given if several else [given]))
 
 
 def default_output() -> Path:
@@ -171,13 +177,13 @@ def default_output() -> Path:
 def bench(
     datasets: str | Path | Sequence[str | Path],
     *,
-    servers: Sequence[str | Endpoint] = (),
-    models: Sequence[str] = (),
+    servers: str | Endpoint | Sequence[str | Endpoint] = (),
+    models: str | Sequence[str] = (),
     repository: str | Path = REPOSITORY,
     output: str | Path | None = None,
     data_root: str | Path | None = None,
     splits: Literal["arch", "strict"] = "arch",
-    probes: Sequence[ProbeName] = ("linear",),
+    probes: ProbeName | Sequence[ProbeName] = ("linear",),
     seeds: int = 3,
     seed: int = 0,
     layers: bool = False,
@@ -194,7 +200,7 @@ def bench(
 
     Args:
         datasets: ids, `ID=PATH`, `.yaml` files or folders of one's own data.
-        servers: `HOST:PORT` of Triton's gRPC, or what `endpoint` gives; they share the load. None: one is started for
+        servers: `HOST:PORT` of Triton's gRPC, or what `endpoints` gives; they share the load. None: one is started for
             the run, which needs the extra `serve`.
         models: on the server; by default all that `export` made.
         repository: what a server started here serves.
@@ -223,35 +229,37 @@ def bench(
     """
     if splits not in ("arch", "strict"):
         raise UsageError(f"unknown splits {splits!r}: arch or strict")
-    opened = _open_all([datasets] if isinstance(datasets, str | Path) else datasets, data_root, splits, console)
+    if not _listed(datasets):
+        raise UsageError("no dataset is named")
+    opened = _open_all(_listed(datasets), data_root, splits, console)
     output = Path(output) if output else default_output()
-    workers = workers or max(1, len(os.sched_getaffinity(0)) // 2)
+    workers = max(1, len(os.sched_getaffinity(0)) // 2) if workers is None else workers
     with needs("bench"):
         from arch_harness.bench.bench import Bench
         from arch_harness.bench.progress import Display
         from arch_harness.embeddings.store import EmbeddingStore
         from arch_harness.probes import EPOCHS
-        from arch_harness.results.run import Settings
+        from arch_harness.results.run import check_settings
         from arch_harness.streaming.pool import WorkerPool
         from arch_harness.triton.server import Server, common_models
-    settings = Settings(
+    settings = check_settings(
         seed=seed,
         seeds=seeds,
-        probes=list(dict.fromkeys(probes)),
+        probes=_listed(probes),
         epochs=EPOCHS,
         concurrency=concurrency,
-        workers=min(workers, concurrency or workers),
+        workers=min(workers, workers if concurrency is None else concurrency),
         layers=layers,
         transport=transport,
     )
     display = Display(console)
     with ExitStack() as stack:
-        endpoints = stack.enter_context(_endpoints(servers, Path(repository), models, display.note))
-        running = [stack.enter_context(Server(one)) for one in endpoints]
-        facts = common_models(running, list(models))
+        reached = stack.enter_context(_reached(_listed(servers), Path(repository), _listed(models), display.note))
+        running = [stack.enter_context(Server(one)) for one in reached]
+        facts = common_models(running, _listed(models))
         for warning in Bench.warnings(facts, settings):
             display.note(warning)
-        pool = WorkerPool(endpoints, settings.workers, settings.concurrency, ray_address, transport)
+        pool = WorkerPool(reached, settings.workers, settings.concurrency, ray_address, transport)
         embeddings = EmbeddingStore(store.root(cache), display.note)
         run = Bench(running, facts, opened, settings, output, command, pool, embeddings, recompute)
         run.execute(display)
@@ -278,7 +286,7 @@ def _open_all(
 
 
 @contextmanager
-def _endpoints(
+def _reached(
     given: Sequence[str | Endpoint], repository: Path, models: Sequence[str], note: Callable[[str], None]
 ) -> Iterator[list[Endpoint]]:
     """The given servers, each once, or one that runs as long as the block does."""
@@ -299,7 +307,7 @@ def _endpoints(
 def probe(
     folder: str | Path,
     *,
-    probes: Sequence[ProbeName] = ("linear",),
+    probes: ProbeName | Sequence[ProbeName] = ("linear",),
     seeds: int = 3,
     seed: int = 0,
     cache: str | Path | None = None,
@@ -328,7 +336,7 @@ def probe(
     run, problems = probe_again(
         Path(folder),
         EmbeddingStore(root, display.note),
-        list(dict.fromkeys(probes)),
+        _listed(probes),
         seeds,
         seed,
         display,
@@ -343,6 +351,7 @@ def demo(
     data_root: str | Path | None = None,
     *,
     on_step: Callable[[str], None] = lambda _: None,
+    on_warning: Callable[[str], None] = lambda _: None,
     on_exported: Callable[[list[Exported]], None] = lambda _: None,
     command: str = "arch_bench.demo()",
     console: Console | None = None,
@@ -354,6 +363,7 @@ def demo(
         repository: for the two models.
         data_root: for the dataset and the checkpoint.
         on_step: told what is being done before the bench.
+        on_warning: told what should be known of the exports although they go on.
         on_exported: told what was exported.
         command: what the report names as its origin.
         console: draws progress and notes; None stays silent.
@@ -365,8 +375,12 @@ def demo(
     checkpoint = write_random_hubert(root / "checkpoints" / "hubert-small-random")
     exported = []
     for one in ("logmel", checkpoint):
-        on_step(f"exporting {one}")
-        exported.append(export(one, repository))
+        name = Path(one).name
+
+        def step(text: str, name: str = name) -> None:
+            on_step(f"{name}: {text}")
+
+        exported.append(export(one, repository, on_step=step, on_warning=on_warning))
     on_exported(exported)
     on_step("synthesising the dataset")
     with needs("bench"):

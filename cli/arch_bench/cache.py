@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arch_common.errors import UsageError
+from arch_common.errors import ArchError, UsageError
 
 from arch_bench.extras import needs
 
@@ -79,6 +79,10 @@ def prune(
             and (model is None or one.is_of(model))
             and (dataset is None or one.value("dataset") == dataset)
         )
-        if wanted:
+        if not wanted:
+            continue
+        try:
             (pruned.removed if store.remove(one) else pruned.busy).append(one)
+        except ArchError as error:
+            raise ArchError(f"{error}; deleted before that: {len(pruned.removed)}") from error
     return pruned

@@ -44,7 +44,7 @@ def check(exported: Exported) -> Checked:
         for status in server.models:
             if not status.ready:
                 raise ArchError(f"{exported.name} is installed, but Triton here cannot load it: {status.reason}")
-        with needs("export"):
+        with needs("export"), needs("bench"):
             return _compare(exported, server.grpc_url, server.metrics_url)
 
 

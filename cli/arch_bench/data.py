@@ -102,30 +102,47 @@ def verify(dataset: Dataset, *, workers: int | None = None, on_clip: Callable[[]
     return verify_one(dataset, workers or len(os.sched_getaffinity(0)), on_clip)
 
 
-def describe(dataset: Dataset, *, plot: str | Path | None = None, on_clip: Callable[[], None] = lambda: None) -> Info:
-    """Durations, formats and class balance of a dataset.
+def describe(dataset: Dataset, *, on_clip: Callable[[], None] = lambda: None) -> Info:
+    """Durations, formats and class balance of a dataset, by the headers of its files.
 
     Args:
         dataset: from `open_dataset`.
-        plot: also draw class balance and durations into this .svg or .png.
         on_clip: called after each clip.
-
-    Raises:
-        UsageError: if the plot has another ending.
-        ArchError: if it cannot be written.
     """
-    if plot is not None and Path(plot).suffix.lower() not in {".svg", ".png"}:
-        raise UsageError(f"{plot} must end in .svg or .png")
     with needs("bench"):
         from arch_harness.datasets.info import describe as describe_one
-        from arch_harness.datasets.info import draw
-    found = describe_one(dataset, on_clip)
-    if plot is not None:
-        try:
-            draw(dataset, found, Path(plot))
-        except OSError as error:
-            raise ArchError(f"cannot write {plot}: {error.strerror or error}") from error
-    return found
+    return describe_one(dataset, on_clip)
+
+
+def check_plot(path: str | Path) -> Path:
+    """Where `draw` is to write.
+
+    Raises:
+        UsageError: if it is no .svg or .png.
+    """
+    if Path(path).suffix.lower() not in {".svg", ".png"}:
+        raise UsageError(f"{path} must end in .svg or .png")
+    return Path(path)
+
+
+def draw(dataset: Dataset, found: Info, path: str | Path) -> None:
+    """Draw class balance and durations.
+
+    Args:
+        dataset: from `open_dataset`.
+        found: what `describe` found of it.
+        path: of an .svg or .png.
+
+    Raises:
+        UsageError: if the path has another ending.
+        ArchError: if it cannot be written.
+    """
+    with needs("bench"):
+        from arch_harness.datasets.info import draw as draw_one
+    try:
+        draw_one(dataset, found, check_plot(path))
+    except OSError as error:
+        raise ArchError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def imitate(identifier: str, folder: str | Path, *, clips: int = 40, quirks: bool = True, seed: int = 0) -> Fixture:

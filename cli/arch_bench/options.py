@@ -96,9 +96,7 @@ def endpoints_of(
     """
     given = [*os.environ.get(HEADER_VARIABLE, "").splitlines(), *(headers or [])]
     lines = [line for line in given if line.strip()]
-    if (lines or tls_ca) and not addresses:
-        api.endpoint("localhost:8001", tls=tls, tls_ca=tls_ca, headers=lines)  # tells what is wrong
-    return [api.endpoint(one, tls=tls, tls_ca=tls_ca, headers=lines) for one in dict.fromkeys(addresses or [])]
+    return api.endpoints(*(addresses or []), tls=tls, tls_ca=tls_ca, headers=lines)
 
 
 def shown_command(arguments: Sequence[str]) -> str:

@@ -91,7 +91,7 @@ class OpenVinoSession:
         self._model = openvino.Core().compile_model(path, "CPU", settings)
         chosen = self._model.get_property("INFERENCE_PRECISION_HINT").to_string()
         if chosen != "bf16":
-            raise OtherPrecisionError(f"OpenVINO chooses {chosen} for this CPU")
+            raise OtherPrecisionError(f"OpenVINO chooses {chosen} for this CPU, not bf16")
         self._request = self._model.create_infer_request()
 
     def run(self, outputs: Sequence[str] | None, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
@@ -172,14 +172,14 @@ def open_on_gpu(path: Path, precision: str, options: onnxruntime.SessionOptions,
 
 
 def _in_onnxruntime(
-    path: Path, options: Any, providers: list[Any] | None, disabled: list[str] | None
+    path: Path, options: Any, providers: list[Any] | None, disabled: list[str] | None, engine: str = "ONNX Runtime"
 ) -> ServableSession:
     try:
         session: ServableSession = onnxruntime.InferenceSession(
             path, options, providers=providers, disabled_optimizers=disabled
         )
     except Exception as error:  # ONNX Runtime's own errors have no common base
-        raise SessionError(f"ONNX Runtime cannot load {path.name}: {error}") from error
+        raise SessionError(f"{engine} cannot load {path.name}: {error}") from error
     return session
 
 
@@ -190,7 +190,7 @@ def _in_bf16(path: Path, options: onnxruntime.SessionOptions) -> ServableSession
     device = next(iter(_openvino_devices()), None)
     if device is not None:
         options.add_provider_for_devices([device], {"load_config": json.dumps({"CPU": settings})})
-        return _in_onnxruntime(path, options, None, SLOW_ON_CPU)
+        return _in_onnxruntime(path, options, None, SLOW_ON_CPU, "OpenVINO")
     try:
         return OpenVinoSession(path, settings)
     except SessionError:

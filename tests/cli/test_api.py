@@ -89,3 +89,26 @@ def test_shell_completion_is_offered() -> None:
 def test_a_folder_without_a_run_is_told(tmp_path: Path) -> None:
     with pytest.raises(arch_bench.UsageError, match=r"holds no results\.json; name a folder that arch bench wrote"):
         arch_bench.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"splits": "Strict"}, "unknown splits 'Strict': arch or strict"),
+        ({"probes": "bogus"}, "probes.0 cannot be 'bogus'"),
+        ({"seed": -1}, "seed cannot be -1"),
+        ({"seeds": 0}, "seeds cannot be 0"),
+        ({"workers": 0}, "workers cannot be 0"),
+        ({"concurrency": 0}, "concurrency cannot be 0"),
+        ({"transport": "shared memory"}, "transport cannot be 'shared memory'"),
+        ({"datasets": []}, "no dataset is named"),
+        ({"servers": "localhost"}, "'localhost' is no server address"),
+    ],
+)
+def test_what_cannot_be_is_one_line_before_anything_is_started(
+    tmp_path: Path, demo_dataset: Path, asked: dict[str, object], message: str
+) -> None:
+    with pytest.raises(arch_bench.UsageError, match=re.escape(message)) as caught:
+        arch_bench.bench(**({"datasets": f"demo={demo_dataset}", "output": tmp_path / "out"} | asked))  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()

@@ -201,9 +201,11 @@ def info(
     plot: Annotated[Path | None, typer.Option(help="Write class balance and durations as .svg or .png.")] = None,
 ) -> None:
     """Show splits, durations, formats and class balance of a dataset."""
+    if plot is not None:
+        data.check_plot(plot)
     opened = data.open_dataset(dataset, data_root)
     with _clips(f"read {opened.id}", len(opened.clips)) as on_clip:
-        found = data.describe(opened, plot=plot, on_clip=on_clip)
+        found = data.describe(opened, on_clip=on_clip)
     declaration = opened.declaration
     facts = Table(title=declaration.title, title_justify="left", show_header=False)
     rows = {
@@ -234,6 +236,7 @@ def info(
         classes.add_row(label, f"{count:,}", "█" * round(20 * count / most))
     _out.print(facts, folds, classes)
     if plot is not None:
+        data.draw(opened, found, plot)
         _out.print(f"plot: {plot}", highlight=False, soft_wrap=True)
 
 

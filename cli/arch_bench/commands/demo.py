@@ -39,14 +39,22 @@ def demo(
     def table(exported: list[Exported]) -> None:
         _out.print(export_table(exported))
 
-    with interrupt.honoured():
-        run = api.demo(
-            output,
-            repository,
-            data_root,
-            on_step=step,
-            on_exported=table,
-            command=shlex.join(["arch", *sys.argv[1:]]),
-            console=_err,
-        )
+    def warn(text: str) -> None:
+        _err.print(f"warning: {text}", highlight=False, markup=False, soft_wrap=True)
+
+    try:
+        with interrupt.honoured():
+            run = api.demo(
+                output,
+                repository,
+                data_root,
+                on_step=step,
+                on_warning=warn,
+                on_exported=table,
+                command=shlex.join(["arch", *sys.argv[1:]]),
+                console=_err,
+            )
+    except KeyboardInterrupt:
+        _err.print("interrupted")
+        raise typer.Exit(interrupt.INTERRUPTED) from None
     show(run, _out, _err)

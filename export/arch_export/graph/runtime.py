@@ -40,4 +40,4 @@ def open_session(
     except session.OtherPrecisionError as error:
         raise ExportUsageError(f"{precision} cannot be verified here: {error}; export int8") from error
     except session.SessionError as error:
-        raise ExportError(" ".join(str(error).split())) from error
+        raise ExportError(str(error).splitlines()[0]) from error

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from arch_common.errors import UsageError
 
@@ -57,11 +58,7 @@ def compare_models(run: Run, output: Path) -> list[Comparison]:
                         metric=one.metric,
                         model=one.model,
                         other=other.model,
-                        clips=difference.clips,
-                        difference=difference.difference,
-                        low=difference.low,
-                        high=difference.high,
-                        more_than_noise=difference.more_than_noise,
+                        **_fields(difference),
                     )
                 )
     return found
@@ -101,16 +98,14 @@ def compare_runs(one: Run, folder: Path, other: Run, other_folder: Path) -> list
                         dataset=result.dataset,
                         probe=probe,
                         metric=result.metric,
-                        clips=difference.clips,
-                        difference=difference.difference,
-                        low=difference.low,
-                        high=difference.high,
-                        more_than_noise=difference.more_than_noise,
+                        **_fields(difference),
                         clips_per_s=(_speed(result), _speed(same)),
                     )
                 )
     if not found:
-        raise UsageError(f"{folder} and {other_folder} have no model, dataset and probe in common")
+        raise UsageError(
+            f"{folder} and {other_folder} have no model, dataset and probe in common whose predictions are kept"
+        )
     return found
 
 
@@ -123,6 +118,11 @@ def _difference(
         for folder, result in (one, other)
     )
     return None if first is None or second is None else bootstrap.compare(first, second, seed)
+
+
+def _fields(difference: bootstrap.Difference) -> dict[str, Any]:
+    """What a comparison takes over as it is."""
+    return {**asdict(difference), "more_than_noise": difference.more_than_noise}
 
 
 def _speed(result: Result) -> float | None:

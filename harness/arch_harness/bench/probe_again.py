@@ -17,7 +17,7 @@ from arch_harness.datasets import Fold
 from arch_harness.datasets.registry import open_dataset
 from arch_harness.report import write_report
 from arch_harness.results.embedding_pass import pass_path, read_pass
-from arch_harness.results.run import RESULTS, Result, Run, Settings, read_run, write_run
+from arch_harness.results.run import RESULTS, Result, Run, Settings, check_settings, read_run, write_run
 
 if TYPE_CHECKING:
     from arch_harness.bench.progress import Display
@@ -59,7 +59,7 @@ def probe_again(
         raise UsageError(f"{folder} holds no {RESULTS}; name a folder that arch bench wrote")
     run = read_run(folder / RESULTS)
     earlier = run.settings
-    settings = Settings.model_validate({**earlier.model_dump(), "probes": list(probes), "seeds": seeds, "seed": seed})
+    settings = check_settings(**{**earlier.model_dump(), "probes": list(probes), "seeds": seeds, "seed": seed})
     models = {model.name: model for model in run.models}
     datasets = {one.dataset: _load(run, one.dataset) for one in run.results}
     # All embeddings are looked for before any result is replaced.

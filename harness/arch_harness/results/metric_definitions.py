@@ -50,6 +50,7 @@ class MetricPair:
         first: the metric that stands first.
         second: the other one.
         join: what stands between them.
+        meaning: of both together.
     """
 
     id: str
@@ -58,6 +59,7 @@ class MetricPair:
     first: str
     second: str
     join: str
+    meaning: str
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,7 @@ _TABLE = (
     ),
     Metric(
         "score_low", "Low", "%", "higher",
-        "The score's 95 % bootstrap percentile interval, lower end: what another draw of test clips would "
-        "change or, where a dataset has several folds, another draw of folds and of clips within them. Few folds make "
-        "it rough.",
+        "Lower end of the score's 95 % bootstrap percentile interval.",
         "probe", ".1f",
     ),
     Metric("score_high", "High", "%", "higher", "Upper end of the score's 95 % interval.", "probe", ".1f"),
@@ -154,7 +154,8 @@ _TABLE = (
     Metric(
         "clips_per_s", "Clips/s", "", "higher",
         "Clips embedded per second of wall time, from the first clip read to the last embedding received; reading and "
-        "decoding count. Unknown where every embedding was read from the store: nothing was measured.",
+        "decoding count. Unknown, here and in the other columns of speed, where every embedding was read from "
+        "the store: nothing was measured.",
         "client",
     ),
     Metric(
@@ -174,8 +175,8 @@ _TABLE = (
     Metric("latency_ms", "Latency", "ms", "lower", "Mean of the single-clip latency.", "client"),
     Metric(
         "concurrency", "In flight", "", "",
-        "Places for single-clip requests under way, over all workers and servers, at the end; 'found' says that they "
-        "were raised until the throughput stopped growing.",
+        "Places for single-clip requests under way, over all workers and servers. Where it says 'found', they were "
+        "raised until the throughput stopped growing, and these are the last.",
         "client",
     ),
     Metric(
@@ -296,11 +297,21 @@ METRICS: dict[str, Metric] = {metric.id: metric for metric in _TABLE}
 METRIC_PAIRS: dict[str, MetricPair] = {
     pair.id: pair
     for pair in (
-        MetricPair("interval", "95 % interval", "%", "score_low", "score_high", "–"),
-        MetricPair("fold_range", "Folds", "%", "fold_low", "fold_high", "–"),
-        MetricPair("batch_sizes", "Batch sizes", "", "mean_batch_size", "usual_batch_size", ", mostly "),
+        MetricPair(
+            "interval", "95 % interval", "%", "score_low", "score_high", "–",
+            "The score's bootstrap percentile interval: what another draw of test clips would change or, where a "
+            "dataset has several folds, another draw of folds and of clips within them. Few folds make it rough.",
+        ),
+        MetricPair(
+            "fold_range", "Folds", "%", "fold_low", "fold_high", "–",
+            "The lowest and the highest score of a single fold.",
+        ),
+        MetricPair(
+            "batch_sizes", "Batch sizes", "", "mean_batch_size", "usual_batch_size", ", mostly ",
+            "The mean over the executions, and the size of the executions that served the most requests.",
+        ),
     )
-}
+}  # fmt: skip
 
 ATTRIBUTES: dict[str, Attribute] = {
     attribute.id: attribute
@@ -339,11 +350,11 @@ ATTRIBUTES: dict[str, Attribute] = {
 
 
 def meaning(identifier: str, more: str = "") -> str:
-    """What a metric or attribute means, for the description of a field.
+    """What a metric, a pair of them or an attribute means, for the description of a field.
 
     Args:
-        identifier: of the metric or attribute.
+        identifier: of the metric, pair or attribute.
         more: a sentence on what is special in this place.
     """
-    found = METRICS.get(identifier) or ATTRIBUTES[identifier]
+    found = METRICS.get(identifier) or METRIC_PAIRS.get(identifier) or ATTRIBUTES[identifier]
     return f"{found.meaning} {more}".rstrip()

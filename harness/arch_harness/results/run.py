@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from arch_common.errors import ArchError
+from arch_common.errors import ArchError, UsageError
 from arch_common.files import whole_file
 from pydantic import Field, ValidationError, model_validator
 
@@ -134,12 +134,14 @@ class ServerFacts(StrictModel):
 class Settings(StrictModel):
     """What was asked for."""
 
-    seed: int = Field(description="the first; the others follow it")
+    seed: Count = Field(description="the first; the others follow it")
     seeds: Annotated[int, Field(ge=1)] = 1
     probes: Annotated[list[ProbeName], Field(min_length=1)] = Field(default=["linear"])
     epochs: Count
-    concurrency: Count | None = Field(description=meaning("concurrency", "As asked for; null to find them."))
-    workers: Count = Field(description="Ray processes that read, decode and send")
+    concurrency: Annotated[int, Field(ge=1)] | None = Field(
+        description=meaning("concurrency", "Here as asked for; null to find them.")
+    )
+    workers: Annotated[int, Field(ge=1)] = Field(description="Ray processes that read, decode and send")
     layers: bool = Field(default=False, description="whether every layer is probed")
     transport: Transport = Field(default="grpc", description="how the audio goes to servers on the client's machine")
 
@@ -182,6 +184,22 @@ class Run(StrictModel):
 
 SCHEMA_VERSION: int = Run.model_fields["schema_version"].default
 """To be raised with every change after which an earlier file no longer validates, or means another thing."""
+
+
+def check_settings(**asked: Any) -> Settings:
+    """The settings that were asked for.
+
+    Raises:
+        UsageError: if one of them cannot be: an unknown probe, a number below its least.
+    """
+    try:
+        return Settings.model_validate(asked)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            f"{where} cannot be {first['input']!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+        ) from error
 
 
 def write_run(run: Run, path: Path) -> None:

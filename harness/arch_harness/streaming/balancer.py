@@ -27,9 +27,9 @@ _LAST_CHECK_S = 5.0
 _REFUSALS = 5
 
 
-def back_off(tries: int, first_s: float = 0.05, most_s: float = 2.0) -> float:
-    """Seconds to wait after so many tries in vain: twice as long each time, at random between half and all of it."""
-    return min(most_s, first_s * 2.0 ** min(tries - 1, 30)) * random.uniform(0.5, 1.0)  # noqa: S311
+def back_off(attempts: int, first_s: float = 0.05, most_s: float = 2.0) -> float:
+    """Seconds to wait after so many attempts in vain: twice as long each time, at random between half and all of it."""
+    return min(most_s, first_s * 2.0 ** min(attempts - 1, 30)) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 @dataclass(eq=False)

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from arch_harness.streaming.shared_memory import SharedMemory
 
 FIRST_TIMEOUT_S = 600.0
-"""Of a try before any answer came: a server may compile its model for minutes first."""
+"""Of an attempt before any answer came: a server may compile its model for minutes first."""
 LEAST_TIMEOUT_S = 60.0
 SLOWEST_TIMES = 10
-"""Later a try may take so many times as long as the slowest answer, but no less than that: a server that hangs must not
-hang the benchmark, and one that computes other people's requests first must not be given up."""
+"""Later an attempt may take so many times as long as the slowest answer, but no less than that: a server that hangs
+must not hang the benchmark, and one that computes other people's requests first must not be given up."""
 MOST_ATTEMPTS = 6
 """That failed because of the server or the way to it. More would not help: what every server in turn dies of is the
 clip."""
@@ -51,7 +51,7 @@ class _Request:
     decoded: float
     scheduled: float = 0.0
     calls: int = 0
-    tries: int = 0
+    attempts: int = 0
     troubles: int = 0
     refusals: int = 0
     avoid: Connection | None = None
@@ -164,9 +164,9 @@ class Sender:
             # From here on the buffer is kept: it may have been given back, and be another clip's already.
             if request.done:
                 return False
-            request.tries += 1
+            request.attempts += 1
             request.calls += 1
-        if request.tries > 1:
+        if request.attempts > 1:
             self._counter.count("retries")
         else:
             request.scheduled = now
@@ -180,7 +180,7 @@ class Sender:
         with self._changed:
             self._open[attempt] = None
         try:
-            # Twice the limit: an answer that comes after its try was given up is still taken.
+            # Twice the limit: an answer that comes after its attempt was given up is still taken.
             attempt.call = connection.call.future(body, timeout=2 * limit, metadata=connection.endpoint.headers)
         except ValueError:  # the channel was closed: this worker ends
             self._stopped.set()
@@ -189,7 +189,7 @@ class Sender:
         return True
 
     def _answered(self, attempt: _Attempt, call: Any) -> None:
-        """Take the end of a try; runs in gRPC's threads."""
+        """Take the end of an attempt; runs in gRPC's threads."""
         request, connection = attempt.request, attempt.connection
         now = time.perf_counter()
         code = call.code()
@@ -235,18 +235,18 @@ class Sender:
             return
         if trouble == "queue_full":
             request.refusals += 1
-            tries, most = request.refusals, MOST_REFUSALS
+            attempts, most = request.refusals, MOST_REFUSALS
         else:
             request.troubles += 1
-            tries, most = request.troubles, MOST_ATTEMPTS
+            attempts, most = request.troubles, MOST_ATTEMPTS
             request.avoid = connection
         if trouble == "refused":
             request.refused_by = connection  # what is wrong may be the server, not the clip: another is asked once
-        if tries >= most:
-            self._end(attempt, failure=f"{words} (tried {request.tries} times)")
+        if attempts >= most:
+            self._end(attempt, failure=f"{words} (tried {request.attempts} times)")
         else:
             # A server that stops says so before it takes anything on, and the others are as able as before.
-            self._end(attempt, again_in=0.0 if trouble == "stopping" and tries == 1 else back_off(tries))
+            self._end(attempt, again_in=0.0 if trouble == "stopping" and attempts == 1 else back_off(attempts))
 
     def _end(
         self,
@@ -255,7 +255,7 @@ class Sender:
         failure: str | None = None,
         again_in: float | None = None,
     ) -> None:
-        """Close a try with what it brought; nothing, where another try of the clip is under way or has been made."""
+        """Close an attempt with what it brought; nothing, where another of the clip is under way or has been made."""
         request = attempt.request
         with self._changed:
             self._open.pop(attempt, None)
@@ -276,7 +276,7 @@ class Sender:
             self._changed.notify()
 
     def _mend(self) -> None:
-        """Let pauses end, and give up tries that took too long."""
+        """Let pauses end, and give up attempts that took too long."""
         now = time.perf_counter()
         late: list[_Attempt] = []
         with self._changed:
@@ -292,7 +292,7 @@ class Sender:
             self._balancer.suspect(attempt.connection)
 
     def _give_up(self, attempt: _Attempt) -> None:
-        """Try a clip elsewhere while the answer to this try may still come; call it with the lock held."""
+        """Try a clip elsewhere while the answer to this attempt may still come; call it with the lock held."""
         del self._open[attempt]
         attempt.given_up = True
         request = attempt.request
@@ -305,7 +305,7 @@ class Sender:
             return
         limit = attempt.expires - attempt.sent
         self._chunk.failures.append(
-            (request.index, "infer", f"no answer within {limit:.0f} s (tried {request.tries} times)")
+            (request.index, "infer", f"no answer within {limit:.0f} s (tried {request.attempts} times)")
         )
         request.done = True
         self._undone -= 1

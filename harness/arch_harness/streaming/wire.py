@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 Trouble = Literal["queue_full", "unreachable", "cut_off", "stopping", "timed_out", "shared_memory_lost", "refused"]
-"""Why a try gave no answer.
+"""Why an attempt gave no answer.
 
 queue_full: the server has more than it takes; it works.
 unreachable: no connection.
@@ -25,7 +25,7 @@ cut_off: the connection broke under the request.
 stopping: the server is being stopped and takes nothing on.
 timed_out: no answer within the time limit, ours or the server's own for requests in its queue.
 shared_memory_lost: it knows the shared memory no longer, so it was restarted.
-refused: anything else; another try there would give the same.
+refused: anything else; another attempt there would give the same.
 """
 
 

@@ -113,16 +113,10 @@ def meanings_of(columns: Iterable[Column], known: Iterable[Column] = ()) -> list
         columns: of the table.
         known: columns that are explained elsewhere already.
     """
-    explained = {*_NAMES, *(metric for column in known for metric in _metrics(column))}
+    explained = {*_NAMES, *(column.id for column in known)}
     found = []
     for column in columns:
-        metrics = [metric for metric in _metrics(column) if metric not in explained]
-        if metrics:
-            found.append(Meaning(column.title, " ".join(map(meaning, metrics))))
-            explained.update(metrics)
+        if column.id and column.id not in explained:
+            found.append(Meaning(column.title, meaning(column.id)))
+            explained.add(column.id)
     return found
-
-
-def _metrics(column: Column) -> tuple[str, ...]:
-    pair = METRIC_PAIRS.get(column.id)
-    return (pair.first, pair.second) if pair else (column.id,) if column.id else ()

@@ -154,7 +154,7 @@ def timing_notes(results: Sequence[Result]) -> list[str]:
                 f"{_pair(result)}: a server ended or was restarted during the measurement and its statistics are lost "
                 "(queue, compute, batch sizes)."
             )
-        # What a killed worker or a try given up had asked for is computed all the same, and nobody else's.
+        # What a killed worker or an attempt given up had asked for is computed all the same, and nobody else's.
         own = one.faults.workers_lost or one.faults.timed_out
         if one.server is not None and one.server.foreign_requests and not own:
             lines.append(
