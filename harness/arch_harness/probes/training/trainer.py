@@ -64,11 +64,11 @@ def train(
     return _train_on_cpu(network, inputs, targets, multi_label, schedules, epochs, on_epoch), CPU
 
 
-class _Run:
+class _TrainingState:
     """A problem in training on the CPU, an epoch at a time; its layers as `steps` lays them out."""
 
     def __init__(self, network: Network, schedule: TrainingSchedule) -> None:
-        self._network, self._course, self._step = network, schedule, 0
+        self._network, self._schedule, self._step = network, schedule, 0
         mixing, layers = network.split(schedule.initial)
         self._mixing = np.stack([mixing, np.zeros_like(mixing), np.zeros_like(mixing)])
         if not network.hidden:
@@ -90,15 +90,15 @@ class _Run:
     @property
     def left(self) -> int:
         """Steps that are still to be taken."""
-        return len(self._course.numbers) - self._step
+        return len(self._schedule.numbers) - self._step
 
     def one_epoch(self, inputs: NDArray[np.float32], targets: NDArray[np.float32], multi_label: bool) -> None:
-        problem, order = self._course.problem, self._course.next_order()
+        problem, order = self._schedule.problem, self._schedule.next_order()
         units = self._network.dimensions if self._network.hidden else 0
-        numbers = self._course.numbers[self._step : self._step + problem.batches]
+        numbers = self._schedule.numbers[self._step : self._step + problem.batches]
         for start in range(0, len(numbers), _BATCHES):
             some = numbers[start : start + _BATCHES]
-            kept = self._course.kept(len(some) if units else 0, units)
+            kept = self._schedule.kept(len(some) if units else 0, units)
             first = start * BATCH_SIZE
             take_steps(
                 inputs,
@@ -137,7 +137,7 @@ def _train_on_cpu(
         padded = np.empty((len(inputs), stride_of(network.dimensions)), dtype=np.float32)
         padded[:, : network.dimensions], padded[:, network.dimensions :] = inputs, 0
         inputs = padded
-    runs = [_Run(network, schedule) for schedule in schedules]
+    runs = [_TrainingState(network, schedule) for schedule in schedules]
     waiting = [(-run.left, index) for index, run in enumerate(runs) if run.left]
     heapq.heapify(waiting)
     lock, stop = threading.Lock(), threading.Event()
