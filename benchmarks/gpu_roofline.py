@@ -28,7 +28,7 @@ VIEWS = {"Constant", "Flatten", "Identity", "Reshape", "Shape", "Size", "Squeeze
 CONVOLUTIONS = {"Conv", "NhwcConv"}
 PRODUCTS = CONVOLUTIONS | {"FusedMatMul", "Gemm", "MatMul", "MultiHeadAttention"}
 # Read only as much of their first input as they write.
-PICKING = {"Gather", "GatherElements", "Slice"}
+PICKING = {"Gather", "GatherElements", "GatherND", "Slice"}
 # Read their inputs and write their outputs once. Everything else is taken for the same, and listed as unknown.
 _STREAMING = """
 Abs Add And BiasGelu Cast Clip Concat ConstantOfShape Cos CumSum Div Equal Erf Exp Expand FastGelu Floor Gelu Greater
