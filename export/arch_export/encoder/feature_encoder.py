@@ -45,17 +45,20 @@ class GroupNormConvolution(torch.nn.Module):
         last = self.kernel - 1
         taps = [waveform[:, tap : (tap - last) or None : self.stride] for tap in range(self.kernel)]
         frames = torch.stack(taps, dim=1)  # [batch, kernel, frames]
+        # For the other side of the covariance, stacked again and not transposed: ONNX Runtime 1.19 to 1.25 would fuse a
+        # transpose with the product into one operator, which they have not in fp64 on the CPU, and not load the graph.
+        rows = torch.stack(taps, dim=2).double()  # [batch, frames, kernel]
         exact = frames.double()
         if count is None:
-            mean = exact.mean(dim=2, keepdim=True)
-            centred = exact - mean
-            covariance = torch.matmul(centred, centred.transpose(1, 2)) / centred.shape[2]
+            mean = exact.mean(dim=2)
+            centred = exact - mean[:, :, None]
+            covariance = torch.matmul(centred, rows - mean[:, None, :]) / centred.shape[2]
         else:
             valid = torch.arange(frames.shape[2], device=frames.device)[None, :] < count
             share = (valid.double() / count)[:, None, :]
-            mean = (exact * share).sum(dim=2, keepdim=True)
-            centred = exact - mean
-            covariance = torch.matmul(centred * share, centred.transpose(1, 2))
+            mean = (exact * share).sum(dim=2)
+            centred = exact - mean[:, :, None]
+            covariance = torch.matmul(centred * share, rows - mean[:, None, :])
         variance = (torch.matmul(weight, covariance) * weight).sum(dim=2).clamp(min=0)
         scale = gain / torch.sqrt(variance + self.epsilon)
         # The product takes centred frames, so that nothing large cancels in it: in bf16 a clip with an offset would
