@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,10 @@ from arch_common.session import session_options
 from arch_export.checkpoint.export_source import LOGMEL, ExportSource, Step, open_source
 from arch_export.encoder.options import EncoderOptions
 from arch_export.encoder.precision import LIMITS, Limits, Precision, Target, settle
-from arch_export.graph.runtime import check_precision, open_session
+from arch_export.graph.peaks import FP16_MAX
+from arch_export.graph.runtime import check_precision, cuda_fp16_peak, cuda_twin, open_session
 from arch_export.graph.trace import Graph, write_graph
-from arch_export.graph.variants import FP16_MAX, fp16_peak, write_variant
+from arch_export.graph.variants import fp16_peak, write_variant
 from arch_export.repository import triton_config
 from arch_export.repository.installation import building
 from arch_export.verify import parity
@@ -98,7 +100,7 @@ def export(
     precision, target = settle(precision, target)
     if reference == LOGMEL and precision is not Precision.FP32:
         raise ExportUsageError(f"{LOGMEL} has no encoder to run in {precision}; export it in fp32")
-    check_precision(precision)
+    check_precision(precision, target)
     encoder_options = EncoderOptions.parse(layers, lengths)
     try:
         source = open_source(reference, encoder_options, on_step, on_warning)
@@ -110,20 +112,22 @@ def export(
     if (repository / name / "config.pbtxt").is_file() and "source" not in earlier:
         on_warning(f"{name} takes the place of a model of that name that is not of arch export")
     # A variant is written beside the fp32 graph.
-    size = source.size if precision in _FP32_FILES else 2 * source.size
+    size = source.size if precision in _FP32_FILES or target is Target.GPU else 2 * source.size
     with building(repository, name, size) as folder:
-        graph, path = _write(folder, source, precision, on_step)
+        graph, path = _write(folder, source, precision, target, on_step)
         on_step(f"comparing the {precision} graph with the original")
         options = session_options()
         # The arena keeps what the largest batch needed, and grows by doubling: more than the weights of a base encoder.
         options.enable_cpu_mem_arena = False
-        session = open_session(path, precision, options)
-        try:
-            measured = parity.measure(session, graph.reference, graph.sample_rate, graph.exact)
-        except Exception as error:  # their own errors have no common base
-            engine = "OpenVINO" if precision is Precision.BF16 else "ONNX Runtime"
-            raise ExportError(f"{engine} cannot run the {precision} graph ({reason_of(error)})") from error
-        del session
+        # A graph for CUDA is verified in a form for CPUs, whose bf16 is another than that of OpenVINO.
+        with cuda_twin(path, precision) if target is Target.GPU else nullcontext(path) as verified:
+            session = open_session(verified, Precision.FP32 if target is Target.GPU else precision, options)
+            try:
+                measured = parity.measure(session, graph.reference, graph.sample_rate, graph.exact)
+            except Exception as error:  # their own errors have no common base
+                engine = "OpenVINO" if precision is Precision.BF16 and target is not Target.GPU else "ONNX Runtime"
+                raise ExportError(f"{engine} cannot run the {precision} graph ({reason_of(error)})") from error
+            del session
         limits = LIMITS[precision]
         # Dynamic int8 takes one scale of its activations over a whole batch; alone, a clip has none to suffer from.
         batched = precision is not Precision.INT8 or graph.exact or measured.max_batch_effect <= limits.max_batch_effect
@@ -141,7 +145,8 @@ def export(
         }
         if precision is Precision.FP16:
             try:
-                peak = fp16_peak(graph.path, [feeds for _, _, feeds in parity.batches(graph.sample_rate)])
+                of = cuda_fp16_peak if target is Target.GPU else fp16_peak
+                peak = of(graph.path, [feeds for _, _, feeds in parity.batches(graph.sample_rate)])
             except OSError:
                 raise
             except Exception as error:  # likewise
@@ -175,10 +180,14 @@ def export(
     return Exported(name, repository / name, facts, measured, misses, batched)
 
 
-def _write(folder: Path, source: ExportSource, precision: Precision, on_step: Step) -> tuple[Graph, Path]:
-    """Write the fp32 graph and, where it is another file, the variant: `<folder>/1/model.onnx`."""
+def _write(
+    folder: Path, source: ExportSource, precision: Precision, target: Target, on_step: Step
+) -> tuple[Graph, Path]:
+    """Write the graph for CUDA, or the fp32 graph and, where it is another file, the variant: `<folder>/1/model.onnx`."""
     path = folder / "1" / "model.onnx"
     path.parent.mkdir()
+    if target is Target.GPU:
+        return write_graph(source, path, on_step, precision), path
     if precision in _FP32_FILES:
         return write_graph(source, path, on_step), path
     scratch = folder / "fp32" / "model.onnx"

@@ -17,6 +17,7 @@ from arch_export.checkpoint.loading import FeatureExtractor, load_encoder, read_
 from arch_export.checkpoint.locate import locate
 from arch_export.encoder import logmel
 from arch_export.encoder.clip_encoder import ClipEncoder, Normalization
+from arch_export.encoder.cuda_encoder import CudaEncoder
 from arch_export.encoder.options import EncoderOptions, Lengths
 from arch_export.verify import parity
 
@@ -34,12 +35,13 @@ class Original:
 
     Attributes:
         reference: its embeddings.
-        as_module: makes waveform, num_samples -> the outputs out of it; it is of no use afterwards.
+        as_module: makes waveform, num_samples -> the outputs out of it, for CPUs or, given the precision of its weights
+            and hidden states, for CUDA; it is of no use afterwards.
         parameter_count: of the whole model, whatever is cut off.
     """
 
     reference: parity.Reference
-    as_module: Callable[[], torch.nn.Module]
+    as_module: Callable[[torch.dtype | None], torch.nn.Module]
     parameter_count: int
 
 
@@ -101,7 +103,11 @@ def open_source(reference: str, encoder_options: EncoderOptions, on_step: Step, 
         model = load_encoder(checkpoint)
         return Original(
             _torch_reference(model, extractor, encoder_options),
-            lambda: ClipEncoder(model, normalization, encoder_options),
+            lambda dtype: (
+                CudaEncoder(model, normalization, encoder_options, dtype)
+                if dtype is not None
+                else ClipEncoder(model, normalization, encoder_options)
+            ),
             sum(parameter.numel() for parameter in model.parameters()),
         )
 
@@ -178,5 +184,5 @@ def _logmel(encoder_options: EncoderOptions) -> ExportSource:
             "normalization": str(Normalization.NONE),
             "sample_rate": str(logmel.SAMPLE_RATE),
         },
-        load=lambda: Original(embed, logmel.LogMel().eval, 0),
+        load=lambda: Original(embed, lambda _: logmel.LogMel().eval(), 0),
     )

@@ -13,11 +13,13 @@ class Precision(StrEnum):
 
     FP32 = "fp32"
     FP16 = "fp16"
-    """fp16 weights and products; normaliser, first norm, LayerNorm and pooling in fp32 or fp64. For GPUs."""
+    """fp16 weights and hidden states; normaliser, the first norm's statistics and pooling in fp32 or fp64. For GPUs."""
+    TF32 = "tf32"
+    """The fp32 graph, whose products a GPU takes in TF32: operands of 11 significant bits, sums in fp32."""
     INT8 = "int8"
     """Dynamic int8 matrix products, everything else in fp32. For CPUs."""
     BF16 = "bf16"
-    """The fp32 graph, which the server runs in bf16. For CPUs with AMX or AVX512-BF16."""
+    """For CPUs with AMX or AVX512-BF16 the fp32 graph, which the server runs in bf16; for GPUs as fp16."""
 
 
 class Target(StrEnum):
@@ -33,8 +35,9 @@ class Target(StrEnum):
 _TARGETS = {
     Precision.FP32: tuple(Target),
     Precision.FP16: (Target.AUTO, Target.GPU, Target.TENSORRT),
+    Precision.TF32: (Target.AUTO, Target.GPU),
     Precision.INT8: (Target.AUTO, Target.CPU),
-    Precision.BF16: (Target.AUTO, Target.CPU),
+    Precision.BF16: (Target.AUTO, Target.CPU, Target.GPU),
 }
 
 
@@ -77,11 +80,12 @@ class Limits:
 # fp32 allows rounding, which measured up to 7e-5 at real size with random weights. The others must keep the mean
 # cosine, and the worst clip may be ten times as far from the original in direction as the mean. A cosine c alone means
 # a relative error of sqrt(2 - 2c); the error may be twice that of the worst cosine, so that a wrong scale shows too.
-# How far the others in its batch move a clip must stay below what the precision itself may cost a typical clip:
-# sqrt(2 - 2 mean cosine).
+# TF32 keeps as many bits as fp16. How far the others in its batch move a clip must stay below what the precision itself
+# may cost a typical clip: sqrt(2 - 2 mean cosine).
 LIMITS = {
     Precision.FP32: Limits(1 - 1e-8, 1 - 1e-8, 1e-4, 1e-4),
     Precision.FP16: Limits(0.9999, 0.999, 0.09, 0.014),
+    Precision.TF32: Limits(0.9999, 0.999, 0.09, 0.014),
     Precision.BF16: Limits(0.999, 0.99, 0.28, 0.045),
     Precision.INT8: Limits(0.99, 0.9, 0.9, 0.14),
 }

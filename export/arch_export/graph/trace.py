@@ -1,4 +1,4 @@
-"""The fp32 ONNX graph of what is exported, and the original's embeddings to check it and its variants against."""
+"""The ONNX graph of what is exported, and the original's embeddings to check it and its variants against."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from arch_common.errors import ExportError, reason_of
 
 from arch_export.checkpoint.export_source import ExportSource, Step
 from arch_export.encoder.options import Lengths
+from arch_export.encoder.precision import Precision
 from arch_export.verify import parity
 
 if TYPE_CHECKING:
@@ -31,9 +32,18 @@ OPSET = 20
 EXTERNAL_DATA_FROM = 64_000_000
 
 
+# Of weights and hidden states of a graph for CUDA.
+_DTYPES = {
+    Precision.FP32: torch.float32,
+    Precision.TF32: torch.float32,
+    Precision.FP16: torch.float16,
+    Precision.BF16: torch.bfloat16,
+}
+
+
 @dataclass(frozen=True)
 class Graph:
-    """An fp32 graph on disk. From here on nothing needs torch.
+    """A graph on disk. From here on nothing needs torch.
 
     Attributes:
         path: the ONNX file; weights beyond `EXTERNAL_DATA_FROM` bytes lie in `<path>.data`.
@@ -52,8 +62,14 @@ class Graph:
     facts: dict[str, str]
 
 
-def write_graph(source: ExportSource, path: Path, on_step: Step) -> Graph:
-    """Write the fp32 graph of `source` to `path`.
+def write_graph(source: ExportSource, path: Path, on_step: Step, cuda: Precision | None = None) -> Graph:
+    """Write the graph of `source` to `path`: in fp32 and for any machine, or in the form and precision for CUDA.
+
+    Args:
+        source: what is exported.
+        path: of the ONNX file.
+        on_step: told what is being done.
+        cuda: the precision of a graph for CUDA; none for the other.
 
     Raises:
         ExportUsageError: if its weights cannot be read.
@@ -66,7 +82,7 @@ def write_graph(source: ExportSource, path: Path, on_step: Step) -> Graph:
     if answers.fault:
         raise ExportError(f"{source.facts['source']} gives {answers.fault}: its weights are damaged, fetch it again")
     on_step("writing the ONNX graph")
-    write_onnx(original.as_module(), path, source.outputs, source.sample_rate)
+    write_onnx(original.as_module(_DTYPES[cuda] if cuda else None), path, source.outputs, source.sample_rate)
     parameter_count = original.parameter_count
     del original
     _free_memory()

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from arch_common.errors import ExportError, reason_of
 from onnx import TensorProto, helper, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_tensor
 
 from arch_export.encoder.precision import Precision
+from arch_export.graph.peaks import largest_magnitude
 from arch_export.graph.trace import EXTERNAL_DATA_FROM
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 # In fp32 whatever the precision: statistics over many values.
 _SENSITIVE = ("LayerNormalization", "InstanceNormalization", "GroupNormalization", "ReduceMean", "ReduceSum")
 _ACTIVATIONS = ("Gelu", "Relu")
-FP16_MAX = 65504.0
 # A product with fewer output channels costs less than to quantise its activations.
 _FEWEST_CHANNELS = 16
 _ALIGNMENT = 4096  # of weights in a file of their own, so that a runtime can map them
@@ -252,7 +251,7 @@ def fp16_peak(fp32: Path, feeds: Iterable[dict[str, NDArray[np.generic]]]) -> fl
     """The largest magnitude that the fp32 graph gives to a value which its fp16 variant holds in fp16.
 
     A CPU computes fp16 by way of fp32 and hides an overflow, which a GPU would answer with infinity. So it is looked
-    for in the fp32 graph: a second graph beside it also gives the peak of each such value.
+    for in the fp32 graph.
 
     Args:
         fp32: the fp32 graph.
@@ -264,25 +263,4 @@ def fp16_peak(fp32: Path, feeds: Iterable[dict[str, NDArray[np.generic]]]) -> fl
     halved = [node for node in model.graph.node if node.op_type not in _SENSITIVE and node.name not in kept]
     # What the nodes in fp16 give, and what they take from those in fp32.
     names = floats.intersection(name for node in halved for name in (*node.output, *node.input))
-    peaks, nodes = [], []
-    for node in model.graph.node:
-        nodes.append(node)
-        for name in names.intersection(node.output):
-            peak = f"peak_of_{name}"
-            nodes.append(helper.make_node("Abs", [name], [f"{peak}_abs"]))
-            nodes.append(helper.make_node("ReduceMax", [f"{peak}_abs"], [peak], keepdims=0))
-            model.graph.output.append(helper.make_tensor_value_info(peak, TensorProto.FLOAT, []))
-            peaks.append(peak)
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    options = onnxruntime.SessionOptions()
-    # In the order of the file, each peak right after its value: taken last, all values would be in memory together.
-    options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
-    options.enable_cpu_mem_arena = False
-    probe = fp32.with_name(f"{fp32.stem}.peaks.onnx")  # beside its weights, should they be external
-    try:
-        onnx.save_model(model, probe)
-        session = onnxruntime.InferenceSession(probe, options, providers=["CPUExecutionProvider"])
-        return float(max(np.max(session.run(peaks, feed)) for feed in feeds))
-    finally:
-        probe.unlink(missing_ok=True)
+    return largest_magnitude(model, names, fp32.parent, feeds)
