@@ -139,8 +139,8 @@ def test_fp32_is_the_same(today: Embeddings, earlier: Embeddings) -> None:
 def test_int8_is_as_near_as_int8_is_to_itself(today: Embeddings, earlier: Embeddings) -> None:
     """Sums in another order put an activation near the edge of a step on its other side, which later layers spread.
 
-    No activation of these nets is so near: they differ by 2e-6. Of HuBERT-base some are, and it differs by 0.003, as
-    much as in one version when the clip is louder by 1e-7, and a twentieth of what int8 itself costs.
+    Of a base encoder's many activations some always are, and another version differs as much as the same one does from
+    itself when the clip is louder by 1e-7; of these small nets few or none are.
     """
     names = [name for name in today if "-int8/" in name]
     assert len(names) == 2 * len(MODELS)
