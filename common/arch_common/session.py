@@ -164,11 +164,24 @@ def open_on_gpu(path: Path, precision: str, options: onnxruntime.SessionOptions,
     Raises:
         SessionError: if the graph cannot be loaded.
     """
-    onnxruntime.preload_dlls()  # CUDA and cuDNN as pip installs them are not on the loader's path
-    # The default, EXHAUSTIVE, tunes the convolutions again for every new input shape. And fp32 is to be fp32: TF32,
-    # also a default, keeps 10 bits of what it multiplies.
-    settings = {"device_id": device, "cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
-    return Opened(_in_onnxruntime(path, options, [(CUDA, settings), "CPUExecutionProvider"], None), precision)
+    if hasattr(onnxruntime, "preload_dlls"):  # from 1.21 on
+        onnxruntime.preload_dlls()  # CUDA and cuDNN as pip installs them are not on the loader's path
+    # The default search, EXHAUSTIVE, tunes the convolutions again for every new input shape.
+    settings = cuda_settings(precision) | {"device_id": device, "cudnn_conv_algo_search": "HEURISTIC"}
+    session = _in_onnxruntime(path, options, [(CUDA, settings), "CPUExecutionProvider"], None)
+    # Or a node that fails on the GPU has all run again on the CPU, now and from then on, and nobody is told.
+    session.disable_fallback()  # type: ignore[attr-defined]
+    return Opened(session, precision)
+
+
+def cuda_settings(precision: str) -> dict[str, str]:
+    """Options of the CUDA provider that a graph is verified with, by the names that NVIDIA's backend passes on too."""
+    return {
+        # fp32 is to be fp32: TF32, a default, keeps 10 bits of what it multiplies.
+        "use_tf32": "1" if precision == "tf32" else "0",
+        # Before 1.27, the sums of a fused layer norm are in fp16 otherwise, and overflow on what fp16 can hold.
+        "enable_skip_layer_norm_strict_mode": "1",
+    }
 
 
 def _in_onnxruntime(

@@ -183,7 +183,7 @@ def export(
 def _write(
     folder: Path, source: ExportSource, precision: Precision, target: Target, on_step: Step
 ) -> tuple[Graph, Path]:
-    """Write the graph for CUDA, or the fp32 graph and, where it is another file, the variant: `<folder>/1/model.onnx`."""
+    """Write `<folder>/1/model.onnx`: for CUDA, or the fp32 graph, or beside it the variant."""
     path = folder / "1" / "model.onnx"
     path.parent.mkdir()
     if target is Target.GPU:

@@ -6,7 +6,7 @@ fp32 and fp16, and all but `nhwc_convolution` for CPUs in fp32, where a graph wi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def _operator(
-    name: str, inputs: Sequence[torch.Tensor | None], shape: Sequence[int | torch.SymInt], **attributes: float | Sequence[int]
+    name: str,
+    inputs: Sequence[torch.Tensor | None],
+    shape: Sequence[int | torch.SymInt],
+    **attributes: Any,
 ) -> torch.Tensor:
     first = next(one for one in inputs if one is not None)
     result: torch.Tensor = torch.onnx.ops.symbolic(

@@ -55,12 +55,15 @@ class FirstConvolution(torch.nn.Module):
 
     Args:
         layer: transformers' `...ConvLayer` 0.
-        rows: each block of so many frames becomes one row, where the weights differ from clip to clip.
+        block: the number of frames is a multiple of it.
         dtype: of the product.
     """
 
-    def __init__(self, layer: Any, rows: int, dtype: torch.dtype) -> None:
+    def __init__(self, layer: Any, block: int, dtype: torch.dtype) -> None:
         super().__init__()
+        self.block = block
+        # Frames that one row of the product gives, if its weights differ from clip to clip.
+        rows = math.gcd(_BLOCK, block)
         conv = layer.conv
         norm: Any = getattr(layer, "layer_norm", None)
         self.kernel, self.stride, self.rows, self.dtype = conv.kernel_size[0], conv.stride[0], rows, dtype
@@ -82,12 +85,11 @@ class FirstConvolution(torch.nn.Module):
         if norm is not None:
             extended = extended - extended.mean(dim=0)
             factor = torch.linalg.qr(extended / math.sqrt(self.channels), mode="r").R
-            self.register_buffer("factor", factor.T.float().contiguous())
+            self.register_buffer("factor", _padded(factor.T.float(), 1))
             extended = extended * norm.weight.detach().double()[:, None]
             extended = torch.cat([extended, norm.bias.detach().double()[:, None]], dim=1)
-        missing = -extended.shape[1] % _ALIGNMENT
-        self.missing = missing
-        self.register_buffer("weight", torch.nn.functional.pad(extended, (0, missing)).T.to(dtype).contiguous())
+        self.missing = -extended.shape[1] % _ALIGNMENT
+        self.register_buffer("weight", _padded(extended.T, 0).to(dtype))
 
     def _toeplitz(self, weight: torch.Tensor) -> torch.Tensor:
         """[channels, kernel] -> [samples under a block, frames of a block, channels]."""
@@ -132,22 +134,24 @@ class FirstConvolution(torch.nn.Module):
 
     def _over_time(self, waveform: torch.Tensor, frames: int, count: torch.Tensor) -> torch.Tensor:
         weight, gain, bias, taps = (self.get_buffer(name) for name in ("weight", "gain", "bias", "taps"))
-        exact = self._windows(waveform, frames, self.stride, self.kernel).double()
-        valid = (torch.arange(frames, device=waveform.device)[None, :] < count).double()[:, :, None]
-        number = count.double()[:, :, None]
-        mean = (exact * valid).sum(dim=1, keepdim=True) / number  # [batch, 1, kernel]
-        centred = ((exact - mean) * valid).reshape(-1, frames // self.rows, self.rows, self.kernel)
-        # Block by block: one product over all frames would keep a single multiprocessor busy.
-        covariance = torch.matmul(centred.transpose(2, 3), centred).sum(dim=1) / number
+        # The moments of (f, 1) in one product: sums, and sums of products, which fp64 can hold without centring. Block
+        # by block, because one product over all frames would keep a single multiprocessor busy.
+        windows = self._windows(waveform, frames, self.stride, self.kernel)
+        valid = (torch.arange(frames, device=waveform.device)[None, :] < count).float()[:, :, None]
+        windows = (torch.cat([windows, torch.ones_like(windows[:, :, :1])], dim=2) * valid).double()
+        blocks = windows.reshape(-1, frames // self.block, self.block, self.kernel + 1)
+        moments = torch.matmul(blocks.transpose(2, 3), blocks).sum(dim=1) / count.double()[:, :, None]
+        mean = moments[:, -1:, :-1]  # [batch, 1, kernel]
+        covariance = moments[:, :-1, :-1] - mean.transpose(1, 2) * mean
         variance = (torch.matmul(weight, covariance) * weight).sum(dim=2).clamp(min=0)
         scale = gain / torch.sqrt(variance + self.epsilon)  # [batch, channels]
         # What enters the product has no offset and is of size 1, so that fp16 keeps its digits; the weights make up.
         centre = mean.mean(dim=2)  # [batch, 1]
-        trace = (covariance * torch.eye(self.kernel, dtype=torch.float64)).sum(dim=(1, 2))[:, None]
+        trace = (covariance * torch.eye(self.kernel, dtype=torch.float64)).sum(dim=(1, 2))[:, None].clamp(min=0)
         size = torch.sqrt(trace / self.kernel + 1e-12)
         shift = bias - scale * torch.matmul(mean[:, 0] - centre, weight.T)
         step, width = self.rows * self.stride, taps.shape[0]
-        samples = ((waveform - centre.float()) / size.float())[:, : waveform.shape[1]]
+        samples = (waveform - centre.float()) / size.float()
         rows = self._windows(samples, frames // self.rows, step, width)
         missing = -(width + 1) % _ALIGNMENT
         rows = torch.cat([rows, torch.ones_like(rows[:, :, :1]), torch.zeros_like(rows[:, :, :missing])], dim=2)
@@ -156,6 +160,12 @@ class FirstConvolution(torch.nn.Module):
         weights = torch.cat([scaled, shifts, torch.zeros_like(scaled[:, :missing])], dim=1).flatten(2)
         product = torch.matmul(rows.to(self.dtype), weights.to(self.dtype))
         return product.reshape(-1, frames, self.channels)
+
+
+def _padded(matrix: torch.Tensor, dim: int) -> torch.Tensor:
+    """With zeros up to a multiple of `_ALIGNMENT` along an axis of two."""
+    missing = -matrix.shape[dim] % _ALIGNMENT
+    return torch.nn.functional.pad(matrix, (0, missing) if dim == 1 else (0, 0, 0, missing)).contiguous()
 
 
 class StridedConvolution(torch.nn.Module):

@@ -1,9 +1,9 @@
 """A graph for CUDA as one that a CPU can run, to verify it on a machine without a GPU.
 
 The operators stay those of the graph, in ONNX Runtime's kernels for CPUs. Channels-last convolutions, which those lack,
-become plain ones between transposes. What fp16 rounds, they round themselves. They know neither bf16 nor TF32: there the
-twin computes in fp32 and rounds, every value of a bf16 graph to bf16's 8 significant bits, and what enters a product of
-a TF32 graph to TF32's 11. What a twin cannot show are the sums inside a GPU's kernels; those are in fp32.
+become plain ones between transposes. What fp16 rounds, they round themselves. They know neither bf16 nor TF32: there
+the twin computes in fp32 and rounds, every value of a bf16 graph to bf16's 8 significant bits, and what enters a
+product of a TF32 graph to TF32's 11. What a twin cannot show are the sums inside a GPU's kernels; those are in fp32.
 """
 
 from __future__ import annotations

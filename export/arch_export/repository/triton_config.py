@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from arch_common.session import cuda_settings
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as triton
 
@@ -30,11 +31,13 @@ class _Serving:
 
     Attributes:
         kind: of the instances.
+        instances: how many, on each GPU or on the CPU.
         max_batch_size: in clips.
         warmup: (clips, seconds) of each execution before the model counts as ready.
     """
 
     kind: int
+    instances: int
     max_batch_size: int
     warmup: tuple[tuple[int, int], ...]
 
@@ -42,26 +45,32 @@ class _Serving:
 _KIND = triton.ModelInstanceGroup
 # 8 clips of 30 s need 1.6 GB for the first convolution's output of a base model; larger batches gain nothing on CPU.
 _CPU_BATCH = 8
-# What fills a GPU with 5 s clips; 16 clips of 30 s need 3.1 GB for that output in fp32.
-_GPU_BATCH = 16
+# 32 clips of 10 s fill an H100 for a base encoder, 16 for a large one. The first convolution of 32 clips of 30 s gives
+# 3.1 GB in fp16, 6.3 GB in fp32, and about three times that is in memory at once.
+_GPU_BATCH = 32
+_TENSORRT_BATCH = 16
 _SERVING = {
     # Any machine may serve it, so it starts fast on the slowest.
-    Target.AUTO: _Serving(_KIND.KIND_AUTO, _CPU_BATCH, ((1, USUAL_SECONDS), (_CPU_BATCH, USUAL_SECONDS))),
+    Target.AUTO: _Serving(_KIND.KIND_AUTO, 1, _CPU_BATCH, ((1, USUAL_SECONDS), (_CPU_BATCH, USUAL_SECONDS))),
     # A new length costs a CPU little: memory is found and kernels are chosen with one clip. A batch of 8 clips of 30 s
     # would keep a large encoder from serving for minutes.
     Target.CPU: _Serving(
-        _KIND.KIND_CPU, _CPU_BATCH, (*((1, seconds) for seconds in CLIP_SECONDS), (_CPU_BATCH, USUAL_SECONDS))
+        _KIND.KIND_CPU, 1, _CPU_BATCH, (*((1, seconds) for seconds in CLIP_SECONDS), (_CPU_BATCH, USUAL_SECONDS))
     ),
     # A GPU chooses its convolutions and grows its memory for each shape; the largest come first, so that what they
     # were given serves the smaller ones.
     Target.GPU: _Serving(
         _KIND.KIND_GPU,
+        2,  # one takes its batch in and gives answers out while the other computes
         _GPU_BATCH,
-        tuple((batch, seconds) for batch in (16, 8, 4, 2, 1) for seconds in reversed(CLIP_SECONDS)),
+        tuple((batch, seconds) for batch in (32, 16, 8, 4, 2, 1) for seconds in reversed(CLIP_SECONDS)),
     ),
     # One engine covers the whole profile; building it is the warm-up, and the longest shapes take its memory.
     Target.TENSORRT: _Serving(
-        _KIND.KIND_GPU, _GPU_BATCH, tuple((batch, seconds) for batch in (1, _GPU_BATCH) for seconds in CLIP_SECONDS)
+        _KIND.KIND_GPU,
+        1,
+        _TENSORRT_BATCH,
+        tuple((batch, seconds) for batch in (1, _TENSORRT_BATCH) for seconds in CLIP_SECONDS),
     ),
 }
 
@@ -97,8 +106,8 @@ def model_config(
     queue = config.dynamic_batching.default_queue_policy
     queue.timeout_action = triton.ModelQueuePolicy.REJECT
     queue.max_queue_size = MAX_QUEUE_SIZE
-    # One instance: without a count, the ONNX Runtime backend starts two on a CPU, and they fight for its cores.
-    config.instance_group.add(count=1, kind=serving.kind)
+    # Without a count, the ONNX Runtime backend starts two on a CPU, and they fight for its cores.
+    config.instance_group.add(count=serving.instances, kind=serving.kind)
     for batch_size, seconds in dict.fromkeys((min(batch, most), seconds) for batch, seconds in serving.warmup):
         warmup = config.model_warmup.add(name=f"batch_{batch_size}_of_{seconds}_s", batch_size=batch_size)
         warmup.inputs["waveform"].data_type = triton.TYPE_FP32
@@ -111,8 +120,9 @@ def model_config(
         config.parameters[key].string_value = value
     accelerators = config.optimization.execution_accelerators.gpu_execution_accelerator
     if target is Target.GPU:
-        # fp32 is to be fp32: by default CUDA keeps 10 bits of what it multiplies.
-        accelerators.add(name="cuda").parameters["use_tf32"] = "0"
+        accelerator = accelerators.add(name="cuda")
+        for key, value in cuda_settings(precision).items():
+            accelerator.parameters[key] = value
     if target is Target.TENSORRT:
         # The engine is made for full batches of the usual length; the batcher need not wait to reach other sizes.
         config.dynamic_batching.preferred_batch_size.append(serving.max_batch_size)
@@ -148,8 +158,8 @@ def _tensorrt(name: str, sample_rate: int, precision: Precision, content_hash: s
         "trt_timing_cache_path": TENSORRT_CACHE,
         # Half a second is what the shortest clips of the datasets would be without padding.
         "trt_profile_min_shapes": shapes(1, 0.5),
-        "trt_profile_opt_shapes": shapes(_GPU_BATCH, USUAL_SECONDS),
-        "trt_profile_max_shapes": shapes(_GPU_BATCH, max(CLIP_SECONDS)),
+        "trt_profile_opt_shapes": shapes(_TENSORRT_BATCH, USUAL_SECONDS),
+        "trt_profile_max_shapes": shapes(_TENSORRT_BATCH, max(CLIP_SECONDS)),
     }
 
 

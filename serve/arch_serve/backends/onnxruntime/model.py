@@ -14,6 +14,7 @@ this Triton's Python backend knows no response parameters.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,10 @@ _GRAPH_LEVELS = {
 }
 
 _WITH_CUDA = "'onnxruntime-gpu[cuda,cudnn]' in place of 'onnxruntime'"
+# Of ONNX Runtime's message, which goes on for pages where cuDNN or CUDA fail.
+_FAILED_NODE = re.compile(
+    r"while running (?P<operator>\S+) node\. Name:'(?P<name>[^']*)' Status Message: (?P<why>[^\n;]*)"
+)
 
 
 class TritonPythonModel:
@@ -74,8 +79,8 @@ class TritonPythonModel:
                 opened = sessions.open_on_cpu(path, precision, options)
             else:
                 _check_gpu(config)
-                if precision == "bf16":
-                    precision, note = "fp32", "bf16 is for CPUs"
+                if precision == "bf16" and target != "gpu":
+                    precision, note = "fp32", "it was exported for CPUs, where OpenVINO makes bf16 of it"
                 opened = sessions.open_on_gpu(path, precision, options, args["model_instance_device_id"])
         except sessions.SessionError as error:
             raise pb_utils.TritonModelException(str(error)) from error
@@ -87,6 +92,9 @@ class TritonPythonModel:
                 raise pb_utils.TritonModelException(f"KIND_GPU: {note}")
         _check_names("input", self._inputs, self._session.get_inputs())
         _check_names("output", self._outputs, self._session.get_outputs())
+        self._buffers: dict[str, np.ndarray[Any, Any]] = {}
+        if opened.provider == sessions.CUDA:
+            self._check_runs_on_gpu()
         self._report(args, config, opened, opened.note or note)
 
     def _report(self, args: dict[str, str], config: dict[str, Any], opened: sessions.Opened, note: str) -> None:
@@ -112,6 +120,21 @@ class TritonPythonModel:
         self._metric = self._family.Metric(labels=labels)
         self._metric.set(1)
 
+    def _check_runs_on_gpu(self) -> None:
+        """Run one clip of a second, so that what the GPU refuses is told now, and not in a client's answer."""
+        if {port.name for port in self._session.get_inputs()} != {"waveform", "num_samples"}:
+            return  # not of arch export
+        clip: dict[str, np.ndarray[Any, Any]] = {
+            "waveform": np.zeros((1, 16000), np.float32),
+            "num_samples": np.full((1, 1), 16000, np.int64),
+        }
+        try:
+            self._session.run(None, clip)
+        except Exception as error:  # ONNX Runtime's own errors have no common base
+            raise pb_utils.TritonModelException(
+                f"KIND_GPU: {_in_one_line(error)}; export it with --target cpu, or in another precision"
+            ) from error
+
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer the requests that Triton's scheduler put into one batch.
 
@@ -130,7 +153,7 @@ class TritonPythonModel:
         except Exception as error:
             # An exception that left execute() would say the same, but with a traceback. Each response needs an error
             # object of its own: Triton crashes on one that is shared.
-            reason = str(error)
+            reason = _in_one_line(error)
             return [pb_utils.InferenceResponse([], pb_utils.TritonError(reason)) for _ in batch]
 
     def _infer(self, batch: Sequence[Any]) -> list[Any]:
@@ -141,7 +164,7 @@ class TritonPythonModel:
             parts = [pb_utils.get_input_tensor_by_name(request, name).as_numpy() for request in batch]
             rows = [len(part) for part in parts] if self._batching else []
             # A request alone stays where Triton put it.
-            feeds[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            feeds[name] = parts[0] if len(parts) == 1 else self._joined(name, parts)
         results = dict(zip(names, self._session.run(names, feeds), strict=True))
 
         if not self._batching:
@@ -156,6 +179,22 @@ class TritonPythonModel:
             responses.append(pb_utils.InferenceResponse([pb_utils.Tensor(*item) for item in own.items()]))
             start += count
         return responses
+
+    def _joined(self, name: str, parts: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+        """The parts as one batch, in memory that is kept: the system clears every page of new memory first."""
+        size = sum(part.size for part in parts)
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.size < size:
+            buffer = self._buffers[name] = np.empty(size, parts[0].dtype)
+        batch = buffer[:size].reshape(-1, *parts[0].shape[1:])
+        return np.concatenate(parts, out=batch)
+
+
+def _in_one_line(error: Exception) -> str:
+    failed = _FAILED_NODE.search(str(error))
+    if failed is None:
+        return str(error)
+    return f"{failed['operator']} node {failed['name']!r} failed: {failed['why'].strip()}"
 
 
 def _parameter(config: dict[str, Any], key: str) -> str:
