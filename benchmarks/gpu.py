@@ -12,6 +12,7 @@ medians count. Rows are also written to --out as JSON lines the moment they are 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -26,7 +27,7 @@ from typing import Any
 
 import gpu_models
 from arch_common.session import usable_cores
-from gpu_tables import measured_rates, operator_tables
+from gpu_tables import measured_rates, named, operator_tables, served_line
 from rich.console import Console
 
 SECTIONS = ("limits", "torch", "inprocess", "operators", "parity", "families", "triton")
@@ -34,11 +35,14 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64)
 EAGER = "torch eager"
 # Measured at every shape, the others at those of `_FEW`.
 _OFTEN = ("fp16", "bf16", EAGER)
-_FEW = ((10, 1), (10, 16), (10, 32), (5, 32))
+_FIRST = [(10, 16), (10, 32)]
+_FEW = [*_FIRST, (10, 1), (5, 32)]
 _CPU_BATCHES = (1, 2)
 # Seconds that an engine is measured for at a shape, and what it takes before.
 _MEASURE_S, _WARM_S = 0.8, 0.7
 _SERVED_S = 12
+# What `arch bench` takes with Ray's start and the probes.
+_BENCH_S = 30
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,6 @@ class Task:
     part: str
     needs_s: float
     work: Callable[[], None]
-
-
-def named(engine: str) -> str:
-    """An engine as it is shown."""
-    if engine == "generic":
-        return "arch fp16, generic graph"
-    return f"arch {engine}" if engine in gpu_models.VARIANTS else engine
 
 
 class Run:
@@ -134,20 +131,31 @@ class Run:
         graphs = [one for one in gpu_models.VARIANTS if one in self.of(size)] if "inprocess" in self.only else []
         return [one for one in [*graphs, *torch] if (one in _OFTEN) == often]
 
-    def speed(self, size: str, engines: list[str], seconds: int, batch: int) -> None:
-        """Measure engines at one shape, in turns."""
-        from gpu_engines import feeds_of, graph_engine, medians, reason_of
+    def _ready(self, size: str, engine: str, feeds: Any) -> Any:
+        from gpu_engines import graph_engine
 
-        feeds, found, ready = feeds_of(batch, seconds), {}, {}
+        opened = self._opened(size, engine)
+        return opened.engine(feeds) if engine == EAGER else graph_engine(opened, feeds, self.device)
+
+    def speed(self, size: str, engines: list[str], seconds: int, batch: int) -> None:
+        """Measure engines at one shape, in turns; one that finds no memory beside the others, alone."""
+        from gpu_engines import feeds_of, is_memory, medians, reason_of
+
+        feeds, ready = feeds_of(batch, seconds), {}
+        found: dict[str, float | str] = {}
         for engine in engines:
             if (size, engine, seconds, batch) in self.rates:
                 continue
             try:
-                opened = self._opened(size, engine)
-                ready[engine] = opened.engine(feeds) if engine == EAGER else graph_engine(opened, feeds, self.device)
+                ready[engine] = self._ready(size, engine, feeds)
             except Exception as error:  # ONNX Runtime's and CUDA's own errors have no common base
                 found[engine] = reason_of(error)
-        for engine, median in {**found, **medians(ready, _MEASURE_S)}.items():
+        found |= medians(ready, _MEASURE_S)
+        ready.clear()
+        for engine in [one for one in found if is_memory(found[one])]:
+            self.close()
+            found[engine] = medians({engine: self._ready(size, engine, feeds)}, _MEASURE_S)[engine]
+        for engine, median in found.items():
             self.keep(size, engine, seconds, batch, median)
 
     def keep(self, size: str, engine: str, seconds: int, batch: int, median: float | str) -> None:
@@ -193,22 +201,12 @@ class Run:
 
     def check(self, name: str, section: str) -> None:
         """A model on the device against the CPU, in sessions of its own."""
-        from gpu_checks import parity
-        from gpu_engines import open_graph, reason_of
+        from gpu_checks import check
 
-        skeleton = self.skeletons[name]
-        started = time.perf_counter()
-        try:
-            ours = open_graph(skeleton.graph(self.folder, self.device), skeleton, self.device)
-            loaded = time.perf_counter() - started
-            reference = open_graph(skeleton.graph(self.folder, "cpu"), skeleton, "cpu")
-            found = parity(ours, reference)
-        except Exception as error:  # ONNX Runtime's own errors have no common base
-            self.row(section, f"{name}: fails: {reason_of(error)}", model=name, fails=reason_of(error))
-            return
+        found = check(self.folder, self.skeletons[name], self.device)
         text = f"{name:32} mean cosine {found['mean_cosine']:.7f}, min {found['min_cosine']:.7f}, "
-        text += f"relative error {found['relative_error']:.1e}, loaded in {loaded:.1f} s"
-        self.row(section, text, model=name, load_s=loaded, **found)
+        text += f"relative error {found['relative_error']:.1e}, loaded in {found['load_s']:.1f} s"
+        self.row(section, text, model=name, **found)
 
     def operators(self, name: str, batch: int, seconds: int) -> None:
         """Milliseconds by operator of a process of its own, beside the prediction."""
@@ -233,39 +231,33 @@ class Run:
 
         self.close()
         skeleton = self.of(size)["fp16"]
+        if not any(key[:3] == (size, "fp16", 10) for key in self.rates):
+            self.speed(size, ["fp16"], 10, 16 if self.device == "cuda" else 1)
+            self.close()
         rates = [
             rate
             for (model, engine, seconds, _), rate in self.rates.items()
             if (model, engine, seconds) == (size, "fp16", 10) and isinstance(rate, float)
         ]
-        clips = round(min(20000, max(128, (max(rates) if rates else 100) * _SERVED_S)))
+        best = max(rates, default=0.0)
+        clips = round(min(20000, max(128, (best or 100) * _SERVED_S)))
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".bench-") as scratch:
             dataset = write_dataset(Path(scratch), clips, 10)
 
             def measure(address: str) -> None:
                 for transport in ("grpc", "shared-memory"):
-                    if self.left() < 20:
+                    if self.left() < _BENCH_S:
                         self.say(f"{size} through Triton by {transport}: left out, no time is left")
                         continue
-                    found = bench(address, skeleton.name, dataset, transport, max(20, self.left()))
+                    found = bench(address, skeleton.name, dataset, transport, self.left())
                     rate = found["clips"] / found["seconds"]
-                    share = rate / max(rates) if rates else None
-                    text = (
-                        f"{size} through Triton by {transport}: {rate:,.1f} clips/s of {found['clips']} clips of 10 s"
-                    )
-                    text += f", {share:.2f} of in-process" if share else ""
-                    mean_batch = found["server"] and found["server"]["mean_batch_size"]
-                    text += f"; limited by {found['bottleneck']}, {found['mean_concurrency']:.0f} in flight"
-                    text += f", batches of {mean_batch:.1f}" if mean_batch else ""
-                    self.row(
-                        "triton",
-                        text,
-                        model=size,
-                        transport=transport,
-                        clips_per_s=rate,
-                        share=share,
-                        measurement=found,
-                    )
+                    what = {
+                        "model": size,
+                        "transport": transport,
+                        "clips_per_s": rate,
+                        "of_in_process": rate / best if best else None,
+                    }
+                    self.row("triton", served_line(size, transport, found, best), **what, measurement=found)
 
             if self.server:
                 measure(self.server)
@@ -281,9 +273,7 @@ class Run:
         seldom = {size: self.engines(size, False) for size in sizes}
         before = {size: [one for one in seldom[size] if one == "generic"] for size in sizes}
         batch = 16 if self.device == "cuda" else _CPU_BATCHES[-1]
-        found = [
-            task for size in sizes for task in self._speeds(size, often[size] + before[size], [(10, 16), (10, 32)])
-        ]
+        found = [task for size in sizes for task in self._speeds(size, often[size] + before[size], _FIRST)]
         for size in sizes:
             found += [
                 Task("parity", "parity", one.name, 15, partial(self.check, one.name, "parity"))
@@ -295,9 +285,9 @@ class Run:
             if one.size == "family":
                 found.append(Task("families", "families", one.name, 5, partial(self.check, one.name, "families")))
         found += [Task("triton", "through Triton", size, 80, partial(self.triton, size)) for size in fp16]
-        every = [(seconds, batch) for seconds in (10, 5) for batch in BATCHES]
+        every = [shape for shape in itertools.product((10, 5), BATCHES) if shape not in _FIRST]
         for size in sizes:
-            found += [*self._speeds(size, often[size], every), *self._speeds(size, seldom[size], list(_FEW))]
+            found += [*self._speeds(size, often[size], every), *self._speeds(size, seldom[size], _FEW)]
         for size in sizes:
             for mode, clips in (("default", batch), ("reduce-overhead", 1)):
                 work = partial(self.compiled, size, mode, 10, clips)
@@ -318,8 +308,11 @@ class Run:
 
 def run(asked: argparse.Namespace) -> None:
     """Do the tasks that there is time for, then print the tables."""
+    import torch
     from gpu_engines import reason_of
 
+    if asked.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("PyTorch finds no GPU here; --device cpu rehearses without one")
     this = Run(asked)
     if not this.skeletons:
         raise SystemExit(f"{this.folder} holds no skeletons: make them with `prepare`")

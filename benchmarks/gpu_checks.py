@@ -8,13 +8,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gpu_engines import Array, Feeds
+from gpu_engines import Array, Feeds, open_graph, reason_of
 from gpu_models import SAMPLE_RATE, Skeleton
 
 _DISTINCT, _CLASSES = 64, 4
@@ -24,9 +25,9 @@ _DATASET = "gpu_clips"
 def clip(index: int, seconds: float) -> Array:
     """Tones in noise, another mixture for each index: FP32 [samples]."""
     random = np.random.default_rng(index)
-    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    tones = sum(np.sin(2 * np.pi * hertz * time) for hertz in random.uniform(80 * (1 + index % _CLASSES), 1500, 4))
-    mixed: Array = (0.1 * tones + 0.05 * random.standard_normal(len(time))).astype(np.float32)
+    moments = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    tones = sum(np.sin(2 * np.pi * hertz * moments) for hertz in random.uniform(80 * (1 + index % _CLASSES), 1500, 4))
+    mixed: Array = (0.1 * tones + 0.05 * random.standard_normal(len(moments))).astype(np.float32)
     return mixed
 
 
@@ -64,6 +65,25 @@ def parity(ours: Any, reference: Any) -> dict[str, float]:
         "min_cosine": float(cosines.min()),
         "relative_error": float((np.linalg.norm(found - wanted, axis=1) / norms).max()),
     }
+
+
+def check(folder: Path, skeleton: Skeleton, device: str) -> dict[str, float]:
+    """Load a model on the device, ask it, and compare with the CPU on the same weights: `parity`, and `load_s`.
+
+    Raises:
+        RuntimeError: if either does not load or run, or answers with no number; in one line.
+    """
+    where = device
+    try:
+        started = time.perf_counter()
+        ours = open_graph(skeleton.graph(folder, device), skeleton, device)
+        load_s = time.perf_counter() - started
+        for feeds in batches():
+            ours.run(["embedding"], feeds)
+        where = "cpu"
+        return parity(ours, open_graph(skeleton.graph(folder, "cpu"), skeleton, "cpu")) | {"load_s": load_s}
+    except Exception as error:  # ONNX Runtime's own errors have no common base
+        raise RuntimeError(f"on {where}: {reason_of(error)}") from error
 
 
 def write_dataset(folder: Path, clips: int, seconds: int) -> Path:
@@ -119,8 +139,7 @@ def bench(address: str, model: str, dataset: Path, transport: str, timeout_s: fl
     """`arch bench` of one model on a server: the measurement that its results hold, and its clips/s over time.
 
     Raises:
-        RuntimeError: if it fails, with its last line.
-        subprocess.TimeoutExpired: if it takes longer.
+        RuntimeError: if it fails, with its last line, or takes longer.
     """
     output = dataset.parent / f"report-{transport}"
     command = [sys.executable, "-m", "arch_bench", "bench", "--dataset", str(dataset), "--server", address]
@@ -130,7 +149,9 @@ def bench(address: str, model: str, dataset: Path, transport: str, timeout_s: fl
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)
         (found,) = json.loads((output / "results.json").read_text())["results"] if done.returncode == 0 else (None,)
         if found is None:
-            raise RuntimeError(([*done.stderr.strip().splitlines(), "no reason given"][:-1] or ["no reason given"])[-1])
+            raise RuntimeError((done.stderr.strip().splitlines() or ["no reason given"])[-1])
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"arch bench took longer than the {timeout_s:.0f} s that were left") from None
     finally:
         shutil.rmtree(output, ignore_errors=True)
     measured: dict[str, Any] = found["measurement"]

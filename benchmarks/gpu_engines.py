@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import gc
 import re
+import shutil
 import statistics
 import subprocess
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,11 @@ def reason_of(error: BaseException) -> str:
     )
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
     return (f"{node.group(1)}: " if node else "") + (said.group(0) if said else lines[0])[:160]
+
+
+def is_memory(found: float | str) -> bool:
+    """Whether it is a reason, and one of want of memory."""
+    return isinstance(found, str) and any(word in found for word in ("allocate", "ALLOC_FAILED", "out of memory"))
 
 
 def medians(engines: dict[str, Engine], seconds: float) -> dict[str, float | str]:
@@ -148,6 +155,7 @@ class TorchModel:
         with torch.device(device):
             model = transformers.AutoModel.from_config(config, attn_implementation="sdpa").eval().to(self._dtype)
         if mode is not None:
+            warnings.filterwarnings("ignore", module="torch")
             torch._dynamo.reset()
             model = torch.compile(model, mode=mode)
         self._model = model
@@ -236,7 +244,9 @@ def card(device: str) -> dict[str, str]:
         "cores": str(sessions.usable_cores()),
     }
     if device == "cuda":
+        told = {"card": torch.cuda.get_device_name()} | told
+    if device == "cuda" and shutil.which("nvidia-smi"):
         asked = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,power.limit", "--format=csv,noheader"]
         done = subprocess.run(asked, capture_output=True, text=True, check=False)
-        told = {"card": done.stdout.strip().splitlines()[0] if done.stdout else torch.cuda.get_device_name()} | told
+        told["card"] = done.stdout.strip().split("\n")[0] or told["card"]
     return told

@@ -6,9 +6,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from gpu_models import VARIANTS
 from rich.table import Table
 
 _TOP = 14
+
+
+def named(engine: str) -> str:
+    """An engine as it is shown."""
+    if engine == "generic":
+        return "arch fp16, generic graph"
+    return f"arch {engine}" if engine in VARIANTS else engine
 
 
 def measured_rates(
@@ -80,6 +88,32 @@ def operator_tables(
     for one in found["slowest"]:
         slowest.add_row(one["kind"], one["name"][-40:], one["shapes"], f"{one['ms']:.3f}")
     return [table, note, slowest]
+
+
+def served_line(size: str, transport: str, found: dict[str, Any], in_process: float) -> str:
+    """What `arch bench` measured, in a line.
+
+    Args:
+        size: of the model.
+        transport: of the audio.
+        found: the measurement as results.json has it.
+        in_process: clips/s without a server; 0 if that was not measured.
+    """
+    rate = found["clips"] / found["seconds"]
+    later = second_half(found["utilisation"])
+    line = f"{size} through Triton by {transport}: {rate:,.1f} clips/s, the start counted"
+    line += f" ({rate / in_process:.2f} of in-process)" if in_process else ""
+    line += f", {later:,.1f} in the second half of the time; {found['clips']} clips of 10 s, limited by"
+    line += f" {found['bottleneck']}, {found['mean_concurrency']:.0f} in flight"
+    return line + (f", batches of {found['server']['mean_batch_size']:.1f}" if found["server"] else "")
+
+
+def second_half(utilisation: dict[str, list[float]]) -> float:
+    """Clips/s once Ray, the server and the number of requests in flight have settled: in the second half of the time."""
+    seconds, rates = utilisation["seconds"], utilisation["clips_per_s"]
+    spans = [(end - start, rate) for start, end, rate in zip([0.0, *seconds], seconds, rates, strict=False)]
+    later = [pair for pair, end in zip(spans, seconds, strict=True) if end > seconds[-1] / 2]
+    return sum(span * rate for span, rate in later) / sum(span for span, _ in later)
 
 
 def _predicted(
