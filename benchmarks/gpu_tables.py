@@ -109,7 +109,7 @@ def served_line(size: str, transport: str, found: dict[str, Any], in_process: fl
 
 
 def second_half(utilisation: dict[str, list[float]]) -> float:
-    """Clips/s once Ray, the server and the number of requests in flight have settled: in the second half of the time."""
+    """Clips/s in the second half of the time, when Ray, the server and the requests in flight have settled."""
     seconds, rates = utilisation["seconds"], utilisation["clips_per_s"]
     spans = [(end - start, rate) for start, end, rate in zip([0.0, *seconds], seconds, rates, strict=False)]
     later = [pair for pair, end in zip(spans, seconds, strict=True) if end > seconds[-1] / 2]
