@@ -54,7 +54,7 @@ def export(
         name: the model's; by default the checkpoint's, and the precision where that is not fp32.
         layers: `all` adds every layer's mean hidden state as a second output; a number cuts the encoder after it.
         lengths: `padded` lets padding count, as the ARCH protocol has it; with `exact` it changes nothing.
-        precision: fp32, fp16 (GPU), int8 (CPU) or bf16 (CPU).
+        precision: fp32, fp16 or tf32 (GPU), int8 (CPU), or bf16 (CPU, and GPU with that target).
         target: cpu, gpu or tensorrt: what the server's configuration is written for; auto: any machine.
         force: install also what misses the limits of its precision, with a mark.
         on_step: told what is being done.

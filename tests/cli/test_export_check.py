@@ -56,7 +56,7 @@ def test_check_says_why_a_gpu_model_does_not_load_here(tmp_path: Path, checkpoin
 def test_bad_combinations_are_one_line(tmp_path: Path, arch: Arch) -> None:
     code, _, errors = arch("logmel", "--repository", str(tmp_path / "none"), "--precision", "int8", "--target", "gpu")
     assert code == 2
-    assert errors.strip() == "arch: int8 is for the target cpu, not gpu, which takes fp32 or fp16"
+    assert errors.strip() == "arch: int8 is for the target cpu, not gpu, which takes fp32 or fp16 or tf32 or bf16"
 
 
 def test_the_list_names_every_alias_with_size_and_licence(arch: Arch) -> None:

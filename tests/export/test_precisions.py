@@ -92,7 +92,8 @@ def test_a_variant_stays_close_to_transformers(
 ) -> None:
     """Measured here on other clips than the export's own, and without its code."""
     folder = write_checkpoint(tmp_path / "ckpt", family, norm)
-    exported = export(str(folder), tmp_path / "repository", precision=precision)
+    target = "tensorrt" if precision == "fp16" else "auto"  # test_cuda_graph has the form for CUDA
+    exported = export(str(folder), tmp_path / "repository", precision=precision, target=target)
     assert exported.name == f"ckpt-{precision}"
     clips = [synthesise(index, 2 * SAMPLE_RATE, SAMPLE_RATE, seed=77) for index in range(8)]
     session = runtime.open_session(exported.folder / "1" / "model.onnx", Precision(precision))
@@ -150,7 +151,7 @@ def test_fp16_keeps_what_is_sensitive(tmp_path: Path) -> None:
     # Fresh norms are all ones and zeros, which the graph holds once for everything.
     settings: dict[str, Any] = {**SMALL, **GROUP_NORM}
     folder = write_random(tmp_path / "ckpt", "hubert", trained_scales=True, **settings)
-    exported = export(str(folder), tmp_path / "repository", precision="fp16", force=True)
+    exported = export(str(folder), tmp_path / "repository", precision="fp16", target="tensorrt", force=True)
     graph = onnx.load(exported.folder / "1" / "model.onnx").graph
     types = {one.name: one.data_type for one in graph.initializer}
     casts = {name: node for node in graph.node if node.op_type == "Cast" for name in node.output}
@@ -184,7 +185,7 @@ def test_an_overflow_of_fp16_is_found_although_the_cpu_hides_it(tmp_path: Path) 
         model.encoder.layers[0].feed_forward.output_dense.weight.mul_(1e-3)
     model.save_pretrained(folder)
     with pytest.raises(ExportError, match=r"overflows fp16, which ends at 65504"):
-        export(str(folder), tmp_path / "repository", precision="fp16")
+        export(str(folder), tmp_path / "repository", precision="fp16", target="tensorrt")
     assert not list(tmp_path.glob("repository/*"))
 
 
@@ -193,7 +194,7 @@ def test_an_overflow_of_fp16_is_found_although_the_cpu_hides_it(tmp_path: Path) 
 def test_fp16_counts_frames_and_sums_them_exactly(tmp_path: Path, norm: dict[str, Any]) -> None:
     """80000 samples and a sum over 250 frames are more than fp16 holds."""
     folder = write_checkpoint(tmp_path / "ckpt", "wav2vec2", norm)
-    exported = export(str(folder), tmp_path / "repository", lengths="exact", precision="fp16")
+    exported = export(str(folder), tmp_path / "repository", lengths="exact", precision="fp16", target="tensorrt")
     assert float(exported.facts["fp16_peak"]) < 10001  # the mask
     # One frame too many or too few of 15 in a clip would be parts in a hundred, were it only the mean.
     clip = synthesise(1, 5000, SAMPLE_RATE, seed=77)
@@ -276,10 +277,10 @@ def test_int8_that_moves_too_far_in_a_batch_is_served_a_clip_at_a_time(
 @pytest.mark.parametrize(
     ("precision", "target", "message"),
     [
-        ("fp8", "auto", "unknown precision 'fp8': choose one of fp32, fp16, int8, bf16"),
+        ("fp8", "auto", "unknown precision 'fp8': choose one of fp32, fp16, tf32, int8, bf16"),
         ("fp32", "tpu", "unknown target 'tpu': choose one of auto, cpu, gpu, tensorrt"),
-        ("int8", "gpu", "int8 is for the target cpu, not gpu, which takes fp32 or fp16"),
-        ("bf16", "tensorrt", "bf16 is for the target cpu, not tensorrt, which takes fp32 or fp16"),
+        ("int8", "gpu", "int8 is for the target cpu, not gpu, which takes fp32 or fp16 or tf32 or bf16"),
+        ("bf16", "tensorrt", "bf16 is for the target cpu or gpu, not tensorrt, which takes fp32 or fp16"),
         ("fp16", "cpu", "fp16 is for the target gpu or tensorrt, not cpu, which takes fp32 or int8 or bf16"),
     ],
 )

@@ -47,6 +47,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "unispeech": GROUP_NORM,
     "unispeech-sat": LAYER_NORM,
 }
+# The form for CUDA, whose operators ONNX Runtime has for CPUs too.
+CUDA_FAMILIES = ("wavlm", "unispeech-sat")
 MODELS = [f"{family}{lengths}" for family in FAMILIES for lengths in ("", "-exact")]
 # What pip says where it does not get to the registry. Where that has no such release, it lists those that there are.
 UNREACHABLE = re.compile(r"from versions: none|Connection|Max retries|timed out|HTTP error|SSLError|ProxyError")
@@ -67,6 +69,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for lengths in ("padded", "exact"):
             path = export(str(checkpoint), folder, layers="all", lengths=lengths).folder / "1" / "model.onnx"
             write_variant(path, path.with_name("int8.onnx"), Precision.INT8)
+        if family in CUDA_FAMILIES:
+            export(str(checkpoint), folder, f"{family}-cuda", layers="all", lengths="exact", target="gpu")
     return folder
 
 
@@ -111,6 +115,7 @@ def embeddings(models: Path, version: str, installed: Path | None = None) -> Emb
     for model in MODELS:
         graphs.append(f"{model}=fp32={models / model / '1' / 'model.onnx'}")
         graphs.append(f"{model}-int8=int8={models / model / '1' / 'int8.onnx'}")
+    graphs += [f"{family}-cuda=fp32={models / f'{family}-cuda' / '1' / 'model.onnx'}" for family in CUDA_FAMILIES]
     done = subprocess.run(
         [sys.executable, run_models.__file__, given, found, *graphs],
         capture_output=True,
@@ -131,7 +136,7 @@ def difference(ours: Any, expected: Any) -> float:
 def test_fp32_is_the_same(today: Embeddings, earlier: Embeddings) -> None:
     names = [name for name in today if "-int8/" not in name]
     assert {"logmel/embedding", "wavlm-exact/embedding", "wavlm-exact/layer_embeddings"} <= set(names)
-    assert len(names) == 1 + 2 * len(MODELS)
+    assert len(names) == 1 + 2 * len(MODELS) + 2 * len(CUDA_FAMILIES)
     found = {name: difference(earlier[name], today[name]) for name in names}
     assert max(found.values()) < 1e-5, found
 

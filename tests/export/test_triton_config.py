@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from arch_export import pipeline
-from arch_export.encoder.precision import Target
+from arch_export.encoder.precision import Precision, Target
 from arch_export.pipeline import export
 from arch_export.repository.triton_config import model_config
 from support.model_configs import config_of, facts_of
@@ -63,9 +63,9 @@ def test_each_target_has_a_configuration_of_its_own(tmp_path: Path, checkpoint: 
         for target, config in configs.items()
     }
     assert warmed[Target.CPU] == {(1, 3), (1, 5), (1, 10), (1, 30), (8, 5)}
-    assert warmed[Target.GPU] == {(batch, seconds) for batch in (1, 2, 4, 8, 16) for seconds in (3, 5, 10, 30)}
+    assert warmed[Target.GPU] == {(batch, seconds) for batch in (1, 2, 4, 8, 16, 32) for seconds in (3, 5, 10, 30)}
     for target, config in configs.items():
-        assert [group.count for group in config.instance_group] == [1]
+        assert [group.count for group in config.instance_group] == [2 if target is Target.GPU else 1]
         policy = config.dynamic_batching.default_queue_policy
         assert (policy.timeout_action, policy.max_queue_size) == (model_config_pb2.ModelQueuePolicy.REJECT, 512)
         assert list(config.dynamic_batching.preferred_batch_size) == ([16] if target is Target.TENSORRT else [])
@@ -76,7 +76,11 @@ def test_each_target_has_a_configuration_of_its_own(tmp_path: Path, checkpoint: 
     (accelerator,) = configs[Target.TENSORRT].optimization.execution_accelerators.gpu_execution_accelerator
     assert accelerator.name == "tensorrt"
     (cuda,) = configs[Target.GPU].optimization.execution_accelerators.gpu_execution_accelerator
-    assert (cuda.name, dict(cuda.parameters)) == ("cuda", {"use_tf32": "0"})
+    strict = {"enable_skip_layer_norm_strict_mode": "1"}
+    assert (cuda.name, dict(cuda.parameters)) == ("cuda", {"use_tf32": "0"} | strict)
+    tf32 = model_config("tf32", {"embedding": [32]}, SAMPLE_RATE, exported.facts, Precision.TF32, Target.GPU)
+    (cuda,) = tf32.optimization.execution_accelerators.gpu_execution_accelerator
+    assert dict(cuda.parameters) == {"use_tf32": "1"} | strict
     settings = dict(accelerator.parameters)
     assert settings["precision_mode"] == "FP32"
     assert settings["trt_profile_min_shapes"] == "waveform:1x8000,num_samples:1x1"

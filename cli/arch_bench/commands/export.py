@@ -35,7 +35,7 @@ def export(
     lengths: Annotated[
         str, typer.Option(help="padded: padding counts, as the ARCH protocol has it; exact: it changes nothing.")
     ] = "padded",
-    precision: Annotated[str, typer.Option(help="fp32, fp16 (GPU), int8 (CPU) or bf16 (CPU, by OpenVINO).")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32, fp16 or tf32 (GPU), int8 (CPU), bf16 (CPU by OpenVINO; GPU).")] = "fp32",
     target: Annotated[
         str, typer.Option(help="cpu, gpu or tensorrt: what config.pbtxt is written for; auto: any machine.")
     ] = "auto",

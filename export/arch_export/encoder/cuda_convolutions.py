@@ -282,7 +282,7 @@ class _PositionalLayer(torch.nn.Module):
         windows = windows.reshape(self.groups, batch * blocks, span * self.width)
         product = torch.matmul(windows, self.get_buffer("weight"))
         product = product.reshape(self.groups, batch, blocks * _BLOCK, self.width).permute(1, 2, 0, 3)
-        hidden = product.reshape(batch, blocks * _BLOCK, size)[:, :frames]
+        hidden = product.reshape(batch, blocks * _BLOCK, size).narrow(1, 0, frames)
         bias, zeros = self.get_buffer("bias"), self.get_buffer("zeros")
         if self.norm is not None:
             hidden, bias = layer_norm(hidden, bias, self.norm), zeros

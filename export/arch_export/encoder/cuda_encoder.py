@@ -240,6 +240,7 @@ class CudaEncoder(torch.nn.Module):
         """
         batch, samples = waveform.shape
         total, field = self._total_stride, self._receptive_field
+        torch._check(samples >= field)  # without, torch cannot tell that there is a frame
         frames = (samples - field) // total + 1
         more = -(-(field - 1) // total)
         size = total * (frames + more)
@@ -257,7 +258,7 @@ class CudaEncoder(torch.nn.Module):
         for layer, (kernel, stride) in zip(self.convolutions, self.sizes[1:], strict=True):
             slope, offset = slope // stride, (offset - kernel) // stride + 1
             hidden = layer(hidden, slope * frames + offset)
-        return hidden[:, :frames], frames
+        return hidden.narrow(1, 0, frames), frames
 
 
 def _bias(linear: Any) -> torch.Tensor:
