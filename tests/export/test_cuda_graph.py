@@ -109,7 +109,7 @@ def originals(folder: Path, clips: list[Any]) -> Any:
 
 @pytest.mark.slow
 def test_few_casts_and_no_transpose_between_strided_convolutions(tmp_path: Path) -> None:
-    """The waveform to fp64 for its normaliser and back, the windows to fp16, the last states and their number to fp32."""
+    """The waveform to fp64 for its normaliser and back, windows to fp16, the last states and their number to fp32."""
     checkpoint = write_checkpoint(tmp_path / "ckpt", "hubert", LAYER_NORM)
     exported = export(str(checkpoint), tmp_path / "models", precision="fp16", target="gpu")
     found = operators(exported)

@@ -15,6 +15,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import arch_serve
+import numpy as np
 import pytest
 from arch_common import session
 from support.serve_models import add_model
@@ -96,6 +97,96 @@ def test_without_cuda_the_choice_falls_on_the_cpu_where_there_is_one(load: Load,
 def test_a_gpu_that_was_asked_for_is_not_replaced(load: Load, backend: ModuleType) -> None:
     with pytest.raises(backend.pb_utils.TritonModelException, match="KIND_GPU needs ONNX Runtime with CUDA"):
         load("GPU", target="gpu", precision="fp32")
+
+
+class GpuSession:
+    """A session whose GPU refuses an operator, as ONNX Runtime tells of it; or runs all."""
+
+    def __init__(self, refuses: bool) -> None:
+        self._refuses = refuses
+
+    def get_providers(self) -> list[str]:
+        return [session.CUDA]
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="waveform"), SimpleNamespace(name="num_samples")]
+
+    def get_outputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="embedding")]
+
+    def run(self, outputs: Any, feeds: Any) -> list[Any]:
+        assert feeds["waveform"].shape == (1, 16000)
+        if self._refuses:
+            raise RuntimeError(
+                "[ONNXRuntimeError] : 11 : EP_FAIL : Non-zero status code returned while running Conv node. "
+                "Name:'node_positions' Status Message: CUDNN_FE failure 8: HEURISTIC_QUERY_FAILED ; GPU=0 ; "
+                "hostname=here ; file=conv.cc ; line=455 ;\nand pages more"
+            )
+        return [None]
+
+
+@pytest.fixture
+def load_on_gpu(tmp_path: Path, backend: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Load an exported encoder as a GPU's, by a session that is made up."""
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "model.onnx").touch()
+    monkeypatch.setattr(session, "has_cuda", lambda: True)
+
+    def run(refuses: bool, **parameters: str) -> dict[str, str]:
+        opened = lambda _path, precision, *_: session.Opened(GpuSession(refuses), precision)  # noqa: E731
+        monkeypatch.setattr(session, "open_on_gpu", opened)
+        config = {
+            "max_batch_size": 4,
+            "input": [{"name": "waveform"}, {"name": "num_samples"}],
+            "output": [{"name": "embedding"}],
+            "default_model_filename": "",
+            "instance_group": [{"count": 1, "gpus": [0]}],
+            "parameters": {key: {"string_value": value} for key, value in parameters.items()},
+        }
+        backend.TritonPythonModel().initialize(
+            {
+                "model_config": json.dumps(config),
+                "model_repository": str(tmp_path),
+                "model_version": "1",
+                "model_name": "model",
+                "model_instance_kind": "GPU",
+                "model_instance_device_id": "0",
+            }
+        )
+        return Metric.labels
+
+    return run
+
+
+def test_what_the_gpu_refuses_is_told_at_load_in_one_line(load_on_gpu: Load, backend: ModuleType) -> None:
+    with pytest.raises(backend.pb_utils.TritonModelException) as caught:
+        load_on_gpu(True, target="gpu", precision="fp16")
+    assert str(caught.value) == (
+        "KIND_GPU: Conv node 'node_positions' failed: CUDNN_FE failure 8: HEURISTIC_QUERY_FAILED; "
+        "export it with --target cpu, or in another precision"
+    )
+
+
+def test_bf16_runs_on_the_gpu_that_it_was_exported_for(load_on_gpu: Load) -> None:
+    labels = load_on_gpu(False, target="gpu", precision="bf16")
+    assert (labels["precision"], labels["note"]) == ("bf16", "")
+    labels = load_on_gpu(False, target="auto", precision="bf16")
+    assert labels["precision"] == "fp32"
+    assert labels["note"].startswith("it was exported for CPUs")
+
+
+def test_a_batch_is_joined_in_memory_that_is_kept(backend: ModuleType) -> None:
+    model = backend.TritonPythonModel()
+    model._buffers = {}
+    random = np.random.default_rng(0)
+    addresses = set()
+    for rows, samples in ((4, 50), (2, 60), (3, 10), (4, 50)):
+        parts = [random.standard_normal((1, samples)).astype(np.float32) for _ in range(rows)]
+        joined = model._joined("waveform", parts)
+        np.testing.assert_array_equal(joined, np.concatenate(parts))
+        addresses.add(joined.ctypes.data)
+    assert len(addresses) == 1
+    assert model._joined("num_samples", [np.array([[7]]), np.array([[9]])]).tolist() == [[7], [9]]
 
 
 @pytest.mark.parametrize("flags", [{"avx2"}, {"avx2", "avx512f"}])

@@ -240,7 +240,8 @@ class CudaEncoder(torch.nn.Module):
         """
         batch, samples = waveform.shape
         total, field = self._total_stride, self._receptive_field
-        torch._check(samples >= field)  # without, torch cannot tell that there is a frame
+        # Without, torch cannot tell that there is a frame.
+        torch._check(samples >= field)  # type: ignore[no-untyped-call]
         frames = (samples - field) // total + 1
         more = -(-(field - 1) // total)
         size = total * (frames + more)
