@@ -43,6 +43,7 @@ def export(
     precision: str = "fp32",
     target: str = "auto",
     force: bool = False,
+    max_queue_size: int | None = None,
     on_step: Callable[[str], None] = lambda _: None,
     on_warning: Callable[[str], None] = lambda _: None,
 ) -> Exported:
@@ -56,6 +57,8 @@ def export(
         lengths: `padded` lets padding count, as the ARCH protocol has it; with `exact` it changes nothing.
         precision: fp32, fp16 or tf32 (GPU), int8 (CPU), or bf16 (CPU, and GPU with that target).
         target: cpu, gpu or tensorrt: what the server's configuration is written for; auto: any machine.
+        max_queue_size: requests that may wait in the server, which refuses others at once; it makes single requests
+            wait for half a second, so by default there is no bound.
         force: install also what misses the limits of its precision, with a mark.
         on_step: told what is being done.
         on_warning: told what should be known although the export goes on.
@@ -80,6 +83,7 @@ def export(
         precision=precision,
         target=target,
         force=force,
+        max_queue_size=max_queue_size,
     )
 
 

@@ -70,6 +70,7 @@ def export(
     precision: str = Precision.FP32,
     target: str = Target.AUTO,
     force: bool = False,
+    max_queue_size: int | None = None,
 ) -> Exported:
     """Export a checkpoint as a Triton model: `<repository>/<name>/config.pbtxt` and `<name>/1/model.onnx`.
 
@@ -88,6 +89,8 @@ def export(
         on_warning: told what the user should know although the export goes on.
         precision: what the encoder computes in, one of `Precision`.
         target: the kind of machine that its configuration is written for, one of `Target`.
+        max_queue_size: requests that may wait in the server; beyond, it refuses at once. None, the default, is no
+            bound, because a bound makes single requests wait for half a second.
         force: install it also if it misses the limits of its precision; its configuration then says so.
 
     Raises:
@@ -98,6 +101,8 @@ def export(
     if name is not None:
         _check_name(name)
     precision, target = settle(precision, target)
+    if max_queue_size is not None and max_queue_size < 1:
+        raise ExportUsageError(f"--max-queue-size {max_queue_size}: at least one request must be allowed to wait")
     if reference == LOGMEL and precision is not Precision.FP32:
         raise ExportUsageError(f"{LOGMEL} has no encoder to run in {precision}; export it in fp32")
     check_precision(precision, target)
@@ -175,7 +180,9 @@ def export(
                 f"{name} takes the place of another model of that name: "
                 + ", ".join(f"{key} {was[key]} becomes {now[key]}" for key in other)
             )
-        config = triton_config.model_config(name, graph.outputs, graph.sample_rate, facts, precision, target, batched)
+        config = triton_config.model_config(
+            name, graph.outputs, graph.sample_rate, facts, precision, target, batched, max_queue_size
+        )
         (folder / "config.pbtxt").write_text(triton_config.as_text(config), encoding="utf-8")
     return Exported(name, repository / name, facts, measured, misses, batched)
 

@@ -66,8 +66,7 @@ def test_each_target_has_a_configuration_of_its_own(tmp_path: Path, checkpoint: 
     assert warmed[Target.GPU] == {(batch, seconds) for batch in (1, 2, 4, 8, 16, 32) for seconds in (3, 5, 10, 30)}
     for target, config in configs.items():
         assert [group.count for group in config.instance_group] == [2 if target is Target.GPU else 1]
-        policy = config.dynamic_batching.default_queue_policy
-        assert (policy.timeout_action, policy.max_queue_size) == (model_config_pb2.ModelQueuePolicy.REJECT, 512)
+        assert not config.dynamic_batching.HasField("default_queue_policy")
         assert list(config.dynamic_batching.preferred_batch_size) == ([16] if target is Target.TENSORRT else [])
         parameters = {key: value.string_value for key, value in config.parameters.items()}
         assert ("intra_op_thread_count" in parameters) == (target is Target.CPU)
@@ -81,6 +80,9 @@ def test_each_target_has_a_configuration_of_its_own(tmp_path: Path, checkpoint: 
     tf32 = model_config("tf32", {"embedding": [32]}, SAMPLE_RATE, exported.facts, Precision.TF32, Target.GPU)
     (cuda,) = tf32.optimization.execution_accelerators.gpu_execution_accelerator
     assert dict(cuda.parameters) == {"use_tf32": "1"} | strict
+    bounded = model_config("b", {"embedding": [32]}, SAMPLE_RATE, exported.facts, max_queue_size=512)
+    policy = bounded.dynamic_batching.default_queue_policy
+    assert (policy.timeout_action, policy.max_queue_size) == (model_config_pb2.ModelQueuePolicy.REJECT, 512)
     settings = dict(accelerator.parameters)
     assert settings["precision_mode"] == "FP32"
     assert settings["trt_profile_min_shapes"] == "waveform:1x8000,num_samples:1x1"

@@ -114,7 +114,7 @@ class GpuSession:
     def get_outputs(self) -> list[SimpleNamespace]:
         return [SimpleNamespace(name="embedding")]
 
-    def run(self, outputs: Any, feeds: Any) -> list[Any]:
+    def run(self, _outputs: Any, feeds: Any) -> list[Any]:
         assert feeds["waveform"].shape == (1, 16000)
         if self._refuses:
             raise RuntimeError(

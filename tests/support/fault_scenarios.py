@@ -98,8 +98,9 @@ def queue_full(scene: Scene) -> Result:
     repository = scene.folder / "repository"
     shutil.copytree(scene.repository, repository)
     config = repository / "logmel" / "config.pbtxt"
-    text, found = re.subn(r"max_queue_size: \d+", "max_queue_size: 1", config.read_text())
-    assert found == 1, f"the configuration has {found} queue limits"
+    policy = "dynamic_batching {\n  default_queue_policy { max_queue_size: 1 }"
+    text, found = re.subn(r"dynamic_batching \{", policy, config.read_text())
+    assert found == 1, f"the configuration has {found} batchers"
     config.write_text(text)
     with serving(scene, repository) as server:
         scene.run("--server", server.grpc_url, "--concurrency", "64")

@@ -35,13 +35,23 @@ def export(
     lengths: Annotated[
         str, typer.Option(help="padded: padding counts, as the ARCH protocol has it; exact: it changes nothing.")
     ] = "padded",
-    precision: Annotated[str, typer.Option(help="fp32, fp16 or tf32 (GPU), int8 (CPU), bf16 (CPU by OpenVINO; GPU).")] = "fp32",
+    precision: Annotated[
+        str, typer.Option(help="fp32, fp16 or tf32 (GPU), int8 (CPU), bf16 (CPU by OpenVINO; GPU).")
+    ] = "fp32",
     target: Annotated[
         str, typer.Option(help="cpu, gpu or tensorrt: what config.pbtxt is written for; auto: any machine.")
     ] = "auto",
     force: Annotated[
         bool, typer.Option("--force", help="Install also what misses the limits of its precision, with a mark.")
     ] = False,
+    max_queue_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Requests that may wait in the server; others are refused at once. It switches Triton's prefetching "
+            "off: single requests then wait half a second, unless a model has two instances.",
+        ),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Then load it into a Triton on this machine and ask for each output.")
     ] = False,
@@ -63,6 +73,7 @@ def export(
         precision=precision,
         target=target,
         force=force,
+        max_queue_size=max_queue_size,
     )
     _out.print(export_table([exported]))
     for miss in exported.misses:

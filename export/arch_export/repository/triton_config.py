@@ -14,9 +14,6 @@ from arch_export.encoder.precision import Precision, Target
 # A request waits this long for others to share its batch; far below one execution of a base encoder, so it costs no
 # latency.
 MAX_QUEUE_DELAY_US = 2000
-# Beyond it Triton answers UNAVAILABLE, "Exceeds maximum queue size", at once. A client with a bounded number of
-# requests in flight never sees it: a full queue of 30 s clips is 1 GB of memory and minutes of work for a CPU.
-MAX_QUEUE_SIZE = 512
 # The clip lengths of the benchmark's 12 datasets, in seconds; most are of 5 s.
 CLIP_SECONDS = (3, 5, 10, 30)
 USUAL_SECONDS = 5
@@ -83,6 +80,7 @@ def model_config(
     precision: Precision = Precision.FP32,
     target: Target = Target.AUTO,
     batched: bool = True,
+    max_queue_size: int | None = None,
 ) -> triton.ModelConfig:
     """Describe an exported encoder to Triton.
 
@@ -94,6 +92,7 @@ def model_config(
         precision: of the model.
         target: where it is to be served.
         batched: whether clips may be put into batches.
+        max_queue_size: requests that may wait; beyond, Triton answers UNAVAILABLE at once. None is no bound.
     """
     serving = _SERVING[target]
     most = serving.max_batch_size if batched else 1
@@ -103,9 +102,12 @@ def model_config(
     for output, shape in outputs.items():
         config.output.add(name=output, data_type=triton.TYPE_FP32, dims=shape)
     config.dynamic_batching.max_queue_delay_microseconds = MAX_QUEUE_DELAY_US
-    queue = config.dynamic_batching.default_queue_policy
-    queue.timeout_action = triton.ModelQueuePolicy.REJECT
-    queue.max_queue_size = MAX_QUEUE_SIZE
+    # Any policy of the queue, a bound too, makes Triton's core stop prefetching. A request that comes before the one
+    # instance waits again does not wake the batcher then, which sleeps out its 500 ms.
+    if max_queue_size is not None:
+        queue = config.dynamic_batching.default_queue_policy
+        queue.timeout_action = triton.ModelQueuePolicy.REJECT
+        queue.max_queue_size = max_queue_size
     # Without a count, the ONNX Runtime backend starts two on a CPU, and they fight for its cores.
     config.instance_group.add(count=serving.instances, kind=serving.kind)
     for batch_size, seconds in dict.fromkeys((min(batch, most), seconds) for batch, seconds in serving.warmup):
