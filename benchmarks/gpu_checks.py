@@ -20,6 +20,7 @@ from gpu_models import SAMPLE_RATE, Skeleton
 
 _DISTINCT, _CLASSES = 64, 4
 _DATASET = "gpu_clips"
+_IN_FLIGHT = 128
 
 
 def clip(index: int, seconds: float) -> Array:
@@ -138,13 +139,15 @@ def served(folder: Path, skeleton: Skeleton, device: str, timeout_s: float) -> I
 def bench(address: str, model: str, dataset: Path, transport: str, timeout_s: float) -> dict[str, Any]:
     """`arch bench` of one model on a server: the measurement that its results hold, and its clips/s over time.
 
+    With requests for four full batches in flight, two for each instance, so that no search is part of the figure.
+
     Raises:
         RuntimeError: if it fails, with its last line, or takes longer.
     """
     output = dataset.parent / f"report-{transport}"
     command = [sys.executable, "-m", "arch_bench", "bench", "--dataset", str(dataset), "--server", address]
     command += ["--model", model, "--output", str(output), "--cache", str(dataset.parent / "cache"), "--recompute"]
-    command += ["--probe", "knn", "--seeds", "1", "--transport", transport]
+    command += ["--concurrency", str(_IN_FLIGHT), "--probe", "knn", "--seeds", "1", "--transport", transport]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)
         (found,) = json.loads((output / "results.json").read_text())["results"] if done.returncode == 0 else (None,)

@@ -63,7 +63,14 @@ def test_each_target_has_a_configuration_of_its_own(tmp_path: Path, checkpoint: 
         for target, config in configs.items()
     }
     assert warmed[Target.CPU] == {(1, 3), (1, 5), (1, 10), (1, 30), (8, 5)}
-    assert warmed[Target.GPU] == {(batch, seconds) for batch in (1, 2, 4, 8, 16, 32) for seconds in (3, 5, 10, 30)}
+    assert warmed[Target.GPU] == {(batch, seconds) for batch in (1, 2, 4, 8, 16) for seconds in (3, 5, 10, 30)}
+    half = model_config("half", {"embedding": [32]}, SAMPLE_RATE, exported.facts, Precision.FP16, Target.GPU)
+    assert (half.max_batch_size, configs[Target.GPU].max_batch_size) == (32, 16)
+    assert {one.inputs["waveform"].dims[0] // SAMPLE_RATE for one in half.model_warmup if one.batch_size == 32} == {
+        3,
+        5,
+        10,
+    }
     for target, config in configs.items():
         assert [group.count for group in config.instance_group] == [2 if target is Target.GPU else 1]
         assert not config.dynamic_batching.HasField("default_queue_policy")

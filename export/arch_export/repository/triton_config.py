@@ -42,9 +42,12 @@ class _Serving:
 _KIND = triton.ModelInstanceGroup
 # 8 clips of 30 s need 1.6 GB for the first convolution's output of a base model; larger batches gain nothing on CPU.
 _CPU_BATCH = 8
-# 32 clips of 10 s fill an H100 for a base encoder, 16 for a large one. The first convolution of 32 clips of 30 s gives
-# 3.1 GB in fp16, 6.3 GB in fp32, and about three times that is in memory at once.
+# 32 clips of 10 s fill an H100 for a base encoder in fp16, 16 for a large one. In 4 bytes a value, half as many take as
+# much memory: the first convolution of 16 clips of 30 s gives 3.1 GB, and about three times that is there at once.
 _GPU_BATCH = 32
+_GPU_BATCH_OF_4_BYTES = 16
+# Seconds of audio in the largest batch of the warm-up: a full batch of the longest clips is more than small cards hold.
+_WARMUP_AUDIO_S = 480
 _TENSORRT_BATCH = 16
 _SERVING = {
     # Any machine may serve it, so it starts fast on the slowest.
@@ -60,7 +63,12 @@ _SERVING = {
         _KIND.KIND_GPU,
         2,  # one takes its batch in and gives answers out while the other computes
         _GPU_BATCH,
-        tuple((batch, seconds) for batch in (32, 16, 8, 4, 2, 1) for seconds in reversed(CLIP_SECONDS)),
+        tuple(
+            (batch, seconds)
+            for batch in (32, 16, 8, 4, 2, 1)
+            for seconds in reversed(CLIP_SECONDS)
+            if batch * seconds <= _WARMUP_AUDIO_S
+        ),
     ),
     # One engine covers the whole profile; building it is the warm-up, and the longest shapes take its memory.
     Target.TENSORRT: _Serving(
@@ -96,6 +104,8 @@ def model_config(
     """
     serving = _SERVING[target]
     most = serving.max_batch_size if batched else 1
+    if target is Target.GPU and precision in (Precision.FP32, Precision.TF32):
+        most = min(most, _GPU_BATCH_OF_4_BYTES)
     config = triton.ModelConfig(name=name, backend="onnxruntime", max_batch_size=most)
     config.input.add(name="waveform", data_type=triton.TYPE_FP32, dims=[-1])
     config.input.add(name="num_samples", data_type=triton.TYPE_INT64, dims=[1])

@@ -152,7 +152,8 @@ class WorkerPool:
         if not all(self._sees(position, job.folder) for position in range(len(self._handles))):
             raise ArchError(f"a worker on another machine does not see {job.folder}: put the data where all of them do")
         state = self._new_pass(job, clips)
-        self._steer(state)
+        # Before anything is steered by it: what the workers did in the pass before must not count in this one.
+        self._exchange_status(self._budgets(state))
         for handle in self._handles:
             handle.begin()
         before = statistics_of(self._servers, job.model)
@@ -308,11 +309,10 @@ class WorkerPool:
 
     def _steer(self, state: PassState) -> None:
         """Learn how far the workers are, and set how many requests may be in flight."""
-        count = len(self._handles)
         now = time.perf_counter()
         state.level_seconds += state.level * (now - state.level_since)
         state.level_since = now
-        self._exchange_status([state.level // count + (rank < state.level % count) for rank in range(count)])
+        self._exchange_status(self._budgets(state))
         if state.search is not None:
             drops = sum(handle.dropped(server) for handle in self._handles for server in range(len(self.endpoints)))
             if drops > state.drops:
@@ -321,6 +321,11 @@ class WorkerPool:
             state.level = state.search.observe([Progress(handle.done, handle.last_done) for handle in self._handles])
             if state.search.settled:
                 self._found[state.job.model, state.job.samples] = state.level
+
+    def _budgets(self, state: PassState) -> list[int]:
+        """How many requests each worker may keep in flight."""
+        count = len(self._handles)
+        return [state.level // count + (rank < state.level % count) for rank in range(count)]
 
     def _exchange_status(self, budgets: list[int]) -> None:
         import ray
