@@ -354,6 +354,7 @@ def main() -> None:
         f"{len(found.operators)} kernels, at {rates.bandwidth:g} TB/s and {rates.kernel:g} µs at least for each",
         sep="\n",
         highlight=False,
+        soft_wrap=True,
     )
     out.print(_by_kind(found.operators), _most_expensive(found.operators))
     for kind in ("Transpose", "Cast"):

@@ -57,8 +57,7 @@ def export(
         lengths: `padded` lets padding count, as the ARCH protocol has it; with `exact` it changes nothing.
         precision: fp32, fp16 or tf32 (GPU), int8 (CPU), or bf16 (CPU, and GPU with that target).
         target: cpu, gpu or tensorrt: what the server's configuration is written for; auto: any machine.
-        max_queue_size: requests that may wait in the server, which refuses others at once; it makes single requests
-            wait for half a second, so by default there is no bound.
+        max_queue_size: requests that may wait in the server; by default there is no bound, see `arch export --help`.
         force: install also what misses the limits of its precision, with a mark.
         on_step: told what is being done.
         on_warning: told what should be known although the export goes on.
@@ -72,19 +71,9 @@ def export(
     """
     with needs("export"):
         from arch_export.pipeline import export as run
-    return run(
-        str(checkpoint),
-        Path(repository),
-        name,
-        str(layers),
-        lengths,
-        on_step,
-        on_warning,
-        precision=precision,
-        target=target,
-        force=force,
-        max_queue_size=max_queue_size,
-    )
+    form = (name, str(layers), lengths)
+    serving: dict[str, Any] = {"precision": precision, "target": target, "max_queue_size": max_queue_size}
+    return run(str(checkpoint), Path(repository), *form, on_step, on_warning, force=force, **serving)
 
 
 def aliases() -> dict[str, Alias]:

@@ -15,6 +15,8 @@ from gpu_models import Skeleton, decode, encode, regenerate
 from gpu_operators import operators
 from gpu_tables import second_half
 
+pytestmark = pytest.mark.torch
+
 SKELETON = Skeleton(
     name="a",
     size="base",

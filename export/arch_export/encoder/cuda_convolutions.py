@@ -137,10 +137,12 @@ class FirstConvolution(torch.nn.Module):
         # The moments of (f, 1) in one product: sums, and sums of products, which fp64 can hold without centring. Block
         # by block, because one product over all frames would keep a single multiprocessor busy.
         windows = self._windows(waveform, frames, self.stride, self.kernel)
-        valid = (torch.arange(frames, device=waveform.device)[None, :] < count).float()[:, :, None]
-        windows = (torch.cat([windows, torch.ones_like(windows[:, :, :1])], dim=2) * valid).double()
+        windows = torch.cat([windows, torch.ones_like(windows[:, :, :1])], dim=2).double()
         blocks = windows.reshape(-1, frames // self.block, self.block, self.kernel + 1)
-        moments = torch.matmul(blocks.transpose(2, 3), blocks).sum(dim=1) / count.double()[:, :, None]
+        valid = torch.arange(frames, device=waveform.device)[None, :] < count
+        # Between transpose and product, of which ONNX Runtime 1.19 to 1.25 make one operator that CPUs lack in fp64.
+        counted = blocks.transpose(2, 3) * valid.double().reshape(-1, frames // self.block, 1, self.block)
+        moments = torch.matmul(counted, blocks).sum(dim=1) / count.double()[:, :, None]
         mean = moments[:, -1:, :-1]  # [batch, 1, kernel]
         covariance = moments[:, :-1, :-1] - mean.transpose(1, 2) * mean
         variance = (torch.matmul(weight, covariance) * weight).sum(dim=2).clamp(min=0)
@@ -217,7 +219,7 @@ def layer_norm(hidden: torch.Tensor, bias: torch.Tensor, norm: torch.nn.LayerNor
     return skip_layer_norm(hidden, none, bias, norm)
 
 
-class PositionalConvolution(torch.nn.Module):
+class CudaPositionalConvolution(torch.nn.Module):
     """The convolutions that tell the frames their positions, as products of windows of several frames at once.
 
     A block of n frames sees n + kernel - 1 frames; the weights of its product hold the kernel n times, each a frame

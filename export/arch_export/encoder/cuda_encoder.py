@@ -18,8 +18,8 @@ from arch_export.encoder.clip_encoder import Normalization, NormalizedWaveform, 
 from arch_export.encoder.contrib_ops import multi_head_attention, skip_layer_norm, skip_layer_norm_and_sum
 from arch_export.encoder.cuda_convolutions import (
     Activation,
+    CudaPositionalConvolution,
     FirstConvolution,
-    PositionalConvolution,
     StridedConvolution,
 )
 from arch_export.encoder.options import EncoderOptions, Lengths
@@ -149,7 +149,7 @@ class CudaEncoder(torch.nn.Module):
         self.projection_norm = projection.layer_norm.to(dtype) if has_norm else None
         self.projection = Affine(projection.projection.weight, _bias(projection.projection), dtype)
         encoder = model.encoder
-        self.positions = PositionalConvolution(encoder.pos_conv_embed, dtype)
+        self.positions = CudaPositionalConvolution(encoder.pos_conv_embed, dtype)
         self.norm_first = bool(getattr(model.config, "do_stable_layer_norm", False))
         self.norm = encoder.layer_norm.to(dtype)
         attention = encoder.layers[0].attention
