@@ -16,9 +16,9 @@ from arch_serve.server import LocalServer
 
 pytestmark = [pytest.mark.ray, pytest.mark.triton, pytest.mark.slow]
 
-BATCH, SECONDS = 8, 0.05  # of an execution, whatever its size: 160 clips/s at the most, with full batches only
+BATCH, SECONDS = 8, 0.02  # of an execution, whatever its size: 400 clips/s at the most, with full batches only
 # A clip's length is part of what a level is remembered by, so each of these is searched for anew.
-CLIPS = (1600, 1600, 40, 40, 1600)
+CLIPS = (4000, 4000, 40, 40, 4000)
 
 CONFIG = f"""\
 backend: "python"
