@@ -179,7 +179,8 @@ def cuda_settings(precision: str) -> dict[str, str]:
     return {
         # fp32 is to be fp32: TF32, a default, keeps 10 bits of what it multiplies.
         "use_tf32": "1" if precision == "tf32" else "0",
-        # Before 1.27, the sums of a fused layer norm are in fp16 otherwise, and overflow on what fp16 can hold.
+        # Earlier versions sum a fused layer norm in fp16 otherwise, and overflow on what fp16 can hold (onnxruntime
+        # pull request 28682); 1.31 is as fast either way.
         "enable_skip_layer_norm_strict_mode": "1",
     }
 
