@@ -46,6 +46,11 @@ def passed(bottleneck: str, cores: float = 3.0, busy: float | None = 40.0, **sta
             "more requests in flight (--concurrency) would keep it busier.",
         ),
         (
+            passed("server compute", cores=15.9, compute_ms=180),
+            "The server's execution takes 90 % of a request's latency, while the server computes 40 % of the time: "
+            "every core of this machine is busy, so that more requests in flight would only wait.",
+        ),
+        (
             passed("server or network", busy=None, compute_ms=780),
             "Requests under way take 100 % of the places for them: servers or network are the limit, which of them is "
             "not known without the servers' counters.",
@@ -54,6 +59,11 @@ def passed(bottleneck: str, cores: float = 3.0, busy: float | None = 40.0, **sta
             passed("server queue", queue_ms=80),
             "Waiting in the server's queue takes 80 % of a request's latency, while the server computes 40 % of the "
             "time: more requests in flight (--concurrency) or a shorter queue delay of the model would help.",
+        ),
+        (
+            passed("server queue", cores=15.9, queue_ms=80),
+            "Waiting in the server's queue takes 80 % of a request's latency, while the server computes 40 % of the "
+            "time: every core of this machine is busy, so that more requests in flight would only wait.",
         ),
         (
             passed("network", network_ms=80),

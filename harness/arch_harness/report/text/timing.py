@@ -54,18 +54,21 @@ def bottleneck_sentence(measurement: Measurement, cores: int) -> str:
 
     computes = "" if full.server is None else f", while the server computes {_whole(full.server)} of the time"
     crowded = "; every core of this machine is busy" if _crowded(measurement, cores) else ""
+    # More requests do not make a machine faster that has no core to spare.
+    in_vain = "every core of this machine is busy, so that more requests in flight would only wait" if crowded else ""
     match measurement.bottleneck:
         case "server compute" if full.server is not None and full.server >= SATURATED:
             return f"The server computes {_whole(full.server)} of the time: the harness is not the limit."
         case "server compute":
             return (
                 f"The server's execution takes {part(stages.compute_ms)} of a request's latency{computes}: "
-                "more requests in flight (--concurrency) would keep it busier."
+                f"{in_vain or 'more requests in flight (--concurrency) would keep it busier'}."
             )
         case "server queue":
+            advice = "more requests in flight (--concurrency) or a shorter queue delay of the model would help"
             return (
                 f"Waiting in the server's queue takes {part(stages.queue_ms)} of a request's latency"
-                f"{computes}: more requests in flight (--concurrency) or a shorter queue delay of the model would help."
+                f"{computes}: {in_vain or advice}."
             )
         case "network":
             return (
