@@ -128,6 +128,22 @@ def test_few_casts_and_no_transpose_between_strided_convolutions(tmp_path: Path)
 
 
 @pytest.mark.slow
+def test_a_constant_clip_is_embedded_as_without_its_padding(tmp_path: Path) -> None:
+    """Not normalised, and of no variance: the padding is as far from it as anything can be."""
+    checkpoint = write_checkpoint(tmp_path / "ckpt", "wavlm", GROUP_NORM | WAVLM, do_normalize=False, **SHORT)
+    exported = export(str(checkpoint), tmp_path / "models", lengths="exact", precision="fp16", target="gpu")
+    twin = write_cpu_twin(exported.folder / "1" / "model.onnx", Precision.FP16)
+    session = onnxruntime.InferenceSession(twin, providers=["CPUExecutionProvider"])
+    clip = np.full((1, 16000), 0.5, np.float32)
+    samples = np.array([[16000]])
+    padded = session.run(None, {"waveform": np.pad(clip, ((0, 0), (0, 20000))), "num_samples": samples})[0]
+    alone = session.run(None, {"waveform": clip, "num_samples": samples})[0]
+    assert np.linalg.norm(padded - alone) < 1e-3 * np.linalg.norm(alone)
+    expected = originals(checkpoint, [clip[0]])
+    assert np.linalg.norm(alone - expected) < 0.02 * np.linalg.norm(expected)
+
+
+@pytest.mark.slow
 def test_an_overflow_of_fp16_is_found(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "ckpt", "hubert", LAYER_NORM, **SHORT)
     weights = load_file(checkpoint / "model.safetensors")

@@ -148,9 +148,10 @@ class FirstConvolution(torch.nn.Module):
         variance = (torch.matmul(weight, covariance) * weight).sum(dim=2).clamp(min=0)
         scale = gain / torch.sqrt(variance + self.epsilon)  # [batch, channels]
         # What enters the product has no offset and is of size 1, so that fp16 keeps its digits; the weights make up.
+        # Where a clip is constant, the padding behind it must not overflow.
         centre = mean.mean(dim=2)  # [batch, 1]
         trace = (covariance * torch.eye(self.kernel, dtype=torch.float64)).sum(dim=(1, 2))[:, None].clamp(min=0)
-        size = torch.sqrt(trace / self.kernel + 1e-12)
+        size = torch.sqrt(trace / self.kernel + 1e-12 + (1e-3 * centre).square())
         shift = bias - scale * torch.matmul(mean[:, 0] - centre, weight.T)
         step, width = self.rows * self.stride, taps.shape[0]
         samples = (waveform - centre.float()) / size.float()
