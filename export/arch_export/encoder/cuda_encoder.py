@@ -22,6 +22,7 @@ from arch_export.encoder.cuda_convolutions import (
     FirstConvolution,
     StridedConvolution,
 )
+from arch_export.encoder.feature_encoder import at_least_one_frame, receptive_field
 from arch_export.encoder.options import EncoderOptions, Lengths
 
 
@@ -164,15 +165,14 @@ class CudaEncoder(torch.nn.Module):
     def forward(self, waveform: torch.Tensor, num_samples: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """As `ClipEncoder.forward`."""
         exact = self.encoder_options.lengths is Lengths.EXACT
-        samples = waveform.shape[1]
-        hidden, frames = self._convolve(self.normalize(waveform, num_samples), num_samples if exact else None)
+        samples = at_least_one_frame(num_samples, waveform.shape[1], self.sizes) if exact else None
+        hidden, frames = self._convolve(self.normalize(waveform, num_samples), samples)
         if self.projection_norm is not None:
             hidden = self.projection_norm(hidden)
         hidden = self.projection(hidden) + self.projection.get_buffer("bias")
         valid = lengths = mask = None
-        if exact:
-            count = num_samples.clamp(min=self._receptive_field).minimum(torch.full_like(num_samples, samples))
-            count = self._frames_of(count)
+        if samples is not None:
+            count = (samples - receptive_field(self.sizes)) // self._total_stride + 1
             valid = (torch.arange(frames, device=hidden.device)[None, :] < count).to(self.dtype)[:, :, None]
             lengths = count[:, 0].to(torch.int32)
             mask = ((1.0 - valid) * MASKED).view(-1, 1, 1, frames)
@@ -222,24 +222,14 @@ class CudaEncoder(torch.nn.Module):
     def _total_stride(self) -> int:
         return math.prod(stride for _, stride in self.sizes)
 
-    @property
-    def _receptive_field(self) -> int:
-        needed = 1
-        for kernel, stride in reversed(self.sizes):
-            needed = (needed - 1) * stride + kernel
-        return needed
-
-    def _frames_of(self, samples: torch.Tensor) -> torch.Tensor:
-        return (samples - self._receptive_field) // self._total_stride + 1
-
-    def _convolve(self, waveform: torch.Tensor, num_samples: torch.Tensor | None) -> tuple[torch.Tensor, int]:
-        """FP32 [batch, samples] -> [batch, frames, channels] and the number of frames.
+    def _convolve(self, waveform: torch.Tensor, valid: torch.Tensor | None) -> tuple[torch.Tensor, int]:
+        """FP32 [batch, samples] -> [batch, frames, channels] and the number of frames; `valid` counts samples.
 
         The clip is padded to a whole number of last frames, so that each convolution's input can be cut into blocks.
         What is computed of the padding is cut off in the end; no other frame sees it.
         """
         batch, samples = waveform.shape
-        total, field = self._total_stride, self._receptive_field
+        total, field = self._total_stride, receptive_field(self.sizes)
         # Without, torch cannot tell that there is a frame.
         torch._check(samples >= field)  # type: ignore[no-untyped-call]
         frames = (samples - field) // total + 1
@@ -248,10 +238,9 @@ class CudaEncoder(torch.nn.Module):
         kernel, stride = self.sizes[0]
         behind = total + kernel  # at least what the last windows reach over
         padded = torch.cat([waveform, waveform.new_zeros(batch, size + behind - samples)], dim=1)
-        if num_samples is None:
+        if valid is None:
             count = torch.full((1, 1), (samples - kernel) // stride + 1, device=waveform.device)
         else:
-            valid = num_samples.clamp(min=field).minimum(torch.full_like(num_samples, samples))
             count = (valid - kernel) // stride + 1
         # Of each convolution, `slope` frames for each of the last frames, and some more.
         slope, offset = total // stride, total // stride * more

@@ -104,7 +104,7 @@ class FeatureEncoder(torch.nn.Module):
             Features FP32 [batch, frames, channels] and, with `num_samples`, how many of the frames are valid, at least
             1: INT64 [batch, 1].
         """
-        count = None if num_samples is None else self._at_least_one_frame(num_samples, waveform.shape[1])
+        count = None if num_samples is None else at_least_one_frame(num_samples, waveform.shape[1], self.sizes)
         hidden = waveform
         for index, (layer, (kernel, stride)) in enumerate(zip(self.layers, self.sizes, strict=True)):
             if count is not None:
@@ -116,8 +116,15 @@ class FeatureEncoder(torch.nn.Module):
                 hidden = layer(hidden[:, None] if index == 0 else hidden)
         return hidden.transpose(1, 2), count
 
-    def _at_least_one_frame(self, num_samples: torch.Tensor, samples: int) -> torch.Tensor:
-        needed = 1
-        for kernel, stride in reversed(self.sizes):
-            needed = (needed - 1) * stride + kernel
-        return num_samples.clamp(min=needed).minimum(torch.full_like(num_samples, samples))
+
+def receptive_field(sizes: list[tuple[int, int]]) -> int:
+    """The samples under one last frame of convolutions of these (kernel, stride)."""
+    needed = 1
+    for kernel, stride in reversed(sizes):
+        needed = (needed - 1) * stride + kernel
+    return needed
+
+
+def at_least_one_frame(num_samples: torch.Tensor, samples: int, sizes: list[tuple[int, int]]) -> torch.Tensor:
+    """INT64 [batch, 1], the valid samples of each clip of `samples`, as if zero-padded to the length of one frame."""
+    return num_samples.clamp(min=receptive_field(sizes)).minimum(torch.full_like(num_samples, samples))
