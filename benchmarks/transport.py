@@ -18,7 +18,7 @@ import psutil
 import soundfile
 from arch_export.pipeline import export
 from arch_harness.streaming.wire import Job
-from arch_harness.streaming.worker import Worker
+from arch_harness.streaming.worker import Orders, Worker
 from arch_harness.triton.endpoint import Endpoint
 from arch_serve.server import LocalServer
 from onnx import TensorProto, helper, numpy_helper
@@ -90,7 +90,7 @@ def main() -> None:
                         before = seconds_of([client]), seconds_of(served), time.perf_counter()
                         chunk = worker.embed(job, clips)
                         after = seconds_of([client]), seconds_of(served), time.perf_counter()
-                        if len(chunk.answers) != CLIPS or all(worker.status(IN_FLIGHT).reads_shared_memory) != (
+                        if len(chunk.answers) != CLIPS or all(worker.status(Orders(IN_FLIGHT)).reads_shared_memory) != (
                             transport == "shared-memory"
                         ):
                             raise SystemExit(f"not measured: {transport} did not carry every clip")

@@ -186,6 +186,8 @@ def bench(
     transport: Transport = "grpc",
     cache: str | Path | None = None,
     recompute: bool = False,
+    repeat: int = 1,
+    rate: float | None = None,
     command: str = "arch_bench.bench(…)",
     console: Console | None = None,
 ) -> LoadedRun:
@@ -210,6 +212,9 @@ def bench(
         transport: `shared-memory` gives servers on this machine the audio through it.
         cache: the embedding store; by default `$ARCH_CACHE` or a folder in the user's cache.
         recompute: embed again what is stored, to measure speed.
+        repeat: how often the speed is measured; from two on the report gives intervals.
+        rate: in clips/s, at which the latencies of all models are measured too; by default 70 % of what the slowest
+            reaches, where there are several.
         command: what the report names as its origin.
         console: draws progress and notes; None stays silent.
 
@@ -244,6 +249,8 @@ def bench(
         workers=min(workers, workers if concurrency is None else concurrency),
         layers=layers,
         transport=transport,
+        repeat=repeat,
+        rate=rate,
     )
     display = Display(console)
     with ExitStack() as stack:

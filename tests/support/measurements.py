@@ -30,6 +30,28 @@ def utilisation(seconds: float, speed: float, samples: int = 40) -> dict[str, An
     }
 
 
+def load_point(load: str, p50: float, requests: int, speed: float, **changes: Any) -> dict[str, Any]:
+    return {
+        "load": load,
+        "in_flight": None,
+        "rate": None,
+        "requests": requests,
+        "answered_per_s": speed,
+        "latency_ms": {"p50": p50, "p95": 1.31 * p50, "p99": 1.87 * p50},
+        "late_ms": None,
+        "stalls": 0,
+    } | changes
+
+
+def loads(speed: float, p50: float, clips: int) -> list[dict[str, Any]]:
+    return [
+        load_point("alone", 0.2 * p50, 200, 1e3 / (0.2 * p50 or 1), in_flight=1),
+        load_point("paced", 0.4 * p50, 150, 0.69 * speed, rate=0.7 * speed, late_ms=0.001 * p50),
+        load_point("equal rate", 0.3 * p50, 120, 5.0, rate=5.0, late_ms=0.002 * p50),
+        load_point("saturated", p50, clips, speed, in_flight=16),
+    ]
+
+
 def measurement(speed: float, p50: float, clips: int, place: int = 0) -> dict[str, Any]:
     seconds = clips / speed
     times = server_times(p50, place, seconds)
@@ -38,7 +60,17 @@ def measurement(speed: float, p50: float, clips: int, place: int = 0) -> dict[st
         "failed": 0,
         "seconds": seconds,
         "audio_seconds": 5.0 * clips,
-        "latency_ms": {"p50": p50, "p95": 1.31 * p50, "p99": 1.87 * p50},
+        "phases": [
+            {"name": "alone", "start": 0.0, "end": 0.1 * seconds, "clips": 200, "in_flight": 1},
+            {"name": "measured", "start": 0.1 * seconds, "end": seconds, "clips": max(0, clips - 200), "in_flight": 16},
+        ],
+        "clips_per_s": speed,
+        "rtfx": 5.0 * speed,
+        "measured_clips": max(0, clips - 200),
+        "measured_seconds": seconds,
+        "steadiness": "steady",
+        "window_clips_per_s": [speed] * 3,
+        "loads": loads(speed, p50, max(0, clips - 200)),
         "concurrency": 16,
         "mean_concurrency": 16.0,
         "concurrency_found": False,

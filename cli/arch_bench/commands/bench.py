@@ -57,6 +57,15 @@ def bench(
     recompute: Annotated[
         bool, typer.Option("--recompute", help="Embed again what is stored: to measure speed. Replaces it.")
     ] = False,
+    repeat: Annotated[
+        int, typer.Option(min=1, help="Measure the speed so many times; from two on the report has intervals.")
+    ] = 1,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Clips/s at which all models are compared. By default 70 % of what the slowest of them reaches."
+        ),
+    ] = None,
 ) -> None:
     """Stream datasets through a served encoder, probe the embeddings and write one report."""
     output = output or api.default_output()
@@ -81,6 +90,8 @@ def bench(
                 transport=transport.value,
                 cache=cache,
                 recompute=recompute,
+                repeat=repeat,
+                rate=rate,
                 command=options.shown_command(sys.argv[1:]),
                 console=_err,
             )

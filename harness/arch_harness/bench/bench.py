@@ -16,6 +16,7 @@ from arch_common.errors import ArchError, ScoreError, UsageError
 from arch_harness.bench.compare import compare_models
 from arch_harness.bench.fingerprints import embedding_fingerprint, result_fingerprint
 from arch_harness.bench.score import Probed, is_done, probe_pair
+from arch_harness.bench.speed import SpeedRuns
 from arch_harness.measuring.machine import describe_machine
 from arch_harness.report import write_report
 from arch_harness.results.embedding_pass import EmbeddingPass, pass_path, read_pass, write_pass
@@ -164,34 +165,40 @@ class Bench:
             ArchError: if the servers are lost or the disk is full; what is done is saved, and the same call goes on
                 from there.
         """
-        settings = self.run.settings
         with ExitStack() as stack:
             # Not before it is needed: all embeddings may be in the store.
             pool = cache(lambda: stack.enter_context(self._pool))
-            for model, dataset in [(model, dataset) for dataset in self._datasets for model in self._models]:
-                interrupt.check()
-                measured = embedding_fingerprint(model, dataset, settings)
-                fingerprint = result_fingerprint(measured, settings)
-                if any(
-                    is_done(self._output, result, fingerprint)
-                    and not _refused(result.failures)
-                    and not (self._recompute and result.stored)
-                    for result in self.run.results
-                ):
-                    display.note(f"{model.name} on {dataset.id}: done by an earlier run, kept")
-                    continue
-                stored, passed = self._embed(pool, model, dataset, measured, display)
-                failures = passed.failures + _changed(dataset, stored, passed.failures)
-                try:
-                    probed = probe_pair(
-                        self._output, model.name, dataset, stored, failures, settings, fingerprint, display
-                    )
-                except ScoreError as error:
-                    self.problems.append(f"{model.name} on {dataset.id} has no score: {error}")
-                    continue
-                self._save(_result(model, dataset, passed, failures, fingerprint, probed))
+            for dataset in self._datasets:
+                for model in self._models:
+                    interrupt.check()
+                    self._pair(pool, model, dataset, display)
+                # Side by side in time, so that what changes slowly on a machine changes for all models.
+                speed = SpeedRuns(self.run, self._output, dataset, self._save)
+                speed.measure(pool, {model.name: self._job(model, dataset) for model in self._models}, display)
         self.run.comparisons = compare_models(self.run, self._output)
         return write_report(self.run, self._output)
+
+    def _pair(self, pool: Callable[[], WorkerPool], model: ModelFacts, dataset: Dataset, display: Display) -> None:
+        """Embed, probe and save one model on one dataset, if that is not done yet."""
+        settings = self.run.settings
+        measured = embedding_fingerprint(model, dataset, settings)
+        fingerprint = result_fingerprint(measured, settings)
+        if any(
+            is_done(self._output, result, fingerprint)
+            and not _refused(result.failures)
+            and not (self._recompute and result.stored)
+            for result in self.run.results
+        ):
+            display.note(f"{model.name} on {dataset.id}: done by an earlier run, kept")
+            return
+        stored, passed = self._embed(pool, model, dataset, measured, display)
+        failures = passed.failures + _changed(dataset, stored, passed.failures)
+        try:
+            probed = probe_pair(self._output, model.name, dataset, stored, failures, settings, fingerprint, display)
+        except ScoreError as error:
+            self.problems.append(f"{model.name} on {dataset.id} has no score: {error}")
+            return
+        self._save(_result(model, dataset, passed, failures, fingerprint, probed))
 
     def _embed(
         self,

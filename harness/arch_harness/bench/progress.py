@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
 class Display:
@@ -25,8 +25,8 @@ class Display:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
-    def embedding(self, model: str, dataset: str, clips: int) -> Iterator[Callable[[int, float], None]]:
-        """A bar over clips, with clips/s and audio seconds per second; gives the function that advances it.
+    def embedding(self, model: str, dataset: str, clips: int) -> Iterator[Callable[[int, float, str], None]]:
+        """A bar over clips, with clips/s, audio seconds per second and the phase; gives the function that advances it.
 
         The speed counts from the first clips that are told of: before them, workers may have had to start.
         """
@@ -36,7 +36,7 @@ class Display:
 
             first: tuple[float, int, float] | None = None
 
-            def advance(done: int, audio_seconds: float) -> None:
+            def advance(done: int, audio_seconds: float, phase: str) -> None:
                 nonlocal first
                 now = time.monotonic()
                 first = first or (now, done, audio_seconds)
@@ -44,9 +44,23 @@ class Display:
                 rate = ""
                 if elapsed:
                     rate = f"{(done - first[1]) / elapsed:.1f} clips/s {(audio_seconds - first[2]) / elapsed:.0f} s/s"
+                    rate = f"{phase} {rate}"
                 progress.update(task, completed=done, rate=rate)
 
             yield advance
+
+    @contextmanager
+    def measuring(self, model: str, dataset: str, what: str) -> Iterator[Callable[[int, float, str], None]]:
+        """A line for a measurement whose clips are sent again; gives the function that says how it goes."""
+        progress = Progress(
+            TextColumn("measure {task.description}"),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            console=self.console,
+        )
+        with progress:
+            task = progress.add_task(f"{model} on {dataset}, {what}", total=None, state="")
+            yield lambda done, _, phase: progress.update(task, state=f"{phase}, {done:,} requests")
 
     @contextmanager
     def probing(self, model: str, dataset: str, epochs: int) -> Iterator[Callable[[], None]]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Stage = Literal["decode", "infer"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Answer:
     """A clip that was embedded; times in milliseconds, as `Stages` and `Percentiles` define them.
 
@@ -22,6 +22,9 @@ class Answer:
         embedding: FP32 [1 + layers, embedding size]; row 0 is the embedding, the others are those of the layers.
         seconds: of audio, padding not counted.
         server: position of the server that it came from.
+        late_ms: from when it was due to when it was sent, part of the latency; 0 where it was due when it could be.
+        sent_in: number of the window in which it was sent first.
+        answered_in: number of the window in which it was answered.
     """
 
     index: int
@@ -32,6 +35,9 @@ class Answer:
     resample_ms: float
     wait_ms: float
     latency_ms: float
+    late_ms: float
+    sent_in: int
+    answered_in: int = -1
 
 
 @dataclass

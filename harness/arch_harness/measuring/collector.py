@@ -1,19 +1,21 @@
-"""The figures of one pass through the servers, gathered while it runs; nothing grows with it but a number per clip."""
+"""The figures of one pass through the servers, gathered while it runs."""
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from arch_harness.measuring.bottleneck import find_bottleneck
+from arch_harness.measuring.samples import Samples
+from arch_harness.measuring.windows import Window, steady_windows
 from arch_harness.results.measurement import (
     Faults,
+    LoadPoint,
     Measurement,
-    Percentiles,
+    Phase,
     ServerShare,
+    ServerTimes,
     Stages,
     Transport,
     Utilisation,
@@ -24,41 +26,54 @@ from arch_harness.triton.statistics import Statistics
 if TYPE_CHECKING:
     from arch_harness.measuring.chunk import Chunk
 
+_HELD_BACK = ("alone", "paced")  # phases in which the servers did not get all that they could do
+
+
+@dataclass(frozen=True)
+class ServerCounts:
+    """One server over a whole pass.
+
+    Attributes:
+        address: of it.
+        added: to its counters; None where it was restarted meanwhile or does not answer.
+        answered: requests of ours that it answered without an error.
+        dropped: times that it was taken for dead.
+    """
+
+    address: str
+    added: Statistics | None
+    answered: int
+    dropped: int
+
+    @property
+    def foreign_requests(self) -> int:
+        """Requests that others sent."""
+        return 0 if self.added is None else max(0, self.added.inferences - self.answered)
+
 
 class MeasurementCollector:
     """Adds up chunks.
 
-    Args:
-        servers: how many there are.
-
     Attributes:
         failures: (index, stage, reason), in order of arrival.
         audio_seconds: of the clips that succeeded.
+        samples: of the clips that succeeded.
     """
 
-    def __init__(self, servers: int) -> None:
+    def __init__(self) -> None:
         self.failures: list[tuple[int, Literal["decode", "infer"], str]] = []
         self.audio_seconds = 0.0
-        self._latencies_ms = array("d")
-        self._sums_ms = np.zeros(3)
-        self._clips = [0] * servers
-
-    @property
-    def answered(self) -> int:
-        """Clips that succeeded."""
-        return len(self._latencies_ms)
+        self.samples = Samples()
 
     @property
     def clips(self) -> int:
         """Clips that are done, failed ones included."""
-        return self.answered + len(self.failures)
+        return len(self.samples) + len(self.failures)
 
     def add(self, chunk: Chunk) -> None:
         """Add what came of a chunk."""
         for answer in chunk.answers:
-            self._latencies_ms.append(answer.latency_ms)
-            self._sums_ms += (answer.decode_ms, answer.resample_ms, answer.wait_ms)
-            self._clips[answer.server] += 1
+            self.samples.add(answer)
             self.audio_seconds += answer.seconds
         self.failures += chunk.failures
 
@@ -69,12 +84,11 @@ class MeasurementCollector:
     def measurement(
         self,
         *,
+        windows: Sequence[Window],
         seconds: float,
-        concurrency: int,
-        mean_concurrency: float,
         concurrency_found: bool,
         workers: int,
-        servers: Sequence[tuple[str, Statistics | None, int, int]],
+        servers: Sequence[ServerCounts],
         transport: Transport,
         faults: Faults,
         utilisation: Utilisation,
@@ -82,56 +96,69 @@ class MeasurementCollector:
         """The pass as it is stored.
 
         Args:
+            windows: all of it, in their order.
             seconds: wall time.
-            concurrency: requests in flight, at the end.
-            mean_concurrency: the same, the mean over time.
-            concurrency_found: whether that was found by raising it.
+            concurrency_found: whether the requests in flight were found by raising them.
             workers: processes.
-            servers: address, counters of the pass, requests answered and times dropped, of each server.
+            servers: over the whole pass.
             transport: how the audio went.
             faults: over all workers.
             utilisation: over time.
         """
-        known = [statistics for _, statistics, _, _ in servers if statistics is not None]
-        times = None
-        if len(known) == len(servers):
-            total = sum(known[1:], start=known[0])
-            times = total.times(sum(own for _, _, own, _ in servers))
-        stages = percentiles = None
-        if self.answered:
-            latencies = np.frombuffer(self._latencies_ms)
-            p50, p95, p99 = np.percentile(latencies, [50, 95, 99])
-            percentiles = Percentiles(p50=p50, p95=p95, p99=p99)
-            decode_ms, resample_ms, wait_ms = self._sums_ms / self.answered
-            latency_ms = float(latencies.mean())
+        counted, steadiness = steady_windows(windows)
+        # Too short for anything else: all that was not held back.
+        counted = counted or [one for one in windows if one.load.phase not in _HELD_BACK]
+        span = sum(one.end - one.start for one in counted)
+        clips = self.samples.clips(counted)
+        done = sum(one.done for one in counted)
+        # What failed took its time too; a rate from answer to answer wants whole windows.
+        rate = sum(one.rate * (one.end - one.start) for one in counted) / span if span else 0.0
+        rate = rate * clips / done if done and all(one.usable for one in counted) else clips / span if span else 0.0
+        measured_seconds = clips / rate if rate else span
+        decode_ms, resample_ms, wait_ms, audio_seconds = self.samples.sums(counted)
+        times = [
+            None if one.added is None else _times(counted, place, one.foreign_requests)
+            for place, one in enumerate(servers)
+        ]
+        total = _all_times(counted, servers)
+        stages = None
+        if clips:
+            latency_ms = float(self.samples.latencies_ms(counted).mean())
             stages = Stages(
-                decode_ms=decode_ms,
-                resample_ms=resample_ms,
-                wait_ms=wait_ms,
+                decode_ms=decode_ms / clips,
+                resample_ms=resample_ms / clips,
+                wait_ms=wait_ms / clips,
                 latency_ms=latency_ms,
-                network_ms=None if times is None else max(0.0, latency_ms - times.queue_ms - times.compute_ms),
-                queue_ms=None if times is None else times.queue_ms,
-                compute_ms=None if times is None else times.compute_ms,
+                network_ms=None if total is None else max(0.0, latency_ms - total.queue_ms - total.compute_ms),
+                queue_ms=None if total is None else total.queue_ms,
+                compute_ms=None if total is None else total.compute_ms,
             )
         measured = Measurement(
-            clips=self.answered,
+            clips=len(self.samples),
             failed=len(self.failures),
             seconds=seconds,
             audio_seconds=self.audio_seconds,
-            latency_ms=percentiles,
-            concurrency=concurrency,
-            mean_concurrency=mean_concurrency,
+            phases=self._phases(windows, counted),
+            clips_per_s=rate,
+            rtfx=audio_seconds / measured_seconds if measured_seconds else 0.0,
+            measured_clips=clips,
+            measured_seconds=measured_seconds,
+            steadiness=steadiness,
+            window_clips_per_s=[one.rate for one in counted if one.load.phase == "measured"],
+            loads=self.loads(windows, counted, rate, total),
+            concurrency=counted[-1].load.concurrency if counted else 0,
+            mean_concurrency=sum(one.load.concurrency * (one.end - one.start) for one in counted) / span if span else 0,
             concurrency_found=concurrency_found,
             workers=workers,
-            server=times,
+            server=total,
             servers=[
                 ServerShare(
-                    address=address,
-                    clips=clips,
-                    times=None if statistics is None else statistics.times(own),
-                    dropped=dropped,
+                    address=one.address,
+                    clips=self.samples.clips(counted, place),
+                    times=times[place],
+                    dropped=one.dropped,
                 )
-                for (address, statistics, own, dropped), clips in zip(servers, self._clips, strict=True)
+                for place, one in enumerate(servers)
             ],
             transport=transport,
             faults=faults,
@@ -142,6 +169,77 @@ class MeasurementCollector:
         if stages is None or measured.occupancy is None:
             return measured
         return measured.model_copy(update={"bottleneck": find_bottleneck(stages, measured.occupancy)})
+
+    def loads(
+        self, windows: Sequence[Window], saturated: Sequence[Window], rate: float, times: ServerTimes | None
+    ) -> list[LoadPoint]:
+        """The latency at each load that the pass had.
+
+        Args:
+            windows: all of it.
+            saturated: those in which the servers got all that they could do.
+            rate: clips/s in these.
+            times: the servers' in these.
+        """
+        execution_ms = None
+        if times is not None and times.batch_sizes:
+            execution_ms = 1e3 * times.busy_seconds / sum(times.batch_sizes.values())
+        found = [self.samples.at_load("saturated", saturated, execution_ms, rate)]
+        for load in ("alone", "paced"):
+            of_load = [one for one in windows if one.load.phase == load and one.usable]
+            answered = sum(one.rate * (one.end - one.start) for one in of_load)
+            span = sum(one.end - one.start for one in of_load)
+            found.append(self.samples.at_load(load, of_load, execution_ms, answered / span if span else 0.0))
+        order = ("alone", "paced", "saturated")
+        return sorted((one for one in found if one is not None), key=lambda one: order.index(one.load))
+
+    def _phases(self, windows: Sequence[Window], counted: Sequence[Window]) -> list[Phase]:
+        phases: list[Phase] = []
+        numbers = {one.number for one in counted}
+        for one in windows:
+            name = one.load.phase
+            if name == "measured" and one.number not in numbers:
+                name = "warm"
+            phase = Phase(
+                name=name,
+                start=one.start,
+                end=one.end,
+                clips=self.samples.clips([one]),
+                in_flight=one.load.concurrency,
+                rate=one.load.rate,
+            )
+            last = phases[-1] if phases else None
+            if last and (last.name, last.in_flight, last.rate) == (name, phase.in_flight, phase.rate):
+                phases[-1] = last.model_copy(update={"end": phase.end, "clips": last.clips + phase.clips})
+            else:
+                phases.append(phase)
+        return phases
+
+
+def _added(windows: Sequence[Window], place: int) -> Statistics | None:
+    """What windows added to a server's counters."""
+    total: Statistics | None = None
+    for one in windows:
+        before, after = one.counted_before[place], (one.counted_after or [None] * (place + 1))[place]
+        added = None if before is None or after is None else after.since(before, 0)
+        if added is None:
+            return None
+        total = added if total is None else total.then(added)
+    return total
+
+
+def _times(windows: Sequence[Window], place: int, foreign_requests: int) -> ServerTimes | None:
+    added = _added(windows, place)
+    return None if added is None else added.times(foreign_requests)
+
+
+def _all_times(windows: Sequence[Window], servers: Sequence[ServerCounts]) -> ServerTimes | None:
+    """Of all servers together; None where the counters of one are lost."""
+    added = [None if one.added is None else _added(windows, place) for place, one in enumerate(servers)]
+    known = [one for one in added if one is not None]
+    if not known or len(known) < len(added):
+        return None
+    return sum(known[1:], start=known[0]).times(sum(one.foreign_requests for one in servers))
 
 
 def statistics_of(servers: Sequence[Server], model: str) -> list[Statistics | None]:

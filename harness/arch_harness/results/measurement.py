@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -23,12 +24,72 @@ THREADS_PER_WORKER = 3
 clips are awaited."""
 
 
+PhaseName = Literal["warm", "alone", "ramp", "measured", "paced", "rest"]
+"""What a part of a pass is for.
+
+warm: a load has begun and is not steady yet; nothing is taken from it.
+alone: one request in flight.
+ramp: the requests in flight are raised until the throughput stops growing.
+measured: the server is saturated; throughput, utilisation and batch sizes are of these parts.
+paced: clips are sent at a rate, whatever is answered.
+rest: what is left of the dataset, at full speed.
+"""
+
+LoadName = Literal["alone", "paced", "saturated", "equal rate"]
+"""A load at which latency is measured.
+
+alone: one request in flight.
+paced: clips sent at random moments (a Poisson process) at 70 % of the model's own highest rate.
+saturated: as many in flight as give the highest throughput, or as were asked for.
+equal rate: sent as `paced` are, at one rate for all models on the dataset.
+"""
+
+Steadiness = Literal["steady", "not steady", "too short"]
+"""Whether three windows in a row of the measured phase differed by at most a tenth in their clips/s; too short where
+there were not three."""
+
+
 class Percentiles(StrictModel):
-    """Latency of single-clip requests, in milliseconds."""
+    """Latency of single-clip requests, in milliseconds; null where there are too few requests to tell."""
 
     p50: NonNegative = Field(description=meaning("p50_ms"))
-    p95: NonNegative = Field(description=meaning("p95_ms"))
-    p99: NonNegative = Field(description=meaning("p99_ms"))
+    p95: NonNegative | None = Field(description=meaning("p95_ms", "Null for fewer than 20 requests."))
+    p99: NonNegative | None = Field(description=meaning("p99_ms", "Null for fewer than 100 requests."))
+
+
+class LoadPoint(StrictModel):
+    """Latency at one load."""
+
+    load: LoadName
+    in_flight: Count | None = Field(description="places in flight; null where clips were sent at a rate")
+    rate: NonNegative | None = Field(
+        description="clips/s at which they were sent, whatever was answered; null where the places in flight decide"
+    )
+    requests: Count = Field(description="of which the latencies are")
+    answered_per_s: NonNegative = Field(description="clips that were answered meanwhile, per second")
+    latency_ms: Percentiles | None = Field(description="null where none was answered")
+    late_ms: NonNegative | None = Field(description=meaning("late_ms", "Null with no rate."))
+    stalls: Count = Field(description=meaning("stalls"))
+
+
+class Phase(StrictModel):
+    """A part of a pass with one load."""
+
+    name: PhaseName
+    start: NonNegative = Field(description="seconds since the first clip was read")
+    end: NonNegative = Field(description="seconds since the first clip was read")
+    clips: Count = Field(description="that got their embedding in it")
+    in_flight: Count = Field(description="places in flight; where clips were sent at a rate, the most there may be")
+    rate: NonNegative | None = Field(default=None, description="clips/s at which they were sent")
+
+
+class Repeat(StrictModel):
+    """One more measurement of the speed, with clips sent again whose embeddings are not kept."""
+
+    started: datetime
+    clips_per_s: NonNegative = Field(description=meaning("clips_per_s"))
+    steadiness: Steadiness
+    loads: list[LoadPoint]
 
 
 class ServerTimes(StrictModel):
@@ -42,9 +103,7 @@ class ServerTimes(StrictModel):
     busy_seconds: NonNegative = Field(
         description="time in executions, each counted once however many requests it held; the sum over instances"
     )
-    instances: Annotated[int, Field(ge=1)] = Field(
-        description="of the model, which execute side by side: so many seconds of execution fit into one"
-    )
+    instances: Annotated[int, Field(ge=1)] = Field(description=meaning("instances", "Here over all servers."))
     foreign_requests: Count = Field(description="requests that others sent to the model during the run")
 
 
@@ -96,12 +155,17 @@ class Utilisation(StrictModel):
     gpu: list[Share | None] | None = Field(description=meaning("gpu_busy"))
     clips_per_s: list[NonNegative] = Field(description="clips that got their embedding, per second")
 
-    def means(self) -> dict[str, float | None]:
-        """The means over time, by the metric's id; None where nothing is known."""
+    def means(self, spans: Sequence[tuple[float, float]] = ()) -> dict[str, float | None]:
+        """The means over time, by the metric's id; None where nothing is known.
+
+        Args:
+            spans: (start, end) in seconds of what counts; by default all.
+        """
+        spans = spans or [(0.0, max(self.seconds, default=0.0))]
         return {
-            "client_cores": _mean(self.client_cores, self.seconds),
-            "machine_cores": _mean(self.machine_cores, self.seconds),
-            "gpu_busy": _mean(self.gpu, self.seconds) if self.gpu else None,
+            "client_cores": _mean(self.client_cores, self.seconds, spans),
+            "machine_cores": _mean(self.machine_cores, self.seconds, spans),
+            "gpu_busy": _mean(self.gpu, self.seconds, spans) if self.gpu else None,
         }
 
     @model_validator(mode="after")
@@ -129,13 +193,25 @@ class Occupancy:
 
 
 class Measurement(StrictModel):
-    """One pass of clips through the servers."""
+    """One pass of clips through the servers.
+
+    Clips, failures, seconds and faults are of all its phases. Throughput, utilisation, the server's times and the
+    stages are of the measured phase; where that is too short, of all but the one with a single request in flight.
+    """
 
     clips: Count = Field(description="answered with an embedding; neither failed clips nor stored ones count")
     failed: Count = Field(description=meaning("failed"))
     seconds: NonNegative = Field(description="wall time from the first clip read to the last embedding received")
     audio_seconds: NonNegative = Field(description="of the clips answered, padding not counted")
-    latency_ms: Percentiles | None = Field(description="null where no clip was answered")
+    phases: list[Phase]
+    clips_per_s: NonNegative = Field(description=meaning("clips_per_s"))
+    rtfx: NonNegative = Field(description=meaning("rtfx"))
+    measured_clips: Count = Field(description="that got their embedding in the measured phase")
+    measured_seconds: NonNegative = Field(description="that the measured phase lasted")
+    steadiness: Steadiness = Field(description=meaning("steadiness"))
+    window_clips_per_s: list[NonNegative] = Field(description="of the windows of the measured phase, in their order")
+    loads: list[LoadPoint]
+    repeats: list[Repeat] = Field(default=[], description="more measurements of the same, where they were asked for")
     concurrency: Count = Field(description=meaning("concurrency"))
     mean_concurrency: NonNegative = Field(description=meaning("mean_concurrency"))
     concurrency_found: bool = Field(description=meaning("concurrency_found"))
@@ -148,15 +224,20 @@ class Measurement(StrictModel):
     utilisation: Utilisation
     bottleneck: Bottleneck | None = Field(description=meaning("bottleneck", "Null where no clip was answered."))
 
-    @property
-    def clips_per_s(self) -> float:
-        """Clips embedded per second of wall time."""
-        return self.clips / self.seconds if self.seconds else 0.0
+    def use(self) -> dict[str, float | None]:
+        """Cores and GPUs that were busy while it was measured, by the metric's id; None where nothing is known."""
+        spans = [(phase.start, phase.end) for phase in self.phases if phase.name == "measured"]
+        return self.utilisation.means(spans if self.steadiness != "too short" else ())
+
+    def at(self, load: LoadName) -> LoadPoint | None:
+        """What was measured at a load; None where it was not."""
+        return next((point for point in self.loads if point.load == load), None)
 
     @property
-    def rtfx(self) -> float:
-        """Seconds of audio, padding not counted, embedded per second of wall time."""
-        return self.audio_seconds / self.seconds if self.seconds else 0.0
+    def latency_ms(self) -> Percentiles | None:
+        """Of the saturated server; None where no clip was answered."""
+        saturated = self.at("saturated")
+        return saturated.latency_ms if saturated else None
 
     @property
     def occupancy(self) -> Occupancy | None:
@@ -166,29 +247,29 @@ class Measurement(StrictModel):
         return occupancy(
             self.stages,
             self.server,
-            clips=self.clips,
-            seconds=self.seconds,
+            clips_per_s=self.clips_per_s,
+            seconds=self.measured_seconds,
             concurrency=self.mean_concurrency,
             workers=self.workers,
         )
 
 
 def occupancy(
-    stages: Stages, server: ServerTimes | None, *, clips: int, seconds: float, concurrency: float, workers: int
+    stages: Stages, server: ServerTimes | None, *, clips_per_s: float, seconds: float, concurrency: float, workers: int
 ) -> Occupancy:
     """How full servers, places in flight and workers were.
 
     Args:
         stages: mean times of the clips that were answered.
         server: Triton's statistics, over all servers.
-        clips: how many were answered.
-        seconds: wall time.
+        clips_per_s: that were answered.
+        seconds: wall time that the server's times are of.
         concurrency: places in flight, over all workers and servers; the mean over time.
         workers: processes that read, decode and send.
     """
     if not seconds:
         return Occupancy(None, 0.0, 0.0)
-    per_second = clips / seconds / 1e3
+    per_second = clips_per_s / 1e3
     return Occupancy(
         server=None if server is None else min(1.0, server.busy_seconds / server.instances / seconds),
         in_flight=min(1.0, per_second * stages.latency_ms / max(1.0, concurrency)),
@@ -196,11 +277,15 @@ def occupancy(
     )
 
 
-def _mean(series: Sequence[float | None], seconds: Sequence[float]) -> float | None:
-    """The mean over time of a series of means since the entry before; None if nothing is known."""
+def _mean(
+    series: Sequence[float | None], seconds: Sequence[float], spans: Sequence[tuple[float, float]]
+) -> float | None:
+    """The mean over spans of time of a series of means since the entry before; None if nothing is known."""
     starts = [0.0, *seconds][: len(seconds)]
-    known = [
-        (value, end - start) for value, start, end in zip(series, starts, seconds, strict=True) if value is not None
-    ]
-    total = sum(span for _, span in known)
-    return sum(value * span for value, span in known) / total if total else None
+    weighted = total = 0.0
+    for value, start, end in zip(series, starts, seconds, strict=True):
+        covered = sum(max(0.0, min(end, last) - max(start, first)) for first, last in spans)
+        if value is not None:
+            weighted += value * covered
+            total += covered
+    return weighted / total if total else None

@@ -153,35 +153,37 @@ _TABLE = (
     ),
     Metric(
         "clips_per_s", "Clips/s", "", "higher",
-        "Clips embedded per second of wall time, from the first clip read to the last embedding received; reading and "
-        "decoding count. Unknown, here and in the other columns of speed, where every embedding was read from "
-        "the store: nothing was measured.",
+        "Clips embedded per second while the servers are saturated, reading and decoding included: once it is steady, "
+        "without the search for the requests in flight and without the phases at lower loads; the mean over the "
+        "repeats, where there are any. Unknown, here and in the other columns of speed, where every embedding was read "
+        "from the store: nothing was measured.",
         "client",
     ),
     Metric(
         "rtfx", "RTFx", "", "higher",
-        "Seconds of real audio embedded per second of wall time; padding that a clip was filled up with does not count "
-        "as audio.",
+        "Seconds of real audio embedded per second while the servers are saturated; padding that a clip was filled up "
+        "with does not count as audio.",
         "client",
     ),
     Metric(
         "p50_ms", "p50", "ms", "lower",
-        "Median latency of single-clip requests, measured at the client from the moment that the decoded clip has a "
-        "place in flight to receiving its embedding; attempts that failed and the pauses after them count.",
+        "Median latency of single-clip requests with the servers saturated, measured at the client from the moment "
+        "that the decoded clip has a place in flight to receiving its embedding; attempts that failed and the pauses "
+        "after them count. It grows with the requests in flight: compare models at equal loads.",
         "client",
     ),
-    Metric("p95_ms", "p95", "ms", "lower", "95th percentile of the single-clip latency.", "client"),
-    Metric("p99_ms", "p99", "ms", "lower", "99th percentile of the single-clip latency.", "client"),
-    Metric("latency_ms", "Latency", "ms", "lower", "Mean of the single-clip latency.", "client"),
+    Metric("p95_ms", "p95", "ms", "lower", "95th percentile of the latency with the servers saturated.", "client"),
+    Metric("p99_ms", "p99", "ms", "lower", "99th percentile of the latency with the servers saturated.", "client"),
+    Metric("latency_ms", "Latency", "ms", "lower", "Mean of the latency with the servers saturated.", "client"),
     Metric(
         "concurrency", "In flight", "", "",
-        "Places for single-clip requests under way, over all workers and servers. Where it says 'found', they were "
-        "raised until the throughput stopped growing, and these are the last.",
+        "Places for single-clip requests under way, over all workers and servers, in the measured phase. Where it says "
+        "'found', they were raised until the throughput stopped growing, and these are the last.",
         "client",
     ),
     Metric(
         "mean_concurrency", "Mean in flight", "", "",
-        "The mean over time of the places in flight: where they are found, they begin low.", "client",
+        "The mean over time of the places in flight, in the measured phase.", "client",
     ),
     Metric("decode_ms", "Decode", "ms", "lower", "A clip's mean time for reading and decoding its file.", "client"),
     Metric("resample_ms", "Resample", "ms", "lower", "A clip's mean time for resampling.", "client"),
@@ -290,6 +292,66 @@ _TABLE = (
         "max_queue_delay_us", "Queue delay", "µs", "",
         "How long Triton's dynamic batching may let a request wait for others to join.", "configuration",
     ),
+    Metric(
+        "max_queue_size", "Queue bound", "requests", "",
+        "How many requests may wait in the server; more are refused. Unknown where there is no bound.", "configuration",
+    ),
+    Metric(
+        "instances", "Instances", "", "",
+        "Of the model, which execute side by side: so many seconds of execution fit into one.", "configuration",
+    ),
+    Metric(
+        "alone_p50_ms", "p50 alone", "ms", "lower",
+        "Median latency with one request in flight, the next sent when it is answered.", "client",
+    ),
+    Metric("alone_p95_ms", "p95 alone", "ms", "lower", "95th percentile with one request in flight.", "client"),
+    Metric(
+        "alone_p99_ms", "p99 alone", "ms", "lower",
+        "99th percentile with one request in flight; unknown for fewer than 100 requests.", "client",
+    ),
+    Metric(
+        "paced_rate", "70 % load", "clips/s", "",
+        "The rate of the paced load: 70 % of the model's own clips/s, sent at random moments (a Poisson process) "
+        "whatever is answered.",
+        "client",
+    ),
+    Metric(
+        "paced_p50_ms", "p50 at 70 %", "ms", "lower",
+        "Median latency at the paced load, from the moment that a clip is due.", "client",
+    ),
+    Metric("paced_p95_ms", "p95 at 70 %", "ms", "lower", "95th percentile at the paced load.", "client"),
+    Metric(
+        "paced_p99_ms", "p99 at 70 %", "ms", "lower",
+        "99th percentile at the paced load; unknown for fewer than 100 requests.", "client",
+    ),
+    Metric(
+        "equal_rate", "Equal rate", "clips/s", "",
+        "A rate at which every model on the dataset is measured, so that their latencies can be compared: the one that "
+        "was asked for, or else 70 % of the clips/s of the slowest.",
+        "client",
+    ),
+    Metric("equal_p50_ms", "p50, equal rate", "ms", "lower", "Median latency at the equal rate.", "client"),
+    Metric("equal_p95_ms", "p95, equal rate", "ms", "lower", "95th percentile at the equal rate.", "client"),
+    Metric(
+        "equal_p99_ms", "p99, equal rate", "ms", "lower",
+        "99th percentile at the equal rate; unknown for fewer than 100 requests.", "client",
+    ),
+    Metric(
+        "late_ms", "Late", "ms", "lower",
+        "Mean time, part of the latency, by which clips were sent after they were due, where they are sent at a rate: "
+        "the client was not ready.",
+        "client",
+    ),
+    Metric(
+        "stalls", "Stalls", "", "lower",
+        "Requests that took about half a second more than the usual one though the model's executions are short: "
+        "Triton's batcher slept.",
+        "client",
+    ),
+    Metric(
+        "speed_runs", "Runs", "", "",
+        "Measurements of the speed, of which clips/s and latencies are the mean.", "client",
+    ),
 )  # fmt: skip
 
 METRICS: dict[str, Metric] = {metric.id: metric for metric in _TABLE}
@@ -339,6 +401,12 @@ ATTRIBUTES: dict[str, Attribute] = {
             "'server compute' if the server was busy for at least 85 % of the time. Otherwise, if the places in flight "
             "were nearly always taken, where a request spent most of its latency; if not, what the workers did "
             "instead.",
+        ),
+        Attribute(
+            "steadiness", "Steady",
+            "Whether three windows in a row, of 2 s or more each, differed by at most a tenth in clips/s; the measured "
+            "phase begins with the first of them. 'too short': there were too few clips for three; the figures are of "
+            "what there was, and rough.",
         ),
         Attribute("trained_on", "Trained on", "What the probe was trained on: the CPU, or the name of a GPU."),
         Attribute(

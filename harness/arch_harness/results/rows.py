@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from arch_harness.results.metric_definitions import ATTRIBUTES, METRICS
+from arch_harness.results.repeats import LATENCIES, mean_of, rtfx_of, runs_of
 
 if TYPE_CHECKING:
     from arch_harness.results.measurement import Measurement, ServerTimes
@@ -19,6 +20,8 @@ _OF_MODEL = (
     "parity_min_cosine",
     "max_batch_size",
     "max_queue_delay_us",
+    "max_queue_size",
+    "instances",
 )
 _OF_PROBE = ("macro_f1", "balanced_accuracy", "map_weighted")
 _OF_STAGES = ("latency_ms", "decode_ms", "resample_ms", "wait_ms", "network_ms", "queue_ms", "compute_ms")
@@ -100,16 +103,21 @@ def speed(measurement: Measurement) -> dict[str, Any]:
         "transport": measurement.transport,
         "bottleneck": measurement.bottleneck,
         "concurrency_found": measurement.concurrency_found,
-        "clips_per_s": measurement.clips_per_s,
-        "rtfx": measurement.rtfx,
+        "steadiness": runs_of(measurement)[0].steadiness,
+        "speed_runs": len(runs_of(measurement)),
+        "stalls": sum(point.stalls for point in measurement.loads),
+        "clips_per_s": mean_of(measurement, "clips_per_s"),
+        "rtfx": rtfx_of(measurement),
         "concurrency": measurement.concurrency,
         "mean_concurrency": measurement.mean_concurrency,
         "dropped": sum(server.dropped for server in measurement.servers),
         **{name: getattr(measurement.faults, name) for name in _OF_FAULTS},
-        **measurement.utilisation.means(),
+        **measurement.use(),
+        **{figure: mean_of(measurement, figure) for figure in LATENCIES},
     }
-    if measurement.latency_ms is not None:
-        found |= {f"{name}_ms": getattr(measurement.latency_ms, name) for name in ("p50", "p95", "p99")}
+    paced, equal = measurement.at("paced"), measurement.at("equal rate")
+    found |= {"paced_rate": paced.rate if paced else None, "equal_rate": equal.rate if equal else None}
+    found["late_ms"] = paced.late_ms if paced else None
     if measurement.stages is not None:
         found |= {name: getattr(measurement.stages, name) for name in _OF_STAGES}
     if measurement.server is not None:

@@ -88,6 +88,8 @@ class ModelFacts(StrictModel):
     executed_by: str = Field(default="", description=meaning("executed_by"))
     max_batch_size: Count = Field(description=meaning("max_batch_size"))
     max_queue_delay_us: Count = Field(description=meaning("max_queue_delay_us"))
+    max_queue_size: Annotated[int, Field(ge=1)] | None = Field(default=None, description=meaning("max_queue_size"))
+    instances: Annotated[int, Field(ge=1)] = Field(default=1, description=meaning("instances"))
 
 
 class DatasetFacts(StrictModel):
@@ -129,6 +131,7 @@ class ServerFacts(StrictModel):
     version: str
     started_by_arch: bool
     same_machine: bool = Field(description="the address is a loopback one, so client and server share `machine`")
+    tls: bool = Field(default=False, description="whether what is sent is encrypted")
 
 
 class Settings(StrictModel):
@@ -144,12 +147,16 @@ class Settings(StrictModel):
     workers: Annotated[int, Field(ge=1)] = Field(description="Ray processes that read, decode and send")
     layers: bool = Field(default=False, description="whether every layer is probed")
     transport: Transport = Field(default="grpc", description="how the audio goes to servers on the client's machine")
+    repeat: Annotated[int, Field(ge=1)] = Field(default=1, description="how often the speed is measured")
+    rate: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description=meaning("equal_rate", "Here as asked for; null takes that of the slowest.")
+    )
 
 
 class Run(StrictModel):
     """The whole of `results.json`."""
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     arch_version: str
     command: str
     created: datetime

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from arch_harness.measuring.windows import Progress, done_between, rate_between, seconds_between
 
 FACTOR = 2
 GAIN = 1.05
@@ -14,14 +15,6 @@ _LEAST_S = 2.0
 _LEAST_CLIPS = 32
 # Clips of a window for each in flight: several full batches, and the time of each clip several times over.
 _ROUNDS = 4
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What one worker had done, and when it did the last of it, by a clock of its own in seconds."""
-
-    done: int
-    last_done: float
 
 
 class ConcurrencySearch:
@@ -61,13 +54,13 @@ class ConcurrencySearch:
         if self._before is None or len(now) != len(self._before):
             self._before, self._window = now, None
         elif self._window is None:
-            if _done(self._before, now) >= self.level and _seconds(self._before, now) > 0:
+            if done_between(self._before, now) >= self.level and seconds_between(self._before, now) > 0:
                 self._window = now
         elif (
-            _done(self._window, now) >= max(_LEAST_CLIPS, _ROUNDS * self.level)
-            and _seconds(self._window, now) >= _LEAST_S
+            done_between(self._window, now) >= max(_LEAST_CLIPS, _ROUNDS * self.level)
+            and seconds_between(self._window, now) >= _LEAST_S
         ):
-            self._close(_rate(self._window, now))
+            self._close(rate_between(self._window, now))
             self._before, self._window = None, None
         return self.level
 
@@ -85,19 +78,3 @@ class ConcurrencySearch:
         self.settled = True
         best = max(self.rates.values())
         self.level = min(level for level, rate in self.rates.items() if rate * GAIN >= best)
-
-
-def _done(before: Sequence[Progress], after: Sequence[Progress]) -> int:
-    return sum(end.done - start.done for start, end in zip(before, after, strict=True))
-
-
-def _seconds(before: Sequence[Progress], after: Sequence[Progress]) -> float:
-    return max(end.last_done - start.last_done for start, end in zip(before, after, strict=True))
-
-
-def _rate(before: Sequence[Progress], after: Sequence[Progress]) -> float:
-    return sum(
-        (end.done - start.done) / (end.last_done - start.last_done)
-        for start, end in zip(before, after, strict=True)
-        if end.last_done > start.last_done
-    )

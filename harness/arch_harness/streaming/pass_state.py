@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from arch_harness.measuring.collector import MeasurementCollector
+from arch_harness.measuring.windows import Load, Progress, Window
 from arch_harness.streaming.actors import WorkerHandle
 from arch_harness.streaming.concurrency import ConcurrencySearch
+from arch_harness.streaming.phases import Plan, Seen
 from arch_harness.streaming.wire import Job
+from arch_harness.triton.statistics import Statistics
 
 # A worker dies by a clip (a decoder that crashes), or by chance. A chunk is sent whole once more, then in halves, each
 # to a worker that has nothing else.
@@ -32,18 +36,89 @@ class PendingChunk:
 
 @dataclass
 class PassState:
-    """The state of one call of `embed`."""
+    """The state of one pass.
+
+    Attributes:
+        job: what is the same for all clips.
+        plan: of the loads.
+        level: requests in flight at full speed, once that is known; at first those to begin with.
+        search: finds it; None where it is known.
+        clips: of the pass; None where they never run out.
+        coming: those that no worker has.
+        load: what the workers put on the servers now.
+        windows: the parts of the pass; the last one is open.
+        exhausted: whether no clip is coming any more.
+        over: whether the plan is, and with it a pass whose clips never run out.
+    """
 
     job: Job
-    collector: MeasurementCollector
-    coming: Iterator[tuple[int, str]]
-    search: ConcurrencySearch | None
+    plan: Plan
     level: int
+    search: ConcurrencySearch | None
+    clips: int | None
+    coming: Iterator[tuple[int, str]]
+    collector: MeasurementCollector = field(default_factory=MeasurementCollector)
     waiting: list[PendingChunk] = field(default_factory=list)
     running: dict[Any, tuple[WorkerHandle, PendingChunk]] = field(default_factory=dict)
     retired: list[WorkerHandle] = field(default_factory=list)
-    level_seconds: float = 0.0
-    level_since: float = 0.0
+    windows: list[Window] = field(default_factory=list)
+    started: float = 0.0
+    exhausted: bool = False
+    over: bool = False
     drops: int = 0
     workers_lost: int = 0
     deaths_in_vain: int = 0
+
+    def __post_init__(self) -> None:
+        """Take the first load of the plan."""
+        self.load: Load = next(self.plan)
+
+    @property
+    def window(self) -> int:
+        """Number of the window that is open, or about to be."""
+        return len(self.windows) - 1
+
+    def open(self, progress: list[Progress], counted: list[Statistics | None]) -> None:
+        """Close the window that is open, and begin one with the load that now is.
+
+        Args:
+            progress: of the workers, at the moment from which they count in the new one.
+            counted: each server's counters.
+        """
+        now = time.perf_counter() - self.started
+        self.close(progress, counted)
+        self.windows.append(Window(len(self.windows), self.load, now, progress, counted))
+
+    def close(self, progress: list[Progress], counted: list[Statistics | None]) -> None:
+        """Close the last window."""
+        if self.windows and self.windows[-1].after is None:
+            last = self.windows[-1]
+            last.end, last.counted_after = time.perf_counter() - self.started, counted
+            # Workers that are not the same cannot be compared, and the window is disturbed then.
+            last.after = progress if len(progress) == len(last.before) else last.before
+
+    def advance(self, progress: Sequence[Progress], starving: bool) -> bool:
+        """Ask the plan for the load; whether it is another, with which a new window is to begin."""
+        if self.over:
+            return False
+        last = self.windows[-1]
+        seconds = time.perf_counter() - self.started - last.start
+        left = None if self.clips is None else self.clips - self.collector.clips
+        try:
+            load = self.plan.send(Seen(last.before, progress, seconds, left, starving))
+        except StopIteration:
+            self.over = True
+            if self.clips is None:
+                return False
+            load = Load("rest", self.level)
+        if self.search is not None:
+            self.level = self.search.level
+        changed = load is not self.load
+        self.load = load
+        return changed
+
+    def disturb(self) -> None:
+        """A worker or a server was lost: what is measured now says nothing."""
+        self.windows[-1].disturbed = True
+        if self.search is not None:
+            self.search.restart_window()

@@ -16,13 +16,15 @@ from arch_common import interrupt
 from arch_common.errors import ArchError, UsageError
 
 from arch_harness.measuring.chunk import Chunk
-from arch_harness.measuring.collector import MeasurementCollector, statistics_of
+from arch_harness.measuring.collector import ServerCounts, statistics_of
 from arch_harness.measuring.utilisation import UtilisationSampler
-from arch_harness.results.measurement import THREADS_PER_WORKER, Faults, Measurement, Transport
+from arch_harness.results.measurement import THREADS_PER_WORKER, Faults, LoadPoint, Measurement, Transport
 from arch_harness.streaming.actors import WorkerHandle, connect, start_worker
 from arch_harness.streaming.buffers import buffer_bytes, remove_stale
-from arch_harness.streaming.concurrency import ConcurrencySearch, Progress
+from arch_harness.streaming.concurrency import ConcurrencySearch
 from arch_harness.streaming.pass_state import WHOLE_AGAIN, PassState, PendingChunk
+from arch_harness.streaming.phases import embedding_plan, rate_plan, repeat_plan
+from arch_harness.streaming.steering import Steering
 from arch_harness.streaming.wire import Job
 from arch_harness.triton.endpoint import Endpoint
 from arch_harness.triton.server import Server
@@ -41,8 +43,8 @@ _COUNT_S = 1.0
 _MOST_DEATHS = 3
 _DEATHS_IN_VAIN = 20
 
-ProgressTold = Callable[[int, float], None]
-"""Told the clips done (failed ones included) and the seconds of audio embedded so far."""
+ProgressTold = Callable[[int, float, str], None]
+"""Told the clips done (failed ones included), the seconds of audio embedded so far, and the phase of the pass."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class WorkerPool:
         self._transport = transport
         self._handles: list[WorkerHandle] = []
         self._servers = [Server(endpoint) for endpoint in self.endpoints]
+        self._steering = Steering(self._handles, self._servers)
         self._found: dict[tuple[str, int], int] = {}
 
     def __enter__(self) -> WorkerPool:
@@ -96,7 +99,7 @@ class WorkerPool:
         remove_stale()
         connect(self._ray_address, self.workers)
         try:
-            self._handles = [self._start_worker() for _ in range(self.workers)]
+            self._handles += [self._start_worker() for _ in range(self.workers)]
             for handle in self._handles:
                 handle.wait_until_started()
             self._check_places()
@@ -134,7 +137,7 @@ class WorkerPool:
         job: Job,
         clips: Sequence[tuple[int, str]],
         on_chunk: Callable[[Chunk], None],
-        on_progress: ProgressTold = lambda _clips, _seconds: None,
+        on_progress: ProgressTold = lambda *_: None,
     ) -> Streamed:
         """Embed clips given as (index, path below the job's folder), as single-clip requests.
 
@@ -149,16 +152,53 @@ class WorkerPool:
             ArchError: if no server answers for long, or workers die again and again. What had arrived was handed on
                 before; so it was where a KeyboardInterrupt ends the call.
         """
-        if not all(self._sees(position, job.folder) for position in range(len(self._handles))):
-            raise ArchError(f"a worker on another machine does not see {job.folder}: put the data where all of them do")
-        state = self._new_pass(job, clips)
-        # Before anything is steered by it: what the workers did in the pass before must not count in this one.
-        self._exchange_status(self._budgets(state))
-        for handle in self._handles:
-            handle.begin()
-        before = statistics_of(self._servers, job.model)
-        started = state.level_since = time.perf_counter()
-        state.level_seconds = 0.0
+        self._check_data(job.folder)
+        level, search = self._level(job)
+        plan = embedding_plan(len(clips), level, search, self._most(job), self._taken_up(level))
+        return self._run(PassState(job, plan, level, search, len(clips), iter(clips)), on_chunk, on_progress)
+
+    def measure(
+        self,
+        job: Job,
+        clips: Sequence[tuple[int, str]],
+        level: int,
+        paced_rate: float | None,
+        on_progress: ProgressTold = lambda *_: None,
+    ) -> Measurement:
+        """Measure the speed once more, with clips that are sent again and again and whose embeddings are dropped.
+
+        Args:
+            job: what is the same for all of them.
+            clips: to take in turn.
+            level: requests in flight that saturate the servers.
+            paced_rate: clips/s of the `paced` load; None leaves it out.
+            on_progress: told how far it is.
+
+        Raises:
+            ArchError: as `embed` does.
+        """
+        self._check_data(job.folder)
+        plan = repeat_plan(level, paced_rate, self._most(job), self._taken_up(level))
+        state = PassState(job, plan, level, None, None, itertools.cycle(clips))
+        return self._run(state, lambda _: None, on_progress).measurement
+
+    def measure_at(
+        self, job: Job, clips: Sequence[tuple[int, str]], rate: float, on_progress: ProgressTold = lambda *_: None
+    ) -> LoadPoint | None:
+        """Measure the latency where clips are sent at a rate, as `measure` does; None if no request was answered."""
+        self._check_data(job.folder)
+        state = PassState(job, rate_plan(rate, self._most(job)), self.workers, None, None, itertools.cycle(clips))
+        point = self._run(state, lambda _: None, on_progress).measurement.at("paced")
+        return point and point.model_copy(update={"load": "equal rate"})
+
+    def _check_data(self, folder: Path) -> None:
+        if not all(self._sees(position, folder) for position in range(len(self._handles))):
+            raise ArchError(f"a worker on another machine does not see {folder}: put the data where all of them do")
+
+    def _run(self, state: PassState, on_chunk: Callable[[Chunk], None], on_progress: ProgressTold) -> Streamed:
+        before = statistics_of(self._servers, state.job.model)
+        state.started = time.perf_counter()
+        self._steering.begin(state)
         sampler = UtilisationSampler(
             pids=lambda: [os.getpid(), *(handle.place.pid for handle in self._handles if handle.local)],
             clips=lambda: sum(handle.done for handle in [*self._handles, *state.retired]),
@@ -168,7 +208,7 @@ class WorkerPool:
         with sampler:
             with self._handing_over(state, on_chunk) as take:
                 self._drive(state, take, on_progress)
-            seconds = time.perf_counter() - started
+            seconds = time.perf_counter() - state.started
         return self._streamed(state, before, seconds, sampler)
 
     def _sees(self, position: int, folder: Path) -> bool:
@@ -182,16 +222,23 @@ class WorkerPool:
             self._handles[position].wait_until_started()
             return bool(ray.get(self._handles[position].actor.sees.remote(folder)))
 
-    def _new_pass(self, job: Job, clips: Sequence[tuple[int, str]]) -> PassState:
-        search = None
+    def _level(self, job: Job) -> tuple[int, ConcurrencySearch | None]:
+        """How many requests to keep in flight at first, and the search for more; None where that is known."""
         level = self._concurrency or self._found.get((job.model, job.samples))
-        if level is None:
-            servers = len(self.endpoints)
-            most = min(_MOST_PER_SERVER * servers, _MOST_IN_FLIGHT_BYTES // buffer_bytes(job.samples))
-            start = max(self.workers, _START_PER_SERVER * servers)
-            search = ConcurrencySearch(start, _BATCHES_IN_FLIGHT * job.max_batch_size * servers, max(start, most))
-            level = start
-        return PassState(job, MeasurementCollector(len(self.endpoints)), iter(clips), search, level)
+        if level is not None:
+            return level, None
+        servers = len(self.endpoints)
+        start = max(self.workers, _START_PER_SERVER * servers)
+        least = _BATCHES_IN_FLIGHT * job.max_batch_size * servers
+        return start, ConcurrencySearch(start, least, max(start, self._most(job)))
+
+    def _most(self, job: Job) -> int:
+        """Requests in flight, over all workers and servers."""
+        return min(_MOST_PER_SERVER * len(self.endpoints), _MOST_IN_FLIGHT_BYTES // buffer_bytes(job.samples))
+
+    def _taken_up(self, level: int) -> int:
+        """Clips that the workers may have decoded, or hold in a chunk that is their last, beyond those in flight."""
+        return self.workers * max(_SMALLEST_CHUNK, -(-level // self.workers))
 
     @contextlib.contextmanager
     def _handing_over(self, state: PassState, on_chunk: Callable[[Chunk], None]) -> Iterator[Callable[[Chunk], None]]:
@@ -249,20 +296,21 @@ class WorkerPool:
                 del state.running[reference]
                 state.deaths_in_vain = 0
                 take(chunk)
-                on_progress(state.collector.clips, state.collector.audio_seconds)
+                on_progress(state.collector.clips, state.collector.audio_seconds, state.load.phase)
                 if chunk.lost:
                     raise ArchError(
                         f"gave up after {state.collector.clips} clips, which are kept: {chunk.lost}; the same command "
                         "goes on from here"
                     )
             if time.monotonic() - looked >= _TICK_S:
-                self._steer(state)
+                self._steering.steer(state)
                 looked = time.monotonic()
-        self._steer(state)
 
     def _dispatch(self, state: PassState) -> bool:
         """Give each worker as many chunks as it can have at a time; whether any are under way."""
         size = max(_SMALLEST_CHUNK, -(-state.level // len(self._handles)))
+        if state.over and state.clips is None:
+            return bool(state.running)
         busy = {id(handle): 0 for handle in self._handles}
         for handle, pending in state.running.values():
             busy[id(handle)] += THREADS_PER_WORKER if pending.suspect else 1
@@ -274,6 +322,7 @@ class WorkerPool:
                 return True  # until a worker has nothing else to do
             pending = state.waiting.pop() if state.waiting else PendingChunk(list(itertools.islice(state.coming, size)))
             if not pending.clips:
+                state.exhausted = True
                 return bool(state.running)
             state.running[handle.actor.embed.remote(state.job, pending.clips)] = (handle, pending)
             busy[id(handle)] += THREADS_PER_WORKER if pending.suspect else 1
@@ -304,39 +353,8 @@ class WorkerPool:
         self._handles[self._handles.index(handle)] = substitute
         substitute.wait_until_started()
         substitute.begin()
-        if state.search is not None:
-            state.search.restart_window()
-
-    def _steer(self, state: PassState) -> None:
-        """Learn how far the workers are, and set how many requests may be in flight."""
-        now = time.perf_counter()
-        state.level_seconds += state.level * (now - state.level_since)
-        state.level_since = now
-        self._exchange_status(self._budgets(state))
-        if state.search is not None:
-            drops = sum(handle.dropped(server) for handle in self._handles for server in range(len(self.endpoints)))
-            if drops > state.drops:
-                state.search.restart_window()
-            state.drops = drops
-            state.level = state.search.observe([Progress(handle.done, handle.last_done) for handle in self._handles])
-            if state.search.settled:
-                self._found[state.job.model, state.job.samples] = state.level
-
-    def _budgets(self, state: PassState) -> list[int]:
-        """How many requests each worker may keep in flight."""
-        count = len(self._handles)
-        return [state.level // count + (rank < state.level % count) for rank in range(count)]
-
-    def _exchange_status(self, budgets: list[int]) -> None:
-        import ray
-
-        asked = {
-            handle.actor.status.remote(budget): handle for handle, budget in zip(self._handles, budgets, strict=True)
-        }
-        arrived, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_STOP_S)
-        for reference in arrived:
-            with contextlib.suppress(ray.exceptions.RayError):  # one that died is found by its chunks
-                asked[reference].last = ray.get(reference)
+        state.disturb()
+        self._steering.next_window(state)
 
     def _counted(
         self, model: str, before: Sequence[Statistics | None], answered: Sequence[int]
@@ -356,20 +374,24 @@ class WorkerPool:
     def _streamed(
         self, state: PassState, before: Sequence[Statistics | None], seconds: float, sampler: UtilisationSampler
     ) -> Streamed:
+        self._steering.exchange_status(state)
+        progress = self._steering.progress()
+        if state.search is not None and state.search.settled:
+            self._found[state.job.model, state.job.samples] = state.search.level
         everyone = [*self._handles, *state.retired]
-        servers = []
         answered = [sum(handle.answered(position) for handle in everyone) for position in range(len(self.endpoints))]
         counted = self._counted(state.job.model, before, answered)
-        for position, endpoint in enumerate(self.endpoints):
+        state.close(progress, statistics_of(self._servers, state.job.model))
+        servers = [
             # Every worker finds out for itself that a server is dead.
-            dropped = max(handle.dropped(position) for handle in everyone)
-            servers.append((endpoint.address, counted[position], answered[position], dropped))
+            ServerCounts(endpoint.address, counted[at], answered[at], max(handle.dropped(at) for handle in everyone))
+            for at, endpoint in enumerate(self.endpoints)
+        ]
         counts = {name: sum(handle.faults(name) for handle in everyone) for name in Faults.model_fields}
         shared = all(all(handle.last.reads_shared_memory) for handle in self._handles)
         measurement = state.collector.measurement(
+            windows=state.windows,
             seconds=seconds,
-            concurrency=state.level,
-            mean_concurrency=state.level_seconds / seconds,
             concurrency_found=self._concurrency is None and (state.search is None or state.search.settled),
             workers=self.workers,
             servers=servers,

@@ -6,7 +6,7 @@ import heapq
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,8 @@ from arch_harness.streaming.wire import Job, MalformedError, classify, read_answ
 
 if TYPE_CHECKING:
     from arch_harness.streaming.buffers import Buffer, BufferPool
-    from arch_harness.streaming.fault_counter import FaultCounter
+    from arch_harness.streaming.clip_counter import ClipCounter
+    from arch_harness.streaming.pacer import Due, Pacer
     from arch_harness.streaming.shared_memory import SharedMemory
 
 FIRST_TIMEOUT_S = 600.0
@@ -37,6 +38,11 @@ MOST_REFUSALS = 100
 
 _TICK_S = 0.2
 
+# Where clips are due at moments, a thread has some decoded, so that several due at once need not wait for a decoder;
+# it decodes another only if that much time is left.
+_AHEAD = 8
+_TIME_TO_DECODE_S = 0.02
+
 
 @dataclass(eq=False)
 class _Request:
@@ -50,6 +56,8 @@ class _Request:
     resample_ms: float
     decoded: float
     scheduled: float = 0.0
+    sent: float = 0.0
+    window: int = 0
     calls: int = 0
     attempts: int = 0
     troubles: int = 0
@@ -73,13 +81,23 @@ class Sender:
     """Sends one chunk; the thread that calls `run` decodes and sends, gRPC's threads take the answers."""
 
     def __init__(
-        self, job: Job, balancer: Balancer, shared_memory: SharedMemory, counter: FaultCounter, stopped: threading.Event
+        self,
+        job: Job,
+        balancer: Balancer,
+        shared_memory: SharedMemory,
+        counter: ClipCounter,
+        pacer: Pacer,
+        stopped: threading.Event,
+        enough: threading.Event,
     ) -> None:
         self._job = job
         self._balancer = balancer
         self._shared_memory = shared_memory
         self._counter = counter
+        self._pacer = pacer
         self._stopped = stopped
+        self._enough = enough
+        self._due: Due | None = None
         self._chunk = Chunk()
         self._changed = threading.Condition()
         self._closed = False
@@ -100,6 +118,16 @@ class Sender:
                 if request.done:
                     self._to_send.popleft()
                     continue
+                if self._enough.is_set() and not request.attempts:
+                    self._forget(self._to_send.popleft())
+                    continue
+                early = 0.0 if request.attempts else self._until_due()
+                if early > 0:
+                    if not exhausted and len(self._to_send) < _AHEAD and early > _TIME_TO_DECODE_S:
+                        exhausted = not self._decode_next(coming)
+                    else:
+                        time.sleep(min(early, _TICK_S))
+                    continue
                 connection = self._balancer.acquire(_TICK_S, request.avoid)
                 if connection is not None:
                     self._to_send.popleft()
@@ -109,11 +137,7 @@ class Sender:
                     self._chunk.lost = reason
                     break
             elif not exhausted:
-                clip = next(coming, None)
-                if clip is None:
-                    exhausted = True
-                else:
-                    self._decode(*clip)
+                exhausted = not self._decode_next(coming)
             else:
                 with self._changed:
                     if not self._undone:
@@ -127,6 +151,28 @@ class Sender:
             if one.call is not None:  # it could not be sent
                 one.call.cancel()
         return self._chunk
+
+    def _until_due(self) -> float:
+        """Seconds until the next clip is to be sent; 0 where that is now, or whenever there is a place."""
+        if self._due is not None and self._due.pace != self._pacer.pace:
+            self._due = None
+        self._due = self._due or self._pacer.take()
+        return 0.0 if self._due is None else self._due.moment - time.perf_counter()
+
+    def _decode_next(self, coming: Iterator[tuple[int, str]]) -> bool:
+        """Decode one more clip; whether there was one to take up."""
+        clip = None if self._enough.is_set() else next(coming, None)
+        if clip is None:
+            return False
+        self._decode(*clip)
+        return True
+
+    def _forget(self, request: _Request) -> None:
+        """Drop a clip that was not sent and need not be."""
+        with self._changed:
+            request.done = True
+            self._undone -= 1
+            request.buffers.give_back(request.buffer)
 
     def _decode(self, index: int, path: str) -> None:
         started = time.perf_counter()
@@ -169,7 +215,9 @@ class Sender:
         if request.attempts > 1:
             self._counter.count("retries")
         else:
-            request.scheduled = now
+            request.sent, request.window = now, self._counter.window
+            request.scheduled = now if self._due is None else self._due.moment
+            self._due = None
         slowest = self._counter.slowest_s
         limit = FIRST_TIMEOUT_S if slowest is None else max(LEAST_TIMEOUT_S, SLOWEST_TIMES * slowest)
         attempt = _Attempt(request, connection, now, now + limit)
@@ -211,8 +259,10 @@ class Sender:
                     connection.position,
                     request.decode_ms,
                     request.resample_ms,
-                    (request.scheduled - request.decoded) * 1e3,
+                    (request.sent - request.decoded) * 1e3,
                     (now - request.scheduled) * 1e3,
+                    (request.sent - request.scheduled) * 1e3,
+                    request.window,
                 )
                 self._end(attempt, answer=answer)
             return
@@ -261,16 +311,18 @@ class Sender:
             self._open.pop(attempt, None)
             request.calls -= 1
             if not request.done and not self._closed:
+                ends = answer is not None or failure is not None
+                window = self._counter.done() if ends else 0
                 if answer is not None:
+                    answer.answered_in = window
                     self._chunk.answers.append(answer)
                 elif failure is not None:
                     self._chunk.failures.append((request.index, "infer", failure))
                 elif again_in is not None:
                     heapq.heappush(self._paused, (time.perf_counter() + again_in, id(request), request))
-                if answer is not None or failure is not None:
+                if ends:
                     request.done = True
                     self._undone -= 1
-                    self._counter.done()
             if request.done and not request.calls:
                 request.buffers.give_back(request.buffer)
             self._changed.notify()

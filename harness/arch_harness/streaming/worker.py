@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from arch_harness.measuring.chunk import Chunk
 from arch_harness.results.measurement import Transport
 from arch_harness.streaming.balancer import Balancer
-from arch_harness.streaming.fault_counter import FaultCounter
+from arch_harness.streaming.clip_counter import ClipCounter
+from arch_harness.streaming.pacer import Pace, Pacer
 from arch_harness.streaming.sender import Sender
 from arch_harness.streaming.shared_memory import SharedMemory
 
@@ -51,6 +52,23 @@ class WorkerStatus:
     reads_shared_memory: list[bool] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Orders:
+    """What a worker is to do from now on.
+
+    Attributes:
+        budget: requests that may be under way, over all chunks and servers.
+        window: number of the window in which clips count.
+        pace: sends clips at a rate; None as soon as there is a place.
+        enough: whether clips that are not sent are to be dropped, in the chunks that it has and those to come.
+    """
+
+    budget: int
+    window: int = 0
+    pace: Pace | None = None
+    enough: bool = False
+
+
 class Worker:
     """Embeds chunks of clips; runs as a Ray actor with several threads, a chunk in each.
 
@@ -67,8 +85,10 @@ class Worker:
         self._balancer = Balancer(endpoints, lambda connection: self._shared_memory.revive(connection))
         self._shared_memory = SharedMemory(self._balancer.connections, transport == "shared-memory")
         self._balancer.allow(budget)
-        self._counter = FaultCounter()
+        self._counter = ClipCounter()
+        self._pacer = Pacer()
         self._stopped = threading.Event()
+        self._enough = threading.Event()
 
     def place(self) -> Place:
         """Where it runs; answers once its process has started and imported what it needs."""
@@ -84,12 +104,18 @@ class Worker:
         What `stop` cuts short, or the loss of all servers, is what was done until then.
         """
         self._balancer.ask_for(job.model)
-        return Sender(job, self._balancer, self._shared_memory, self._counter, self._stopped).run(clips)
+        parts = (self._balancer, self._shared_memory, self._counter, self._pacer, self._stopped, self._enough)
+        return Sender(job, *parts).run(clips)
 
-    def status(self, budget: int) -> WorkerStatus:
-        """Set how many requests may be under way, and tell how the work goes."""
-        self._balancer.allow(budget)
-        done, last_done, faults = self._counter.read()
+    def status(self, orders: Orders) -> WorkerStatus:
+        """Take orders, and tell how the work stood at that moment."""
+        done, last_done, faults = self._counter.read(orders.window)
+        self._pacer.set(orders.pace)
+        self._balancer.allow(orders.budget)
+        if orders.enough:
+            self._enough.set()
+        else:
+            self._enough.clear()
         connections = self._balancer.connections
         return WorkerStatus(
             done,

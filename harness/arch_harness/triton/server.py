@@ -17,6 +17,10 @@ from arch_harness.triton.statistics import Statistics
 
 TIMEOUT_S = 30
 _METRICS_TIMEOUT_S = 5
+# Facts that are no parameters which the export wrote, but what the server has and does.
+_NOT_EXPORTED = {
+    *("name", "executed_by", "max_batch_size", "max_queue_delay_us", "max_queue_size", "instances"),
+}
 
 
 class Server:
@@ -71,6 +75,7 @@ class Server:
             version=metadata.version,
             started_by_arch=self.endpoint.started_by_arch,
             same_machine=self.endpoint.loopback,
+            tls=self.endpoint.credentials is not None,
         )
 
     def models(self, names: list[str]) -> list[ModelFacts]:
@@ -126,9 +131,8 @@ class Server:
             for batch in entry.batch_stats:
                 executions[batch.batch_size] = executions.get(batch.batch_size, 0) + batch.compute_infer.count
                 busy_ns += batch.compute_input.ns + batch.compute_infer.ns + batch.compute_output.ns
-        groups = self._call("get_model_config", model).config.instance_group
-        instances = sum(group.count * max(1, len(group.gpus)) for group in groups)
-        return Statistics(inferences, requests, queue_ns, compute_ns, busy_ns, executions, max(1, instances))
+        instances = instances_of(self._call("get_model_config", model).config)
+        return Statistics(inferences, requests, queue_ns, compute_ns, busy_ns, executions, instances)
 
 
 def common_models(servers: Sequence[Server], names: list[str]) -> list[ModelFacts]:
@@ -166,9 +170,14 @@ def _unlike(facts: ModelFacts, other: ModelFacts, first: Server, second: Server)
     )
 
 
+def instances_of(config: Any) -> int:
+    """Executions of a model that go side by side, by its configuration."""
+    return max(1, int(sum(group.count * max(1, len(group.gpus)) for group in config.instance_group)))
+
+
 def _model_facts(name: str, config: Any) -> ModelFacts:
     parameters = {key: value.string_value for key, value in config.parameters.items()}
-    fields = set(ModelFacts.model_fields) - {"name", "executed_by", "max_batch_size", "max_queue_delay_us"}
+    fields = set(ModelFacts.model_fields) - _NOT_EXPORTED
     missing = sorted(field for field in fields - set(parameters) if ModelFacts.model_fields[field].is_required())
     if missing:
         raise UsageError(
@@ -181,6 +190,8 @@ def _model_facts(name: str, config: Any) -> ModelFacts:
             "name": name,
             "max_batch_size": config.max_batch_size,
             "max_queue_delay_us": config.dynamic_batching.max_queue_delay_microseconds,
+            "max_queue_size": config.dynamic_batching.default_queue_policy.max_queue_size or None,
+            "instances": instances_of(config),
         }
     )
 

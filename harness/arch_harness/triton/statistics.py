@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from arch_harness.results.measurement import ServerTimes
 
@@ -36,6 +36,10 @@ class Statistics:
             self.instances + other.instances,
         )
 
+    def then(self, later: Statistics) -> Statistics:
+        """Of one server over two spans of time."""
+        return replace(self + later, instances=later.instances)
+
     def since(self, before: Statistics, own_requests: int) -> Statistics | None:
         """What was added after `before`; None where the server was restarted since, which sets them to 0.
 
@@ -60,8 +64,8 @@ class Statistics:
         fell = min(added.requests, added.queue_ns, added.compute_ns, added.busy_ns, *added.executions.values(), 0) < 0
         return None if fell or added.inferences < own_requests else added
 
-    def times(self, own_requests: int) -> ServerTimes:
-        """Means over the requests, of which `own_requests` single-clip ones were ours."""
+    def times(self, foreign_requests: int = 0) -> ServerTimes:
+        """Means over the requests, some of which may have been sent by others."""
         executions = sum(self.executions.values())
         return ServerTimes(
             requests=self.requests,
@@ -71,5 +75,5 @@ class Statistics:
             mean_batch_size=sum(size * count for size, count in self.executions.items()) / max(1, executions),
             busy_seconds=self.busy_ns / 1e9,
             instances=self.instances,
-            foreign_requests=max(0, self.inferences - own_requests),
+            foreign_requests=foreign_requests,
         )

@@ -73,7 +73,7 @@ def server(busy: float, instances: int) -> ServerTimes:
 
 def test_occupancy_is_a_share_of_what_there_is_room_for() -> None:
     times = Stages(decode_ms=30, resample_ms=10, wait_ms=0, latency_ms=80, network_ms=20, queue_ms=20, compute_ms=40)
-    found = occupancy(times, server(6, 2), clips=100, seconds=10, concurrency=4, workers=2)
+    found = occupancy(times, server(6, 2), clips_per_s=10, seconds=10, concurrency=4, workers=2)
     assert found.server == pytest.approx(6 / 2 / 10)
     assert found.in_flight == pytest.approx(100 / 10 * 0.080 / 4)
     assert found.decoding == pytest.approx(100 / 10 * 0.040 / 2 / 3)  # three threads in each worker
@@ -81,5 +81,5 @@ def test_occupancy_is_a_share_of_what_there_is_room_for() -> None:
 
 def test_occupancy_is_never_more_than_everything() -> None:
     times = stages(decode=900, network=900, queue=900, compute=900)
-    assert occupancy(times, server(99, 1), clips=100, seconds=10, concurrency=4, workers=1) == Occupancy(1, 1, 1)
-    assert occupancy(times, None, clips=100, seconds=0, concurrency=4, workers=1) == Occupancy(None, 0, 0)
+    assert occupancy(times, server(99, 1), clips_per_s=10, seconds=10, concurrency=4, workers=1) == Occupancy(1, 1, 1)
+    assert occupancy(times, None, clips_per_s=0, seconds=0, concurrency=4, workers=1) == Occupancy(None, 0, 0)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from arch_harness.report import write_report
 from arch_harness.report.text.overview import build_overview, results_table, run_notes, summary_lines
-from arch_harness.report.text.timing import bottleneck_sentence
 from arch_harness.results.measurement import Measurement
 from arch_harness.results.run import Run
 from support.measurements import measurement
@@ -16,82 +14,6 @@ from support.runs import run_of
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def passed(bottleneck: str, cores: float = 3.0, busy: float | None = 40.0, **stages: float) -> Measurement:
-    """1,000 clips in 100 s, by 4 workers and with 8 places in flight."""
-    found = measurement(10.0, 200.0, 1000)
-    every = dict.fromkeys(("decode_ms", "resample_ms", "wait_ms", "network_ms", "queue_ms", "compute_ms"), 10.0)
-    found |= {"bottleneck": bottleneck, "workers": 4, "mean_concurrency": 8, "stages": every | stages}
-    under_way = [found["stages"][name] for name in ("network_ms", "queue_ms", "compute_ms")]
-    found["stages"]["latency_ms"] = sum(under_way)
-    found["utilisation"]["machine_cores"] = [cores] * 40
-    if busy is None:
-        found["stages"] |= dict.fromkeys(("network_ms", "queue_ms", "compute_ms"))
-        return Measurement.model_validate(found | {"server": None})
-    found["server"]["busy_seconds"] = busy
-    return Measurement.model_validate(found)
-
-
-@pytest.mark.parametrize(
-    ("found", "words"),
-    [
-        (
-            passed("server compute", busy=93.6),
-            "The server computes 94 % of the time: the harness is not the limit.",
-        ),
-        (
-            passed("server compute", compute_ms=180),
-            "The server's execution takes 90 % of a request's latency, while the server computes 40 % of the time: "
-            "more requests in flight (--concurrency) would keep it busier.",
-        ),
-        (
-            passed("server compute", cores=15.9, compute_ms=180),
-            "The server's execution takes 90 % of a request's latency, while the server computes 40 % of the time: "
-            "every core of this machine is busy, so that more requests in flight would only wait.",
-        ),
-        (
-            passed("server or network", busy=None, compute_ms=780),
-            "Requests under way take 100 % of the places for them: servers or network are the limit, which of them is "
-            "not known without the servers' counters.",
-        ),
-        (
-            passed("server queue", queue_ms=80),
-            "Waiting in the server's queue takes 80 % of a request's latency, while the server computes 40 % of the "
-            "time: more requests in flight (--concurrency) or a shorter queue delay of the model would help.",
-        ),
-        (
-            passed("server queue", cores=15.9, queue_ms=80),
-            "Waiting in the server's queue takes 80 % of a request's latency, while the server computes 40 % of the "
-            "time: every core of this machine is busy, so that more requests in flight would only wait.",
-        ),
-        (
-            passed("network", network_ms=80),
-            "The way between client and server takes 80 % of a request's latency, while the server computes 40 % of "
-            "the time: the network and the handling of messages are the limit.",
-        ),
-        (
-            passed("decoding", decode_ms=900),
-            "Decoding takes 76 % of the workers' time and is the limit: add workers.",
-        ),
-        (
-            passed("decoding", cores=14.5, decode_ms=900),
-            "Decoding takes 76 % of the workers' time and is the limit: add cores, every one of this machine is busy.",
-        ),
-        (
-            passed("client"),
-            "The client keeps 4 % of the places in flight taken, while the server computes 40 % of the time: making "
-            "requests and taking answers is the limit; more workers would help.",
-        ),
-        (
-            passed("client", cores=15.9),
-            "The client keeps 4 % of the places in flight taken, while the server computes 40 % of the time: making "
-            "requests and taking answers is the limit; every core of this machine is busy.",
-        ),
-    ],
-)
-def test_the_limit_in_words(found: Measurement, words: str) -> None:
-    assert bottleneck_sentence(found, cores=16) == words
 
 
 def with_measurements(*changes: dict[str, Any] | None) -> Run:
@@ -110,7 +32,7 @@ def test_embeddings_from_the_store_have_a_score_and_no_speed(tmp_path: Path) -> 
     run = with_measurements(None, {})
     rows = results_table(run).rows
     assert rows[0][3] == "91.3"
-    assert rows[0][11:] == ("–",) * 8
+    assert rows[0][11:] == ("–",) * 9
     assert summary_lines(run) == [
         "d: a has the highest score, 91.3% (chance 2.0%), with embeddings from the store; b is the fastest, at 25.1 "
         "clips/s with a score of 87.6%."

@@ -14,7 +14,7 @@ from arch_harness.results.rows import COLUMNS, rows
 from arch_harness.results.run import SCHEMA_VERSION, Run
 from support.runs import layer_scores, run_of
 
-OF_OTHER_CLIPS = {"ServerShare", "ClassScore", "Comparison", "DatasetFacts", "Measurement"}
+OF_OTHER_CLIPS = {"ServerShare", "ClassScore", "Comparison", "DatasetFacts", "Measurement", "Phase"}
 """Whose `clips` are not those of a dataset that a run was asked for, as the metric's are."""
 
 
@@ -61,6 +61,7 @@ def full_run() -> Run:
     run = run_of(("a", "b"), ("d",))
     run.results[0].layers = layer_scores()
     run.results[1].probes[0].map_weighted = 0.4
+    run.models[1].max_queue_size = 64
     return run
 
 

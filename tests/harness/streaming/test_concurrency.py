@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from arch_harness.streaming.concurrency import ConcurrencySearch, Progress
+from arch_harness.measuring.windows import Progress
+from arch_harness.streaming.concurrency import ConcurrencySearch
 
 
 def find(

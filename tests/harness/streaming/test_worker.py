@@ -19,7 +19,7 @@ from arch_harness.measuring.chunk import Chunk
 from arch_harness.streaming import balancer, sender
 from arch_harness.streaming.buffers import Buffer, BufferPool
 from arch_harness.streaming.wire import Job
-from arch_harness.streaming.worker import Worker
+from arch_harness.streaming.worker import Orders, Worker
 from arch_harness.triton.endpoint import Endpoint
 from support.waiting import until
 from tritonclient.grpc import service_pb2, service_pb2_grpc
@@ -89,7 +89,7 @@ def embed(folder: Path, servers: list[tuple[Endpoint, Server]], budget: int = 1)
     thread.start()
     thread.join(60)
     assert chunks, "the worker hangs"
-    status = worker.status(budget)
+    status = worker.status(Orders(budget))
     worker.close()
     if chunks[0].lost is None:
         assert sorted([index for index, _ in chunks[0].embeddings] + [one[0] for one in chunks[0].failures]) == [

@@ -30,7 +30,7 @@ class TerminalReport:
 
     def __init__(self, run: Run) -> None:
         self._table = results_table(run)
-        self._timing = build_timing(ordered_results(run), run.machine.cores)
+        self._timing = build_timing(run, ordered_results(run))
         self._failures = failures_line(run)
         self._failed = any(result.failed for result in run.results)
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from arch_harness.report.plots.panels import PlotKind, label_rows, tick_label
 from arch_harness.report.plots.style import COMPUTE, FAINT, INK, QUEUE
 from arch_harness.report.text.numbers import format_metric, number
+from arch_harness.report.text.speed import LOAD_NAMES
 from arch_harness.results.metric_definitions import METRICS
 
 if TYPE_CHECKING:
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from arch_harness.report.plots.panels import Panel
+    from arch_harness.results.measurement import LoadPoint
 
-_ROW, _TALL_ROW = 0.42, 0.5  # inches
+_ROW, _TALL_ROW = 0.42, 0.95  # inches
 _STAGES = {
     "decode_ms": "#0072B2",
     "resample_ms": "#56B4E9",
@@ -55,26 +57,42 @@ def _time_axis(axes: Axes, longest: float) -> None:
 
 
 def _latency(panel: Panel) -> Figure:
-    handles = [*(_mark(one, INK) for one in _MARKS), _patch("queue_ms"), _patch("compute_ms")]
-    figure = panel.figure(_TALL_ROW * len(panel.results), handles, columns=len(handles))
+    figure = panel.figure(_TALL_ROW * len(panel.results), [_mark(one, INK) for one in _MARKS], columns=len(_MARKS))
     axes = figure.add_subplot()
-    figures, longest = [], 0.0
+    figures: list[str] = []
+    places: list[float] = []
+    names: list[str] = []
+    every: list[float] = []
     for row, (look, one) in enumerate(panel.measured()):
-        latency, server = one.latency_ms, one.server
-        if latency is None:
-            continue
-        axes.plot([latency.p50, latency.p99], [row + 0.44] * 2, color=look.colour, linewidth=1.6)
-        for percentile in _MARKS:
-            axes.add_line(_mark(percentile, look.colour, getattr(latency, percentile), row + 0.44))
-        longest = max(longest, latency.p99)
-        if server is not None:
-            axes.barh(row + 0.7, server.queue_ms, height=0.18, color=QUEUE)
-            axes.barh(row + 0.7, server.compute_ms, left=server.queue_ms, height=0.18, color=COMPUTE)
-            longest = max(longest, server.queue_ms + server.compute_ms)
-        figures.append(f"{format_metric('p50_ms', latency.p50)} · {format_metric('p99_ms', latency.p99)} ms")
-    label_rows(axes, [look for look, _ in panel.measured()], figures)
-    _time_axis(axes, longest)
+        points = [point for load in LOAD_NAMES for point in one.loads if point.load == load and point.latency_ms]
+        for place, point in enumerate(points):
+            assert point.latency_ms is not None  # noqa: S101
+            y = row + 0.36 + 0.16 * place
+            known = {name: value for name in _MARKS if (value := getattr(point.latency_ms, name)) is not None}
+            axes.plot([min(known.values()), max(known.values())], [y] * 2, color=look.colour, linewidth=1.4)
+            for name, value in known.items():
+                axes.add_line(_mark(name, look.colour, value, y))
+            places.append(y)
+            names.append(LOAD_NAMES[point.load])
+            every += known.values()
+        alone = one.at("alone")
+        figures.append(_alone_words(alone))
+    label_rows(axes, [look for look, _ in panel.measured()], figures, left=-0.16)
+    axes.yaxis.set_visible(True)
+    axes.set_yticks(places, names, size=7)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xscale("log")
+    axes.set_xlim(0.8 * min(every, default=1), 1.25 * max(every, default=10))
+    axes.set_xlabel("ms, each step of the grid ten times as long")
+    axes.xaxis.set_major_formatter(FuncFormatter(tick_label))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     return figure
+
+
+def _alone_words(alone: LoadPoint | None) -> str:
+    if alone is None or alone.latency_ms is None:
+        return ""
+    return f"{format_metric('alone_p50_ms', alone.latency_ms.p50)} ms alone"
 
 
 def _stages(panel: Panel) -> Figure:
@@ -144,9 +162,10 @@ def _batch_sizes(panel: Panel) -> Figure:
 LATENCY_PLOT = PlotKind(
     "latency",
     "Latency",
-    "The line of a model leads from the median to the 99th percentile of the latency at the client; the bar "
-    "below it is the mean time that a request spent in the server. The figures are p50 and p99.",
-    "client latency, and server queue and compute time",
+    "Each line leads from the median to the 99th percentile of the latency at the client, at one load: with one "
+    "request in flight, at 70 % of the model's own highest rate, at the rate that is equal for all, and with the "
+    "servers saturated. Percentiles for which there were too few requests are left out.",
+    "client latency by load",
     lambda result: result.measurement is not None and result.measurement.latency_ms is not None,
     _latency,
 )

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from arch_harness.report.text.numbers import clean, number, percent, plural, shorten, timestamp
 from arch_harness.report.text.probes import close_rivals, probe_notes, probe_sections
 from arch_harness.report.text.setup import datasets_table, hardware_terms, method_terms, model_meanings, models_table
+from arch_harness.report.text.speed import speed_sections
 from arch_harness.report.text.tables import Column, Meaning, Section, Table, cells_of, columns_of, meanings_of
 from arch_harness.report.text.timing import Timing, build_timing, timing_notes
 from arch_harness.results import rows
+from arch_harness.results.repeats import mean_of
 
 if TYPE_CHECKING:
     from arch_harness.results.run import Result, Run
@@ -39,6 +41,7 @@ class Overview:
     summary: list[str]
     results: Table
     meanings: list[Meaning]
+    speed: list[Section]
     timing: Timing | None
     probing: list[Section]
     failures: list[FailureList]
@@ -54,8 +57,8 @@ class Overview:
 
 RESULT_COLUMNS = columns_of(
     *("dataset", "model", "score_metric", "score", "score_std", "interval", "fold_range", "macro_f1", "chance"),
-    *("clips", "failed", "clips_per_s", "rtfx", "p50_ms", "p95_ms", "p99_ms", "queue_ms", "compute_ms"),
-    "mean_batch_size",
+    *("clips", "failed", "clips_per_s", "steadiness", "rtfx", "alone_p50_ms", "paced_p99_ms", "equal_p99_ms"),
+    *("queue_ms", "compute_ms", "mean_batch_size"),
 )
 """The main table: every format shows these cells."""
 
@@ -73,7 +76,7 @@ def results_table(run: Run) -> Table:
 
 def _speed(result: Result) -> float:
     """Clips per second; -1 where nothing was measured."""
-    return -1.0 if result.measurement is None else result.measurement.clips_per_s
+    return -1.0 if result.measurement is None else mean_of(result.measurement, "clips_per_s") or 0.0
 
 
 def failures_line(run: Run) -> str:
@@ -166,7 +169,8 @@ def build_overview(run: Run) -> Overview:
         summary=[*summary_lines(run), failures_line(run)],
         results=results_table(run),
         meanings=meanings_of(RESULT_COLUMNS),
-        timing=build_timing(results, run.machine.cores, known=RESULT_COLUMNS),
+        speed=speed_sections(results, known=RESULT_COLUMNS),
+        timing=build_timing(run, results, known=RESULT_COLUMNS),
         probing=probe_sections(run, results, known=RESULT_COLUMNS),
         failures=_failures(run),
         notes=run_notes(run),

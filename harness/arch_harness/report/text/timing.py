@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from arch_harness.measuring.bottleneck import SATURATED
+from arch_harness.report.text.advice import Case, sentences_of
 from arch_harness.report.text.numbers import UNKNOWN, clean, format_metric, number, plural
 from arch_harness.report.text.tables import Column, Meaning, Section, Table, cells_of, columns_of, meanings_of
 from arch_harness.results import rows
@@ -15,10 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from arch_harness.results.measurement import Measurement
-    from arch_harness.results.run import Result
-
-_CORES_BUSY = 0.9
-"""Share of the machine's cores from which on more workers find none that is free."""
+    from arch_harness.results.run import Result, Run
 
 
 @dataclass(frozen=True)
@@ -38,68 +35,6 @@ class Timing:
     more: list[Section]
 
 
-def bottleneck_sentence(measurement: Measurement, cores: int) -> str:
-    """What limited the throughput, and what can be done about it; one sentence.
-
-    Args:
-        measurement: of one model on one dataset.
-        cores: of the client's machine.
-    """
-    stages, full = measurement.stages, measurement.occupancy
-    if stages is None or full is None or measurement.bottleneck is None:
-        return "No clip was answered."
-
-    def part(milliseconds: float | None) -> str:
-        return _whole((milliseconds or 0.0) / (stages.latency_ms or 1.0))
-
-    computes = "" if full.server is None else f", while the server computes {_whole(full.server)} of the time"
-    crowded = "; every core of this machine is busy" if _crowded(measurement, cores) else ""
-    # More requests do not make a machine faster that has no core to spare.
-    in_vain = "every core of this machine is busy, so that more requests in flight would only wait" if crowded else ""
-    match measurement.bottleneck:
-        case "server compute" if full.server is not None and full.server >= SATURATED:
-            return f"The server computes {_whole(full.server)} of the time: the harness is not the limit."
-        case "server compute":
-            return (
-                f"The server's execution takes {part(stages.compute_ms)} of a request's latency{computes}: "
-                f"{in_vain or 'more requests in flight (--concurrency) would keep it busier'}."
-            )
-        case "server queue":
-            advice = "more requests in flight (--concurrency) or a shorter queue delay of the model would help"
-            return (
-                f"Waiting in the server's queue takes {part(stages.queue_ms)} of a request's latency"
-                f"{computes}: {in_vain or advice}."
-            )
-        case "network":
-            return (
-                f"The way between client and server takes {part(stages.network_ms)} of a request's latency"
-                f"{computes}: the network and the handling of messages are the limit{crowded}."
-            )
-        case "server or network":
-            return (
-                f"Requests under way take {_whole(full.in_flight)} of the places for them: servers or network are the "
-                "limit, which of them is not known without the servers' counters."
-            )
-        case "decoding":
-            advice = "add cores, every one of this machine is busy" if crowded else "add workers"
-            return f"Decoding takes {_whole(full.decoding)} of the workers' time and is the limit: {advice}."
-        case "client":
-            return (
-                f"The client keeps {_whole(full.in_flight)} of the places in flight taken{computes}: making requests "
-                f"and taking answers is the limit{crowded or '; more workers would help'}."
-            )
-
-
-def _crowded(measurement: Measurement, cores: int) -> bool:
-    """Whether hardly a core of the client's machine is free, so that more workers would only take turns."""
-    busy = measurement.utilisation.means()["machine_cores"]
-    return busy is not None and busy >= _CORES_BUSY * cores
-
-
-def _whole(share: float) -> str:
-    return f"{100 * share:.0f} %"
-
-
 STAGE_COLUMNS = columns_of(
     *("dataset", "model", "decode_ms", "resample_ms", "wait_ms", "network_ms", "queue_ms", "compute_ms"),
     *("batch_sizes", "concurrency", "in_flight_taken", "decoding_busy", "server_busy", "client_cores"),
@@ -107,20 +42,25 @@ STAGE_COLUMNS = columns_of(
 )
 
 
-def build_timing(results: Sequence[Result], cores: int, known: Sequence[Column] = ()) -> Timing | None:
+def build_timing(run: Run, results: Sequence[Result], known: Sequence[Column] = ()) -> Timing | None:
     """The section on `results`, in the order in which they are shown; None if none of them was measured.
 
     Args:
+        run: whose results they are.
         results: of the run.
-        cores: of the client's machine.
         known: columns that are explained already.
     """
     measured = [(result, result.measurement) for result in results if result.measurement is not None]
+    models = {model.name: model for model in run.models}
+    together = all(server.same_machine for server in run.servers)
     if not measured:
         return None
     explained = (*known, *STAGE_COLUMNS)
     return Timing(
-        sentences=[f"{_pair(result)}: {bottleneck_sentence(one, cores)}" for result, one in measured],
+        sentences=[
+            f"{_pair(result)}: {' '.join(sentences_of(Case(one, models[result.model], run.machine.cores, together)))}"
+            for result, one in measured
+        ],
         stages=Table(STAGE_COLUMNS, [cells_of(STAGE_COLUMNS, _stage_values(result, one)) for result, one in measured]),
         meanings=meanings_of(STAGE_COLUMNS, known),
         more=[

@@ -1,0 +1,131 @@
+"""The speed of a model over several measurements: mean, interval, and whether two models differ."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from scipy.stats import t as student_t
+
+if TYPE_CHECKING:
+    from arch_harness.results.measurement import LoadName, LoadPoint, Measurement, Repeat
+
+_LOADS: dict[str, LoadName] = {"": "saturated", "alone_": "alone", "paced_": "paced", "equal_": "equal rate"}
+
+LATENCIES = {
+    f"{prefix}{percentile}_ms": (load, percentile)
+    for prefix, load in _LOADS.items()
+    for percentile in ("p50", "p95", "p99")
+}
+"""(load, percentile) of each metric that is a latency, by its id."""
+
+SPEED_FIGURES = ("clips_per_s", *LATENCIES)
+"""The metrics that a repeat measures again."""
+
+CONFIDENCE = 0.99
+"""Of the intervals: many figures of each pair of models are looked at, and at 95 % one in twenty is a false alarm."""
+
+RESOLUTION = 0.05
+"""Differences that are smaller are never called real: the machine's own slow drifts are of that size."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One figure over several measurements.
+
+    Attributes:
+        mean: of them.
+        half: of the 99 % interval of the mean (Student's t over the runs); None of one run, which tells nothing of it.
+        runs: how many.
+    """
+
+    mean: float
+    half: float | None
+    runs: int
+
+
+@dataclass(frozen=True)
+class SpeedDifference:
+    """One figure of two models.
+
+    Attributes:
+        ratio: of the first to the second.
+        low: end of the 99 % interval of the ratio (Welch's t over the logarithms of the runs).
+        high: the other end.
+        verdict: `real` where the interval leaves out 1 and the ratio is 5 % away from it or more.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    verdict: Literal["real", "noise"]
+
+
+def runs_of(measurement: Measurement) -> list[Measurement | Repeat]:
+    """The measurements that count: those that lasted long enough, or all where none did."""
+    runs: list[Measurement | Repeat] = [measurement, *measurement.repeats]
+    return [one for one in runs if one.steadiness != "too short"] or runs
+
+
+def values_of(measurement: Measurement, figure: str) -> list[float]:
+    """A figure in each run in which it is known; one of `SPEED_FIGURES`."""
+    found = [_value(one, figure) for one in runs_of(measurement)]
+    return [one for one in found if one is not None]
+
+
+def mean_of(measurement: Measurement, figure: str) -> float | None:
+    """The mean of a figure over the runs; None where it is not known."""
+    values = values_of(measurement, figure)
+    return statistics.fmean(values) if values else None
+
+
+def rtfx_of(measurement: Measurement) -> float:
+    """Seconds of audio embedded per second, as the mean of the clips/s has it."""
+    mean = mean_of(measurement, "clips_per_s")
+    return measurement.rtfx * mean / measurement.clips_per_s if mean and measurement.clips_per_s else 0.0
+
+
+def spread_of(measurement: Measurement, figure: str) -> Spread | None:
+    """Mean and interval of a figure over the runs; None where it is not known."""
+    values = values_of(measurement, figure)
+    if not values:
+        return None
+    half = None
+    if len(values) > 1:
+        half = _quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return Spread(statistics.fmean(values), half, len(values))
+
+
+def difference_of(first: Measurement, second: Measurement, figure: str) -> SpeedDifference | None:
+    """How a figure of two measurements differs; None where one of them was not repeated."""
+    logs = [[math.log(value) for value in values_of(one, figure) if value > 0] for one in (first, second)]
+    if min(map(len, logs)) < 2:
+        return None
+    shift = statistics.fmean(logs[0]) - statistics.fmean(logs[1])
+    parts = [statistics.variance(one) / len(one) for one in logs]
+    error = math.sqrt(sum(parts))
+    freedom = sum(parts) ** 2 / (sum(part**2 / (len(one) - 1) for part, one in zip(parts, logs, strict=True)) or 1)
+    half = _quantile(max(1.0, freedom)) * error
+    ratio, low, high = (math.exp(value) for value in (shift, shift - half, shift + half))
+    real = not low <= 1 <= high and max(ratio, 1 / ratio) >= 1 + RESOLUTION
+    return SpeedDifference(ratio, low, high, "real" if real else "noise")
+
+
+def _value(one: Measurement | Repeat, figure: str) -> float | None:
+    if figure == "clips_per_s":
+        return one.clips_per_s
+    load, percentile = LATENCIES[figure]
+    points = _points(one.loads, load)
+    found = [getattr(point.latency_ms, percentile) for point in points if point.latency_ms is not None]
+    return found[0] if found else None
+
+
+def _points(loads: Sequence[LoadPoint], load: LoadName) -> list[LoadPoint]:
+    return [point for point in loads if point.load == load]
+
+
+def _quantile(freedom: float) -> float:
+    return float(student_t.ppf(0.5 + CONFIDENCE / 2, freedom))

@@ -1,0 +1,87 @@
+"""Orders to the workers: what load they put on the servers now, as the plan of the pass wants it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from arch_harness.measuring.collector import statistics_of
+from arch_harness.measuring.windows import Progress
+from arch_harness.streaming.actors import WorkerHandle
+from arch_harness.streaming.pacer import Pace
+from arch_harness.streaming.pass_state import PassState
+from arch_harness.streaming.worker import Orders
+from arch_harness.triton.server import Server
+
+_ANSWER_S = 5.0
+
+
+class Steering:
+    """Steers a pass.
+
+    Args:
+        handles: the workers; one that dies is replaced in this list.
+        servers: that they send to.
+    """
+
+    def __init__(self, handles: Sequence[WorkerHandle], servers: Sequence[Server]) -> None:
+        self._handles = handles
+        self._servers = servers
+
+    def begin(self, state: PassState) -> None:
+        """Open the first window; what the workers did in the pass before does not count in this one."""
+        self.exchange_status(state)
+        for handle in self._handles:
+            handle.begin()
+        state.open(self.progress(), statistics_of(self._servers, state.job.model))
+
+    def progress(self) -> list[Progress]:
+        """How far the workers were when they last told."""
+        return [Progress(handle.done, handle.last_done) for handle in self._handles]
+
+    def steer(self, state: PassState) -> None:
+        """Learn how far the workers are, and have them put on the servers what the plan wants."""
+        self.exchange_status(state)
+        drops = sum(handle.dropped(server) for handle in self._handles for server in range(len(self._servers)))
+        lost, state.drops = drops > state.drops, drops
+        if lost:
+            state.disturb()
+        if state.advance(self.progress(), self._starving(state)) or lost:
+            self.next_window(state)
+        elif state.over and state.clips is None:
+            self.exchange_status(state)  # that it is enough
+
+    def next_window(self, state: PassState) -> None:
+        """Begin a window with the load that now is."""
+        self.exchange_status(state, state.window + 1)
+        state.open(self.progress(), statistics_of(self._servers, state.job.model))
+
+    def _starving(self, state: PassState) -> bool:
+        """Whether a worker may soon have nothing to send."""
+        owners = [id(owner) for owner, _ in state.running.values()]
+        return state.exhausted and min(owners.count(id(handle)) for handle in self._handles) <= 1
+
+    def _orders(self, state: PassState, window: int) -> list[Orders]:
+        """What each worker is to do."""
+        count, load = len(self._handles), state.load
+        enough = state.over and state.clips is None
+        return [
+            Orders(
+                budget=load.concurrency // count + (rank < load.concurrency % count),
+                window=window,
+                pace=None if load.rate is None else Pace(load.rate / count, rank),
+                enough=enough,
+            )
+            for rank in range(count)
+        ]
+
+    def exchange_status(self, state: PassState, window: int | None = None) -> None:
+        """Give the workers their orders, and learn how they stood at that moment."""
+        import ray
+
+        orders = self._orders(state, max(0, state.window) if window is None else window)
+        asked = {handle.actor.status.remote(order): handle for handle, order in zip(self._handles, orders, strict=True)}
+        arrived, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_S)
+        for reference in arrived:
+            with contextlib.suppress(ray.exceptions.RayError):  # one that died is found by its chunks
+                asked[reference].last = ray.get(reference)

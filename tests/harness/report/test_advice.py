@@ -1,0 +1,170 @@
+"""What limited a measurement, in words, and each piece of advice: where it is given, and where it must not be."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from arch_harness.report.text import advice
+from arch_harness.report.text.advice import RULES, Case, sentences_of
+from arch_harness.results.measurement import Measurement
+from arch_harness.results.run import ModelFacts
+from support.measurements import load_point, measurement
+from support.runs import model
+
+STAGES = ("decode_ms", "resample_ms", "wait_ms", "network_ms", "queue_ms", "compute_ms")
+
+
+def case(
+    bottleneck: str = "server compute",
+    *,
+    cores: float = 3.0,
+    busy: float | None = 40.0,
+    measured: dict[str, Any] | None = None,
+    facts: dict[str, Any] | None = None,
+    together: bool = True,
+    **stages: float,
+) -> Case:
+    """1,000 clips in 100 s, by 4 workers and with 8 places in flight, on a machine of 16 cores."""
+    found = measurement(10.0, 200.0, 1000)
+    found |= {"bottleneck": bottleneck, "workers": 4, "mean_concurrency": 8}
+    found["stages"] = dict.fromkeys(STAGES, 10.0) | stages
+    found["stages"]["latency_ms"] = sum(found["stages"][name] for name in STAGES[3:])
+    found["utilisation"]["machine_cores"] = [cores] * 40
+    if busy is None:
+        found["stages"] |= dict.fromkeys(STAGES[3:])
+        found["server"] = None
+    else:
+        found["server"]["busy_seconds"] = busy
+    found |= measured or {}
+    return Case(Measurement.model_validate(found), ModelFacts.model_validate(model("a") | (facts or {})), 16, together)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (case(busy=93.6), "The server computes 94 % of the time: the harness is not the limit."),
+        (
+            case(compute_ms=180),
+            "The server's execution takes 90 % of a request's latency, while the server computes 40 % of the time.",
+        ),
+        (
+            case("server queue", queue_ms=80),
+            "Waiting in the server's queue takes 80 % of a request's latency, while the server computes 40 % of the "
+            "time.",
+        ),
+        (
+            case("network", network_ms=80),
+            "The way between client and server takes 80 % of a request's latency, while the server computes 40 % of "
+            "the time: the network and the handling of messages are the limit.",
+        ),
+        (
+            case("server or network", busy=None, compute_ms=780),
+            "Requests under way take 100 % of the places for them: servers or network are the limit, which of them is "
+            "not known without the servers' counters.",
+        ),
+        (case("decoding", decode_ms=900), "Decoding takes 76 % of the workers' time and is the limit."),
+        (
+            case("client"),
+            "The client keeps 4 % of the places in flight taken, while the server computes 40 % of the time: making "
+            "requests and taking answers is the limit.",
+        ),
+    ],
+)
+def test_the_limit_in_words(found: Case, words: str) -> None:
+    assert sentences_of(found)[0] == words
+
+
+def loads(**changes: Any) -> dict[str, Any]:
+    return {"loads": [load_point("paced", 80, 150, 7, rate=7.0, late_ms=0.1) | changes]}
+
+
+FOUND = {"concurrency_found": True}
+SHORT = {"steadiness": "too short"}
+REPEATED = SHORT | {
+    "repeats": [
+        {"started": "2026-03-01T12:00:00Z", "clips_per_s": 10.0, "steadiness": "steady", "loads": []},
+    ]
+}
+WAVERING = {"steadiness": "not steady", "window_clips_per_s": [8.0, 12.0, 9.0]}
+STALLED = loads(stalls=7)
+QUEUED: dict[str, Any] = {"facts": {"max_queue_delay_us": 60_000}}
+
+GIVEN = [
+    (advice._more_in_flight, case(compute_ms=180), "More requests in flight would keep it busier"),
+    (advice._more_in_flight, case("server queue", queue_ms=80), "raise --concurrency"),
+    (advice._no_more_helps, case(compute_ms=180, measured=FOUND), "were tried and brought no more"),
+    (advice._no_core_free, case(cores=15.9, compute_ms=180), "Every core of this machine is busy"),
+    (advice._no_core_free, case("decoding", cores=14.5, decode_ms=900), "more workers would only wait"),
+    (advice._more_workers, case("decoding", decode_ms=900), "Add workers"),
+    (advice._more_workers, case("client"), "cores of this machine are free"),
+    (advice._queue_delay, case("server queue", queue_ms=80, **QUEUED), "queue delay of the model, 60.0 ms"),
+    (advice._shared_memory, case("network", network_ms=80), "--transport shared-memory"),
+    (advice._too_short, case(measured=SHORT), "too few clips for a steady measurement (100 s)"),
+    (advice._not_steady, case(measured=WAVERING), "not steady (8.00 to 12.0 clips/s)"),
+    (advice._late, case(measured=loads(late_ms=9.0)), "At 7.00 clips/s the client sent clips 9.00 ms late"),
+    (
+        advice._stalls,
+        case(measured=STALLED, facts={"max_queue_size": 64}),
+        "the bound on the model's queue (64 requests)",
+    ),
+    (advice._stalls, case(measured=STALLED), "look for a timeout or priorities"),
+]
+NOT_GIVEN = [
+    # The server has no time left, what was tried brought nothing, or the machine has no core for it.
+    (advice._more_in_flight, case(busy=93.6)),
+    (advice._more_in_flight, case(compute_ms=180, measured=FOUND)),
+    (advice._more_in_flight, case(compute_ms=180, cores=15.9)),
+    (advice._more_in_flight, case("network", network_ms=80)),
+    (advice._no_more_helps, case(compute_ms=180)),
+    (advice._no_more_helps, case(busy=93.6, measured=FOUND)),
+    (advice._no_more_helps, case("client", measured=FOUND)),
+    (advice._no_core_free, case(compute_ms=180)),
+    (advice._no_core_free, case(cores=15.9, busy=93.6)),
+    (advice._more_workers, case("client", cores=15.9)),
+    (advice._more_workers, case(compute_ms=180)),
+    # A bound on the queue makes a shorter delay worse; a wait that the delay does not explain; full batches.
+    (
+        advice._queue_delay,
+        case("server queue", queue_ms=80, facts={"max_queue_delay_us": 60_000, "max_queue_size": 64}),
+    ),
+    (advice._queue_delay, case("server queue", queue_ms=80)),
+    (advice._queue_delay, case("server queue", queue_ms=80, facts={"max_queue_delay_us": 60_000, "max_batch_size": 6})),
+    (advice._queue_delay, case(compute_ms=180, **QUEUED)),
+    (advice._shared_memory, case("network", network_ms=80, together=False)),
+    (advice._shared_memory, case("network", network_ms=80, measured={"transport": "shared-memory"})),
+    (advice._shared_memory, case(compute_ms=180)),
+    (advice._too_short, case()),
+    (advice._too_short, case(measured=REPEATED)),
+    (advice._not_steady, case()),
+    (advice._not_steady, case(measured=SHORT)),
+    (advice._late, case(measured=loads(late_ms=7.0))),
+    (advice._late, case()),
+    (advice._stalls, case()),
+    (advice._stalls, case(facts={"max_queue_size": 64})),
+]
+
+
+@pytest.mark.parametrize(("rule", "found", "words"), GIVEN)
+def test_advice_is_given(rule: Callable[[Case], str | None], found: Case, words: str) -> None:
+    sentence = rule(found)
+    assert sentence is not None
+    assert words in sentence
+    assert sentence in sentences_of(found)
+
+
+@pytest.mark.parametrize(("rule", "found"), NOT_GIVEN)
+def test_advice_is_not_given(rule: Callable[[Case], str | None], found: Case) -> None:
+    assert rule(found) is None
+
+
+def test_every_rule_is_tested_both_ways() -> None:
+    assert {rule for rule, *_ in GIVEN} == {rule for rule, _ in NOT_GIVEN} == set(RULES)
+
+
+def test_two_instances_take_turns_and_are_not_blamed_on_the_bound() -> None:
+    found = case(measured=STALLED, facts={"max_queue_size": 64, "instances": 2})
+    assert "look for a timeout" in (advice._stalls(found) or "")
+    assert advice._stalls(dataclasses.replace(found, measurement=case().measurement)) is None
