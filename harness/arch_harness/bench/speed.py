@@ -11,7 +11,7 @@ from arch_common import interrupt
 
 from arch_harness.results.embedding_pass import EmbeddingPass, pass_path, write_pass
 from arch_harness.results.measurement import LoadPoint, Measurement, Repeat
-from arch_harness.results.repeats import mean_of
+from arch_harness.results.repeats import mean_of, runs_of
 from arch_harness.streaming.phases import PACED_SHARE
 
 if TYPE_CHECKING:
@@ -86,11 +86,16 @@ class SpeedRuns:
         return next(one for one in self._run.results if (one.model, one.dataset) == (model, self._dataset.id))
 
     def _equal_rate(self, jobs: Mapping[str, Job]) -> float | None:
-        """The rate at which all models are measured; None where there is nothing to compare."""
+        """The rate at which all models are measured.
+
+        None where there is nothing to compare, or too few clips to know what the slowest model reaches.
+        """
         if self._run.settings.rate is not None:
             return self._run.settings.rate
-        speeds = [mean_of(found, "clips_per_s") or 0.0 for _, found in self._measured(jobs)]
-        return PACED_SHARE * min(speeds) if len(speeds) > 1 else None
+        measured = [found for _, found in self._measured(jobs)]
+        if len(measured) < 2 or any(runs_of(found)[0].steadiness == "too short" for found in measured):
+            return None
+        return PACED_SHARE * min(mean_of(found, "clips_per_s") or 0.0 for found in measured)
 
     def _keep(self, model: str, measurement: Measurement) -> None:
         result = self._result(model).model_copy(update={"measurement": measurement})

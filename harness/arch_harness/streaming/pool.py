@@ -37,7 +37,7 @@ _BATCHES_IN_FLIGHT = 2  # that the search tries at least: one forms while anothe
 _MOST_PER_SERVER = 256
 _MOST_IN_FLIGHT_BYTES = 512 * 1024**2
 
-_TICK_S = 0.25
+_TICK_S = 0.1
 _STOP_S = 5.0
 _COUNT_S = 1.0
 _MOST_DEATHS = 3
