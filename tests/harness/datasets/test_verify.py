@@ -18,7 +18,7 @@ from arch_harness.datasets.declaration import Listing
 from arch_harness.datasets.fixtures.fixture import write_fixture
 from arch_harness.datasets.info import describe
 from arch_harness.datasets.verify import verify
-from support.commands import arch
+from support.commands import arch, one_line
 from typer.testing import CliRunner
 
 
@@ -157,6 +157,47 @@ def test_list_tells_what_is_present(root: Path, tmp_path: Path) -> None:
     assert "by hand" in listed
     for declaration in ARCH:
         assert declaration.id in listed
+
+
+def test_list_tells_what_a_download_takes_or_that_there_is_none(tmp_path: Path) -> None:
+    listed = {line.split()[0]: line.split() for line in run("data", "list", "--data-root", str(tmp_path)).splitlines()}
+    assert [listed[name][5] for name in ("esc50", "fsd50k", "slurp", "emovo", "demo")] == [
+        "0.6",
+        "24.7",
+        "3.9",
+        "-",
+        "-",
+    ]
+    assert listed["GB:"]
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
+    """Whatever stands in brackets in them: rich would take it for markup, and leave it out or fail."""
+    for label, take in (("[cel]", "[/x]"), ("[cel]", "[bold]2"), ("[/cla]", "1"), (":dog:", "1"), ("[cel]", "3")):
+        (tmp_path / "d" / label).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "d" / label / f"{take.replace('/', '')}.wav").write_bytes(b"")
+    shown = run("data", "info", str(tmp_path / "d"))
+    assert all(f" {label} " in shown for label in ("[cel]", "[", ":dog:"))
+    done = CliRunner().invoke(app, ["data", "verify", str(tmp_path / "d")], env={"COLUMNS": "110"})
+    assert done.exit_code == 1
+    assert all(f" {name} " in done.output for name in ("[cel]/[bold]2.wav", "[cel]/[x].wav", ":dog:/1.wav"))
+
+
+@pytest.mark.slow
+def test_a_name_that_is_no_utf8_is_one_line_or_shown_as_what_can_be(tmp_path: Path) -> None:
+    write_fixture(DECLARATIONS["vivae"], tmp_path / "vivae", quirks=False)
+    stray = tmp_path / "vivae" / "full_set" / os.fsdecode(b"caf\xe9.ogg")
+    stray.touch()
+    done = arch("data", "verify", "vivae", "--workers", "1", "--data-root", str(tmp_path))
+    assert done.returncode == 1
+    assert r"full_set/caf\udce9.ogg" in done.stdout
+    stray.rename(stray.with_suffix(".wav"))
+    for command in (("data", "verify", "vivae"), ("data", "info", "vivae"), ("bench", "--dataset", "vivae")):
+        done = arch(*command, "--data-root", str(tmp_path))
+        assert done.returncode == 2
+        assert (
+            one_line(done) == r"arch: full_set/caf\udce9.wav is not named S<speaker>_<emotion>_<intensity>_<take>.wav"
+        )
 
 
 def test_info_tells_durations_formats_and_balance(root: Path, tmp_path: Path) -> None:
