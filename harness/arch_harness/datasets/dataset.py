@@ -132,8 +132,9 @@ def load_dataset(declaration: Declaration, folder: Path, reference: str = "") ->
             f"{declaration.id}: there is no folder {printable(str(folder))}.{origin} If it lies elsewhere, name it as "
             f"{declaration.id}=PATH or by --data-root"
         )
-    if not is_showable(os.path.realpath(folder)):
-        raise UsageError(f"{declaration.id}: {_not_showable(str(folder))}")
+    for name in (str(folder), os.path.realpath(folder)):
+        if not is_showable(name):
+            raise UsageError(f"{declaration.id}: {_not_showable(name)}")
     absent = missing_pattern(folder, declaration.files)
     if absent is not None:
         raise UsageError(f"{declaration.id}: {folder} does not hold {absent}, so it is not {declaration.title}")

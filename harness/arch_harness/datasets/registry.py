@@ -59,7 +59,9 @@ def _hint(identifier: str) -> str:
     wanted = _plain(identifier)
     spelled = {_plain(name): one.id for one in known.values() for name in (one.title, one.id)}
     near = dict.fromkeys(spelled[name] for name in difflib.get_close_matches(wanted, list(spelled), n=3, cutoff=0.7))
-    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"known: {', '.join(sorted(known))}; data of your own goes by the path of its folder or .yaml file"
 
 
 def _plain(name: str) -> str:

@@ -126,6 +126,25 @@ def test_the_official_counts_are_what_data_that_is_no_fixture_must_have(tmp_path
     assert len(found) == 1 + 6 + 7
 
 
+@pytest.mark.parametrize(
+    ("identifier", "shortfall"),
+    [
+        ("esc50", "40 clips of 4 classes were found where the official release has 2,000 clips of 50 classes: "),
+        ("mtt", "40 clips of 8 classes were found where the official release has 50 classes: "),
+        ("fma_small", "40 clips of 8 classes were found where the official release has 8,000 clips of 8 classes: "),
+        ("slurp", None),  # neither is published
+    ],
+)
+def test_what_is_not_complete_says_so_in_clips_and_classes(
+    tmp_path: Path, identifier: str, shortfall: str | None
+) -> None:
+    write_fixture(DECLARATIONS[identifier], tmp_path / "d", quirks=False)
+    (tmp_path / "d" / "arch-fixture.json").unlink()
+    notes = load_dataset(DECLARATIONS[identifier], tmp_path / "d").notes
+    found = [note for note in notes if "were found where" in note]
+    assert found == ([f"{shortfall}the score cannot be compared with published ones."] if shortfall else [])
+
+
 @pytest.mark.slow
 def test_the_command_says_so_with_its_exit_code(root: Path) -> None:
     done = arch("data", "verify", "emovo", "mtt", "--workers", "1", "--data-root", str(root))
@@ -169,6 +188,11 @@ def test_list_tells_what_a_download_takes_or_that_there_is_none(tmp_path: Path) 
         "-",
     ]
     assert listed["GB:"]
+
+
+def test_a_shell_completes_the_ids() -> None:
+    words = {"_ARCH_COMPLETE": "complete_bash", "COMP_WORDS": "arch data info e", "COMP_CWORD": "3"}
+    assert CliRunner().invoke(app, [], prog_name="arch", env=words).output.split() == ["esc50", "emovo"]
 
 
 def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
