@@ -221,9 +221,11 @@ def _checked(manifest: Path, folder: Path, entries: Iterator[tuple[int, dict[str
     multi = None
     for number, entry in entries:
         where = f"{manifest}, line {number}"
-        path = _relative(_text(where, "path", entry.get("path")), folder)
-        if not path:
+        written = _relative(_text(where, "path", entry.get("path")), folder)
+        if not written:
             raise UsageError(f"{where}: the path is missing")
+        there = _on_disk(folder, written)
+        path = there or written
         if path in lines:
             raise UsageError(f"{where}: {path} stands in line {lines[path]} already")
         lines[path] = number
@@ -234,7 +236,7 @@ def _checked(manifest: Path, folder: Path, entries: Iterator[tuple[int, dict[str
             raise UsageError(f"{where}: every line must have either a label or labels")
         grouped, multi = here, "labels" in entry
         clips.append(Clip(path, _labels(where, entry), _group(where, entry, here)))
-        if not os.path.isfile(folder / path):  # noqa: PTH113
+        if there is None:
             missing.append((number, path))
     if not clips:
         raise UsageError(f"{manifest} lists no clips")
@@ -261,6 +263,12 @@ def _relative(path: str, folder: Path) -> str:
     top = os.path.normpath(folder)
     inside = plain.is_absolute() and plain.is_relative_to(top)
     return (plain.relative_to(top) if inside else plain).as_posix()
+
+
+def _on_disk(folder: Path, path: str) -> str | None:
+    """The path in the Unicode form that the disk has, which need not be that of who wrote the manifest."""
+    forms = (path, unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path))
+    return next((one for one in forms if os.path.isfile(folder / one)), None)  # noqa: PTH113
 
 
 def _labels(where: str, entry: dict[str, Any]) -> tuple[str, ...]:

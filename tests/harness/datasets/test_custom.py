@@ -99,6 +99,17 @@ def test_labels_and_folds_that_look_the_same_are_the_same(tmp_path: Path) -> Non
     assert {name: test for name, (_, _, test) in folds(dataset).items()} == {"v": [2, 3], "\u00fc": [0, 1]}
 
 
+def test_a_path_may_be_written_in_another_form_than_the_disk_has(tmp_path: Path) -> None:
+    lines = ["path,label", "M\u00f6we.wav,x", "Mo\u0308we/2.wav,y", "a.wav,x", "b.wav,y"]
+    folder = manifest(tmp_path / "m", lines)
+    touch(folder, "Mo\u0308we.wav", "M\u00f6we/2.wav")
+    dataset = open_dataset(str(folder), tmp_path)
+    assert all((folder / clip.path).is_file() for clip in dataset.clips)
+    manifest(folder, [*lines, "Mo\u0308we.wav,x"])
+    with pytest.raises(UsageError, match=r"line 6: .* stands in line 2 already"):
+        open_dataset(str(folder), tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "identifier"),
     [
