@@ -34,6 +34,9 @@ NUMBER = r"[0-9]{1,18}"
 # What systems put into folders by themselves.
 _SYSTEM = frozenset({"__macosx", "desktop.ini", "lost+found", "thumbs.db"})
 
+# On one way. Two links a folder double the ways with each: some dozens of them would never be walked to the end.
+_MOST_LINKS = 10
+
 
 def is_leftover(name: str) -> bool:
     """Whether a file or folder of this name is a system's, not the data's: `._a.wav` of macOS, all that is hidden."""
@@ -59,7 +62,7 @@ def walk_files(folder: Path, top: str = "") -> Iterator[str]:
     out.
 
     Raises:
-        UsageError: if a folder cannot be read.
+        UsageError: if a folder cannot be read, or links are within links without end.
     """
     # The real folders that a way leads through, each by the last of its run without links.
     start: tuple[str, ...] = (os.path.realpath(folder), os.path.realpath(folder / top))
@@ -82,6 +85,10 @@ def walk_files(folder: Path, top: str = "") -> Iterator[str]:
                 waiting.append((path, (*way[:-1], os.path.join(way[-1], entry.name))))  # noqa: PTH118 - often
             else:
                 target = os.path.realpath(entry.path)
+                if len(way) - len(start) == _MOST_LINKS:
+                    raise UsageError(
+                        f"{printable(entry.path)} is a link within {_MOST_LINKS} others; put folders there"
+                    )
                 if not any(one == target or one.startswith(target.rstrip("/") + "/") for one in way):
                     waiting.append((path, (*way, target)))
 

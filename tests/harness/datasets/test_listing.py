@@ -177,6 +177,18 @@ def test_a_walk_ends_whatever_the_links(tmp_path: Path) -> None:
     assert find_files(tmp_path, "none") == []
 
 
+def test_links_that_double_with_each_folder_are_refused(tmp_path: Path) -> None:
+    """Nothing leads back here, but there are 2^40 ways."""
+    for level in range(40):
+        (tmp_path / str(level)).mkdir()
+        for name in ("left", "right"):
+            (tmp_path / str(level) / name).symlink_to(tmp_path / str(level + 1))
+    (tmp_path / "40").mkdir()
+    with pytest.raises(UsageError, match="is a link within 10 others"):
+        find_files(tmp_path / "29")
+    assert find_files(tmp_path / "30") == []
+
+
 def test_patterns_see_what_a_walk_sees(tmp_path: Path) -> None:
     (tmp_path / "real" / "deep").mkdir(parents=True)
     (tmp_path / "real" / "deep" / "03-01.WAV").touch()
