@@ -61,4 +61,5 @@ DECLARATION = Declaration(
         30000, {str(fold): 6000 for fold in range(len(SPEAKER_FOLDS))}, {str(digit): 3000 for digit in range(10)}
     ),
     classes_official=10,
+    download_gb=1.0,
 )
