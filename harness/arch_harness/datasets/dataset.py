@@ -121,7 +121,8 @@ def load_dataset(declaration: Declaration, folder: Path, reference: str = "") ->
         reference: see `Dataset`; by default its id and folder.
 
     Raises:
-        UsageError: if the folder does not hold the dataset's files, or no fold can be made of them.
+        UsageError: if the folder does not hold the dataset's files, or no fold can be made of them. That some clips are
+            missing is no error.
     """
     if not os.path.isdir(folder):  # noqa: PTH112 - no OSError, whatever is asked for
         by_hand = f" {declaration.manual}" if declaration.manual else ""
@@ -146,6 +147,11 @@ def load_dataset(declaration: Declaration, folder: Path, reference: str = "") ->
     if not clips:
         raise UsageError(f"{declaration.id}: {folder} lists no clips")
     _check_names(declaration.id, clips)
+    if not any(os.path.isfile(folder / clip.path) for clip in clips):  # noqa: PTH113
+        raise UsageError(
+            f"{declaration.id}: {folder} holds none of the {len(clips):,} files that it lists; the first is "
+            f"{clips[0].path}"
+        )
     occurring = {label for clip in clips for label in clip.labels}
     classes = sorted({*(listing.classes or ()), *occurring}, key=declaration.class_key)
     if len(occurring) < 2:

@@ -34,7 +34,7 @@ TABLES = {
     **{"medley_solos_db": "Medley-solos-DB_metadata.csv", "irmas": "IRMAS-TestingData-Part1/Part1/09 - A Title-9.txt"},
 }
 bounded = settings(
-    max_examples=int(os.environ.get("ARCH_FUZZ", "60")),
+    max_examples=int(os.environ.get("ARCH_FUZZ", "100")),
     deadline=None,
     derandomize="ARCH_FUZZ" not in os.environ,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],

@@ -110,6 +110,16 @@ def test_a_suffix_may_be_in_capitals(identifier: str, whole: Path, tmp_path: Pat
     assert verify(load_dataset(declaration, folder), 1) == []
 
 
+def test_a_table_that_lists_nothing_that_is_there_is_one_line(whole: Path, tmp_path: Path) -> None:
+    folder = copy(whole, "esc50", tmp_path)
+    for path in list(audio(folder)):
+        path.rename(path.with_suffix(".WAV"))
+    with pytest.raises(
+        UsageError, match=r"holds none of the 60 files that it lists; the first is audio/1-100000-A-0\.wav"
+    ):
+        load_dataset(DECLARATIONS["esc50"], folder)
+
+
 @pytest.mark.parametrize("identifier", [one.id for one in ARCH])
 def test_tables_may_begin_with_a_byte_order_mark(identifier: str, whole: Path, tmp_path: Path) -> None:
     folder = copy(whole, identifier, tmp_path)
