@@ -28,7 +28,7 @@ def run(*arguments: str) -> tuple[int, str]:
         ),
         (["serve", "--repository", "{tmp}"], 2, "arch: {tmp} holds no model: run `arch export`"),
         (["serve", "--repository", "{tmp}/none"], 2, "arch: no model repository at {tmp}/none"),
-        (["bench", "--dataset", "esc51=x"], 2, "arch: unknown dataset 'esc51'; known: audio_mnist"),
+        (["bench", "--dataset", "esc51=x"], 2, "arch: unknown dataset 'esc51'; did you mean esc50?"),
         (["bench", "--dataset", "esc50={tmp}"], 2, "arch: esc50: {tmp} does not hold meta/esc50.csv"),
         (["bench", "--dataset", "audio_mnist={tmp}"], 2, "arch: audio_mnist: {tmp} does not hold data/*/*.wav"),
         (["bench", "--dataset", "esc50", "--data-root", "{tmp}"], 2, "arch: esc50: there is no folder {tmp}/esc50"),

@@ -34,24 +34,37 @@ app = typer.Typer(name="data", help="The datasets: list, fetch, verify, describe
 # More faults than these are counted, not shown.
 _SHOWN = 20
 
-_out = Console()
-_err = Console(stderr=True)
+# The names of files and labels are shown as they are: `[cel]` in one is no markup, and `:dog:` no picture.
+_out = Console(markup=False, emoji=False)
+_err = Console(markup=False, emoji=False, stderr=True)
 
-Identifiers = Annotated[list[str], typer.Argument(metavar="ID...", help="Dataset ids; see arch data list.")]
-Name = Annotated[str, typer.Argument(metavar="ID", help="An id, ID=PATH, my.yaml or DIR, as for arch bench.")]
-Names = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, ID=PATH, my.yaml or DIR, as for arch bench.")]
+
+def _known(incomplete: str) -> list[str]:
+    """The ids that a shell completes; those of installed packages too."""
+    return [identifier for identifier in data.declarations() if identifier.startswith(incomplete)]
+
+
+Identifiers = Annotated[
+    list[str], typer.Argument(metavar="ID", help="Dataset ids; see arch data list.", autocompletion=_known)
+]
+_OWN_TOO = "as for arch bench: an id (see arch data list), ID=PATH, my.yaml or DIR."
+Name = Annotated[str, typer.Argument(metavar="DATASET", help=f"What to open, {_OWN_TOO}", autocompletion=_known)]
+Names = Annotated[
+    list[str], typer.Argument(metavar="DATASET", help=f"What to open, each {_OWN_TOO}", autocompletion=_known)
+]
 
 
 @app.command("list")
 def list_datasets(data_root: DataRoot = Path("data")) -> None:
     """Show every dataset that arch knows, those of installed packages too."""
-    table = Table(
-        title=f"Datasets; those present are in {data_root}", title_justify="left", box=None, padding=(0, 2, 0, 0)
-    )
+    _out.print(f"Datasets; those present are in {data_root}", highlight=False, soft_wrap=True)
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for column in ("id", "domain", "labels", "classes", "clips", "GB", "present"):
         table.add_column(column, justify="right" if column in {"classes", "clips", "GB"} else "left", no_wrap=True)
+    present = {one.id: data.presence(one, data_root) for one in data.declarations().values()}
     # Long terms are cut in a narrow terminal, before anything else is; `arch data info` shows them whole.
-    table.add_column("licence", no_wrap=True, max_width=max(12, _out.width - 68))
+    others = 55 + max(map(len, present.values()))
+    table.add_column("licence", no_wrap=True, max_width=max(8, _out.width - others))
     for one in data.declarations().values():
         table.add_row(
             one.id,
@@ -59,11 +72,16 @@ def list_datasets(data_root: DataRoot = Path("data")) -> None:
             one.task.removesuffix("_label"),
             _number(one.classes_official),
             _number(one.clips_official),
-            "?" if one.download_gb is None else f"{one.download_gb:.1f}",
-            data.presence(one, data_root),
+            ("?" if one.remotes else "-") if one.download_gb is None else f"{one.download_gb:.1f}",
+            present[one.id],
             one.licence,
         )
     _out.print(table)
+    _out.print(
+        "GB: about what arch data fetch downloads; -: it downloads nothing; ?: it shows as it downloads.",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _number(value: int | None) -> str:
@@ -135,7 +153,8 @@ class _Downloads:
 
 @contextmanager
 def _downloads() -> Iterator[_Downloads]:
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), DownloadColumn(), TransferSpeedColumn())
+    name = TextColumn("{task.description}", markup=False)
+    columns = (name, BarColumn(bar_width=20), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=_err) as progress:
         yield _Downloads(progress)
 
@@ -161,7 +180,12 @@ def verify(
 
 @contextmanager
 def _clips(what: str, total: int) -> Iterator[Callable[[], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("clips"))
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("clips"),
+    )
     with Progress(*columns, console=_err) as progress:
         task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)
@@ -242,8 +266,8 @@ def info(
 
 @app.command(hidden=True)
 def fake(
-    identifier: Annotated[str, typer.Argument(metavar="ID", help="One of the twelve.")],
-    clips: Annotated[int, typer.Option(help="How many it lists.")] = 40,
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="One of the twelve.", autocompletion=_known)],
+    clips: Annotated[int, typer.Option(min=40, help="How many it lists.")] = 40,
     output: Annotated[Path | None, typer.Option(help="A new folder. [<data root>/<id>]")] = None,
     quirks: Annotated[bool, typer.Option(help="Plant missing, empty and broken files, as real releases have.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Of the audio.")] = 0,

@@ -6,43 +6,31 @@ import csv
 import json
 import os
 import re
+import reprlib
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
-from arch_common.errors import UsageError
+from arch_common.errors import UsageError, reason_of
 
 from arch_harness.datasets import splits
+from arch_harness.datasets.class_folders import PARTS, list_class_folders
 from arch_harness.datasets.declaration import Clip, Declaration, Domain, Fold, Listing, Task
-from arch_harness.datasets.listing import find_files
+from arch_harness.datasets.listing import NUMBER, is_showable, open_table, printable
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 DEFAULT_SECONDS = 10.0
 DESCRIPTION = "dataset.yaml"
 MANIFESTS = ("manifest.csv", "manifest.jsonl")
 
-_PARTS = {"train": "train", "valid": "validation", "val": "validation", "validation": "validation", "test": "test"}
+_COLUMNS = ("path", "label", "labels", "split", "fold")
+_SOME_SUFFIXES = ".wav, .flac, .ogg, .opus, .mp3 or .aiff"
+# It becomes part of the names of files, which may have 255.
+_LONGEST_ID = 100
 _KEYS = ("id", "title", "domain", "task", "max_seconds", "manifest", "folder", "licence", "citation")
 
-
-@dataclass(frozen=True)
-class _Row:
-    """One clip of a manifest and the line it stands in."""
-
-    line: int
-    path: str
-    labels: tuple[str, ...]
-    group: str
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """A manifest; `grouped_by` is the column that splits it, empty where there is none."""
-
-    rows: list[_Row]
-    task: Task
-    grouped_by: str
+# What splits the clips: a column of a manifest, or the folders.
+_Grouped = Literal["split", "fold", ""]
 
 
 def declare_custom(path: Path) -> tuple[Declaration, Path]:
@@ -55,13 +43,15 @@ def declare_custom(path: Path) -> tuple[Declaration, Path]:
     Raises:
         UsageError: if it is none of these or something in it is wrong; with the line where there is one.
     """
-    path = path.resolve()
-    if path.is_dir():
-        if (path / DESCRIPTION).is_file():
+    path = Path(os.path.realpath(path))
+    if not is_showable(str(path)):
+        raise UsageError(f"the path {printable(str(path))} is not UTF-8 or holds control characters; rename it")
+    if os.path.isdir(path):  # noqa: PTH112 - no OSError, whatever is asked for
+        if os.path.isfile(path / DESCRIPTION):  # noqa: PTH113
             return _described(path / DESCRIPTION)
-        manifest = next((path / name for name in MANIFESTS if (path / name).is_file()), None)
+        manifest = next((path / name for name in MANIFESTS if os.path.isfile(path / name)), None)  # noqa: PTH113
         return _declare({}, path.name, manifest, path), path
-    if path.suffix in {".yaml", ".yml"} and path.is_file():
+    if path.suffix in {".yaml", ".yml"} and os.path.isfile(path):  # noqa: PTH113
         return _described(path)
     raise UsageError(f"{path} is neither a folder nor a .yaml file that describes a dataset")
 
@@ -70,12 +60,22 @@ def _described(path: Path) -> tuple[Declaration, Path]:
     import yaml
 
     try:
-        described = yaml.safe_load(path.read_text(encoding="utf-8"))
+        described = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UsageError(f"{path}{line}: {error.problem or 'this is no YAML'}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
+        raise UsageError(f"{path}{line}: {printable(error.problem or 'this is no YAML')}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text; save it as UTF-8") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except (
+        yaml.YAMLError,
+        ValueError,
+        LookupError,
+        TypeError,
+        RecursionError,
+    ) as error:  # PyYAML's own, of a date such as 2024-13-01
+        raise UsageError(f"{path} cannot be understood: {reason_of(error)}") from error
     if not isinstance(described, dict):
         raise UsageError(f"{path}: wants `key: value` lines; the keys are {', '.join(_KEYS)}")
     unknown = [str(key) for key in described if key not in _KEYS]
@@ -83,8 +83,8 @@ def _described(path: Path) -> tuple[Declaration, Path]:
         raise UsageError(f"{path}: unknown key {unknown[0]!r}; the keys are {', '.join(_KEYS)}")
     _check_values(path, described)
     folder = path.parent / described.get("folder", ".")
-    if not folder.is_dir():
-        raise UsageError(f"{path}: folder: there is no folder {folder}")
+    if not os.path.isdir(folder):  # noqa: PTH112
+        raise UsageError(f"{path}: folder: there is no folder {printable(str(folder))}")
     manifest = path.parent / described["manifest"] if "manifest" in described else None
     name = path.parent.name if path.name == DESCRIPTION else path.stem
     return _declare(described, name, manifest, folder), folder
@@ -93,31 +93,38 @@ def _described(path: Path) -> tuple[Declaration, Path]:
 def _check_values(path: Path, described: dict[str, Any]) -> None:
     for key, allowed in (("domain", get_args(Domain)), ("task", get_args(Task))):
         if key in described and described[key] not in allowed:
-            raise UsageError(f"{path}: {key} is {described[key]!r}; it must be one of {', '.join(allowed)}")
+            given = reprlib.repr(described[key])
+            raise UsageError(f"{path}: {key} is {given}; it must be one of {', '.join(allowed)}")
     seconds = described.get("max_seconds", 1)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= 600:
-        raise UsageError(f"{path}: max_seconds is {seconds!r}; it must be a number above 0 and at most 600")
+        raise UsageError(f"{path}: max_seconds is {reprlib.repr(seconds)}; it must be a number above 0 and at most 600")
     for key in ("id", "title", "manifest", "folder", "licence", "citation"):
-        if not isinstance(described.get(key, ""), str):
-            raise UsageError(f"{path}: {key} is {described[key]!r}; it must be text")
+        value = described.get(key, "")
+        if isinstance(value, str) and key in {"title", "licence", "citation"} and key in described:
+            described[key] = value = " ".join(value.split())  # YAML has ways to write several lines
+        if not isinstance(value, str) or not is_showable(value):
+            raise UsageError(f"{path}: {key} is {reprlib.repr(value)}; it must be text of one line")
 
 
 def _declare(described: dict[str, Any], name: str, manifest: Path | None, folder: Path) -> Declaration:
-    identifier = described.get("id", re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_"))
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", identifier):
-        raise UsageError(f"{identifier!r} cannot be an id: use letters, digits, - and _")
+    identifier = _identifier(described.get("id"), name)
     if manifest is None:
-        rows = _class_folders(folder)
+        listing, is_split = list_class_folders(folder)
+        grouped: _Grouped = "split" if is_split else ""
+        if not listing.clips:
+            wanted = ", ".join((DESCRIPTION, *MANIFESTS))
+            raise UsageError(f"{folder} holds no dataset: neither {wanted} nor a folder a class with {_SOME_SUFFIXES}")
     else:
-        read = _read_csv if manifest.suffix == ".csv" else _read_json_lines
-        rows = _checked(manifest, folder, read(manifest))
-    task = described.get("task", rows.task)
-    if task == "single_label" and rows.task == "multi_label":
+        read = _read_csv if manifest.suffix.lower() == ".csv" else _read_json_lines
+        listing, grouped = _checked(manifest, folder, read(manifest))
+    several = any(len(clip.labels) != 1 for clip in listing.clips)
+    task = described.get("task", "multi_label" if several else "single_label")
+    if task == "single_label" and several:
         raise UsageError(f"{manifest}: the task is single_label, but clips have more than one label or none")
     notes = ["This is the user's own data: its score cannot be compared with published ones."]
     if "max_seconds" not in described:
         notes.append(f"Clips are cut or padded to {DEFAULT_SECONDS:g} s, the default; max_seconds in a .yaml sets it.")
-    split, said = _split_rule(rows)
+    split, said = _split_rule(listing.clips, grouped)
     return Declaration(
         id=identifier,
         title=described.get("title", identifier),
@@ -127,112 +134,125 @@ def _declare(described: dict[str, Any], name: str, manifest: Path | None, folder
         task=cast("Task", task),
         max_seconds=float(described.get("max_seconds", DEFAULT_SECONDS)),
         files=(),
-        find_clips=lambda _: Listing([Clip(row.path, row.labels, row.group) for row in rows.rows]),
+        find_clips=lambda _: listing,
         split=split,
         strict="own data is split as it says itself",
         notes=(*notes, said),
     )
 
 
-def _split_rule(rows: _Rows) -> tuple[Callable[[Sequence[Clip]], list[Fold]], str]:
-    if rows.grouped_by == "split":
+def _identifier(given: str | None, name: str) -> str:
+    """The id that a description gives, or what can be one of the name of its file or folder.
+
+    Letters are those of any script: an id that leaves some out would be that of other data too.
+    """
+    identifier = unicodedata.normalize("NFC", name if given is None else given)
+    if given is None:
+        identifier = re.sub("_+", "_", "".join(letter if _may_be_in_id(letter) else "_" for letter in identifier))
+        identifier = identifier.strip("_-")
+    whole = all(map(_may_be_in_id, identifier)) and identifier[:1].isalnum()
+    if not whole or len(identifier.encode()) > _LONGEST_ID:
+        wrong = f"{reprlib.repr(printable(identifier if whole else given or name))} cannot be an id"
+        must = f"letters, digits, - and _, at most {_LONGEST_ID} bytes of UTF-8"
+        raise UsageError(f"{wrong}: use {must}" + ("; say `id: ...` in a dataset.yaml" if given is None else ""))
+    return identifier
+
+
+def _may_be_in_id(letter: str) -> bool:
+    return letter in "-_" or letter.isalnum() or unicodedata.category(letter).startswith("M")
+
+
+def _split_rule(clips: Sequence[Clip], grouped: _Grouped) -> tuple[Callable[[Sequence[Clip]], list[Fold]], str]:
+    if grouped == "split":
         return lambda clips: splits.official(clips, "train", "validation", "test"), "The split is the data's own."
-    if rows.grouped_by == "fold":
-        numbers = all(row.group.isdigit() for row in rows.rows)
+    if grouped == "fold":
+        numbers = all(re.fullmatch(NUMBER, clip.group) for clip in clips)
         said = "The folds are the data's own; validation is a random 20 % of the other folds (seed 42)."
         return lambda clips: splits.leave_one_group_out(clips, 0.2, int if numbers else str), said
     said = "The data names no split or fold: a random 20 % tests and a random 20 % of the rest validates (seed 42)."
     return splits.random_test_and_validation, said
 
 
-def _class_folders(folder: Path) -> _Rows:
-    """`<class>/**/*.wav`, or `train/<class>/...`, `validation/<class>/...`, `test/<class>/...`."""
-    inside = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    depth = 1 if "train" in inside and "test" in inside else 0
-    stray = [name for name in inside if name not in _PARTS] if depth else []
-    if stray:
-        raise UsageError(f"{folder} holds train and test, so {stray[0]} beside them must be validation or go")
-    rows = []
-    for path in find_files(folder, suffix=AUDIO_SUFFIXES):
-        parts = path.split("/")
-        if any(part.startswith(".") for part in parts):
-            continue
-        if len(parts) < depth + 2:
-            raise UsageError(f"{folder / path} is in no class folder; put it in one or write a {MANIFESTS[0]}")
-        rows.append(_Row(0, path, (parts[depth],), _PARTS[parts[0]] if depth else ""))
-    if not rows:
-        wanted = ", ".join((DESCRIPTION, *MANIFESTS))
-        raise UsageError(
-            f"{folder} holds no dataset: neither {wanted} nor a folder of {'/'.join(AUDIO_SUFFIXES)} a class"
-        )
-    return _Rows(rows, "single_label", "split" if depth else "")
-
-
 def _read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows with their line numbers; `labels` is separated by semicolons."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if "path" not in (reader.fieldnames or ()):
-                raise UsageError(f"{path}, line 1: wants a header with path, label or labels, and maybe split or fold")
-            for row in reader:
-                if None in row or None in row.values():
-                    raise UsageError(f"{path}, line {reader.line_num}: does not have as many values as the header")
-                if "labels" in row:
-                    row["labels"] = [label for label in row["labels"].split(";") if label.strip()]
-                yield reader.line_num, row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
+    with open_table(path) as file:
+        reader = csv.DictReader(file)
+        header = [_column(name) for name in reader.fieldnames or ()]
+        if "path" not in header:
+            raise UsageError(f"{path}, line 1: wants a header with path, label or labels, and maybe split or fold")
+        twice = next((name for name in _COLUMNS if header.count(name) > 1), None)
+        if twice:
+            raise UsageError(f"{path}, line 1: the column {twice} is there twice")
+        reader.fieldnames = header
+        for row in reader:
+            if None in row or None in row.values():
+                raise UsageError(f"{path}, line {reader.line_num}: does not have as many values as the header")
+            if "labels" in row:
+                row["labels"] = [label for label in row["labels"].split(";") if label.strip()]
+            yield reader.line_num, row
 
 
 def _read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows with their line numbers; `labels` is a list."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise UsageError(f"{path}, line {number}: this is no JSON: {error}") from error
-                if not isinstance(row, dict):
-                    raise UsageError(f"{path}, line {number}: wants an object with path and label")
-                yield number, row
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
+    with open_table(path) as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise UsageError(f"{path}, line {number}: this is no JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise UsageError(f"{path}, line {number}: wants an object with path and label")
+            yield number, {_column(key): value for key, value in row.items()}
 
 
-def _checked(manifest: Path, folder: Path, entries: Iterator[tuple[int, dict[str, Any]]]) -> _Rows:
-    rows: list[_Row] = []
+def _column(name: str) -> str:
+    """The name of a column: `Split ` is split, and not a column of which nothing is known."""
+    plain = name.strip().lower()
+    return plain if plain in _COLUMNS else name
+
+
+def _checked(manifest: Path, folder: Path, entries: Iterator[tuple[int, dict[str, Any]]]) -> tuple[Listing, _Grouped]:
+    clips: list[Clip] = []
     lines: dict[str, int] = {}
-    missing: list[_Row] = []
-    grouped_by = multi = None
+    missing: list[tuple[int, str]] = []
+    grouped: _Grouped | None = None
+    multi = None
     for number, entry in entries:
         where = f"{manifest}, line {number}"
-        path = _relative(str(entry.get("path") or "").strip(), folder)
-        if not path:
+        written = _relative(_text(where, "path", entry.get("path")), folder)
+        if not written:
             raise UsageError(f"{where}: the path is missing")
+        there = _on_disk(folder, written)
+        path = there or written
         if path in lines:
             raise UsageError(f"{where}: {path} stands in line {lines[path]} already")
         lines[path] = number
-        here = next((column for column in ("split", "fold") if column in entry), "")
-        if ("split" in entry and "fold" in entry) or (grouped_by is not None and here != grouped_by):
+        here: _Grouped = "split" if "split" in entry else "fold" if "fold" in entry else ""
+        if ("split" in entry and "fold" in entry) or (grouped is not None and here != grouped):
             raise UsageError(f"{where}: every line must have a split, or every line a fold, or none of them either")
         if ("label" in entry) == ("labels" in entry) or (multi is not None and ("labels" in entry) != multi):
             raise UsageError(f"{where}: every line must have either a label or labels")
-        grouped_by, multi = here, "labels" in entry
-        row = _Row(number, path, _labels(where, entry), _group(where, entry, here))
-        rows.append(row)
-        if not (folder / path).is_file():
-            missing.append(row)
-    if not rows:
+        grouped, multi = here, "labels" in entry
+        clips.append(Clip(path, _labels(where, entry), _group(where, entry, here)))
+        if there is None:
+            missing.append((number, path))
+    if not clips:
         raise UsageError(f"{manifest} lists no clips")
     if missing:
+        line, path = missing[0]
         others = f", nor of {len(missing) - 1:,} other lines" if len(missing) > 1 else ""
-        raise UsageError(f"{manifest}, line {missing[0].line}: there is no file {folder / missing[0].path}{others}")
-    several = any(len(row.labels) != 1 for row in rows)
-    return _Rows(rows, "multi_label" if several else "single_label", grouped_by or "")
+        raise UsageError(f"{manifest}, line {line}: there is no file {folder / path}{others}")
+    return Listing(clips), grouped or ""
+
+
+def _text(where: str, column: str, given: object) -> str:
+    """What stands in a column, empty where nothing does; what looks the same is the same, except in names of files."""
+    text = "" if given is None else str(given).strip() if isinstance(given, str | int | float) else None
+    if text is None or not is_showable(text):
+        raise UsageError(f"{where}: {column} is {reprlib.repr(given)}; it must be text of one line")
+    return text if column == "path" else unicodedata.normalize("NFC", text)
 
 
 def _relative(path: str, folder: Path) -> str:
@@ -245,11 +265,17 @@ def _relative(path: str, folder: Path) -> str:
     return (plain.relative_to(top) if inside else plain).as_posix()
 
 
+def _on_disk(folder: Path, path: str) -> str | None:
+    """The path in the Unicode form that the disk has, which need not be that of who wrote the manifest."""
+    forms = (path, unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path))
+    return next((one for one in forms if os.path.isfile(folder / one)), None)  # noqa: PTH113
+
+
 def _labels(where: str, entry: dict[str, Any]) -> tuple[str, ...]:
     labels = entry["labels"] if "labels" in entry else [entry["label"]]
     if not isinstance(labels, list) or not all(isinstance(label, str | int) for label in labels):
         raise UsageError(f"{where}: labels must be a list of texts")
-    cleaned = tuple(str(label).strip() for label in labels)
+    cleaned = tuple(_text(where, "label", label) for label in labels)
     if not all(cleaned) or ("label" in entry and not cleaned):
         raise UsageError(f"{where}: the label is missing")
     if len(set(cleaned)) < len(cleaned):
@@ -257,11 +283,13 @@ def _labels(where: str, entry: dict[str, Any]) -> tuple[str, ...]:
     return cleaned
 
 
-def _group(where: str, entry: dict[str, Any], column: str) -> str:
-    given = entry.get(column)
-    value = "" if given is None else str(given).strip()
-    if column == "split" and value not in _PARTS:
-        raise UsageError(f"{where}: split is {value!r}; it must be train, validation or test")
+def _group(where: str, entry: dict[str, Any], column: _Grouped) -> str:
+    value = _text(where, column, entry.get(column)) if column else ""
+    if column == "split":
+        part = PARTS.get(value.lower(), "unclear")
+        if part == "unclear":
+            raise UsageError(f"{where}: split is {value!r}; it must be train, validation or test")
+        return part
     if column == "fold" and not value:
         raise UsageError(f"{where}: the fold is missing")
-    return _PARTS[value] if column == "split" else value
+    return value

@@ -17,6 +17,7 @@ import numpy as np
 from arch_common.errors import UsageError
 
 from arch_harness.datasets.declaration import Clip, Counts, Declaration, Fold, Task
+from arch_harness.datasets.listing import is_showable, missing_pattern, printable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -120,16 +121,24 @@ def load_dataset(declaration: Declaration, folder: Path, reference: str = "") ->
         reference: see `Dataset`; by default its id and folder.
 
     Raises:
-        UsageError: if the folder does not hold the dataset's files, or no fold can be made of them.
+        UsageError: if the folder does not hold the dataset's files, or no fold can be made of them. That some clips are
+            missing is no error.
     """
-    if not folder.is_dir():
-        raise UsageError(
-            f"{declaration.id}: there is no folder {folder}; name it with --dataset {declaration.id}=PATH or put it "
-            f"under --data-root"
+    if not os.path.isdir(folder):  # noqa: PTH112 - no OSError, whatever is asked for
+        by_hand = f" {declaration.manual}" if declaration.manual else ""
+        origin = (
+            f" arch data fetch {declaration.id.removesuffix(STRICT)} downloads it." if declaration.remotes else by_hand
         )
-    for pattern in declaration.files:
-        if next(folder.glob(pattern), None) is None:
-            raise UsageError(f"{declaration.id}: {folder} does not hold {pattern}, so it is not {declaration.title}")
+        raise UsageError(
+            f"{declaration.id}: there is no folder {printable(str(folder))}.{origin} If it lies elsewhere, name it as "
+            f"{declaration.id}=PATH or by --data-root"
+        )
+    for name in (str(folder), os.path.realpath(folder)):
+        if not is_showable(name):
+            raise UsageError(f"{declaration.id}: {_not_showable(name)}")
+    absent = missing_pattern(folder, declaration.files)
+    if absent is not None:
+        raise UsageError(f"{declaration.id}: {folder} does not hold {absent}, so it is not {declaration.title}")
     try:
         listing = declaration.find_clips(folder)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -137,22 +146,25 @@ def load_dataset(declaration: Declaration, folder: Path, reference: str = "") ->
     clips = listing.clips
     if not clips:
         raise UsageError(f"{declaration.id}: {folder} lists no clips")
+    _check_names(declaration.id, clips)
+    if not any(os.path.isfile(folder / clip.path) for clip in clips):  # noqa: PTH113
+        raise UsageError(
+            f"{declaration.id}: {folder} holds none of the {len(clips):,} files that it lists; the first is "
+            f"{clips[0].path}"
+        )
     occurring = {label for clip in clips for label in clip.labels}
     classes = sorted({*(listing.classes or ()), *occurring}, key=declaration.class_key)
     if len(occurring) < 2:
         raise UsageError(f"{declaration.id}: {folder} holds clips of one class only ({next(iter(occurring), 'none')})")
     folds = declaration.split(clips)
     if not folds:
-        raise UsageError(f"{declaration.id}: {folder} holds too few of the official folds to train and test on")
+        raise UsageError(f"{declaration.id}: {folder} holds too few clips or folds to train and test on")
     notes = [*declaration.notes, *listing.notes]
     fixture = _fixture_counts(folder)
     if fixture is not None:
         notes.append("A fixture of `arch data fake`: its audio is synthesised and its scores say nothing.")
-    elif declaration.clips_official is not None and len(clips) != declaration.clips_official:
-        notes.append(
-            f"{len(clips):,} clips were found where the official release has {declaration.clips_official:,}: the score "
-            "cannot be compared with published ones."
-        )
+    else:
+        notes += _shortfall(declaration, len(clips), len(occurring))
     return Dataset(
         declaration,
         folder,
@@ -163,8 +175,39 @@ def load_dataset(declaration: Declaration, folder: Path, reference: str = "") ->
         notes,
         listing.unused,
         declaration.official if fixture is None else fixture,
-        reference or f"{declaration.id}={folder.resolve()}",
+        reference or f"{declaration.id}={os.path.realpath(folder)}",
     )
+
+
+def _check_names(identifier: str, clips: Sequence[Clip]) -> None:
+    """That what goes into results and onto the terminal can be written there.
+
+    Raises:
+        UsageError: for a path, label or group that is no UTF-8 or of several lines.
+    """
+    for clip in clips:
+        for text in (clip.path, clip.group, *clip.labels):
+            if not is_showable(text):
+                raise UsageError(f"{identifier}: {_not_showable(text)}")
+
+
+def _not_showable(name: str) -> str:
+    return f"the name '{printable(name)}' is not UTF-8 or holds control characters; rename it"
+
+
+def _shortfall(declaration: Declaration, clips: int, classes: int) -> list[str]:
+    """A note where clips or classes of the official release are not here."""
+    official = declaration.official
+    # FMA's probe has outputs for genres that no clip of the release has.
+    expected = len(official.classes) or declaration.classes_official
+    if official.clips in {None, clips} and expected in {None, classes}:
+        return []
+    has = [f"{official.clips:,} clips"] if official.clips is not None else []
+    has += [f"{expected} classes"] if expected is not None else []
+    return [
+        f"{clips:,} clips of {classes} classes were found where the official release has {' of '.join(has)}: the score "
+        "cannot be compared with published ones."
+    ]
 
 
 def count_clips(clips: Sequence[Clip]) -> Counts:

@@ -94,14 +94,15 @@ class Declaration:
         id: the name used on the command line and in results.
         remotes: what `arch data fetch` gets; empty where `manual` says what to do instead.
         max_seconds: every clip is cut or padded to this length.
-        files: what must be there, as glob patterns relative to the folder; for the error message when it is not.
+        files: what must be there, as glob patterns relative to the folder, suffixes in any case; for the error message
+            when it is not.
         find_clips: folder -> clips in the order that the split rule is defined over.
         split: clips -> folds.
         strict: the split of `--splits strict`, or why there is none.
         class_key: sorts the labels; label ids are positions in that order.
         official: clip counts of the official release.
         classes_official: outputs of the probe in the official release.
-        download_gb: of all remotes together, in 10^9 bytes; None where it is not published.
+        download_gb: of all remotes together, about, in 10^9 bytes; None where it is not known.
         notes: known limits of the protocol, told in every report.
     """
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import os
+import reprlib
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from arch_harness.datasets.catalog import DECLARATIONS
 from arch_harness.datasets.custom import declare_custom
 from arch_harness.datasets.dataset import FIXTURE_FILE, STRICT, Dataset, with_strict_split
 from arch_harness.datasets.declaration import Declaration
+from arch_harness.datasets.listing import missing_pattern, printable
 
 # A package adds a dataset with an entry point of this group that names a Declaration.
 ENTRY_POINTS = "arch_bench.datasets"
@@ -45,8 +49,23 @@ def find_declaration(identifier: str) -> Declaration:
         UsageError: if there is none.
     """
     if not _is_known(identifier):
-        raise UsageError(f"unknown dataset {identifier!r}; known: {', '.join(sorted(declarations()))}")
+        raise UsageError(f"unknown dataset {reprlib.repr(printable(identifier))}; {_hint(identifier)}")
     return DECLARATIONS.get(identifier) or declarations()[identifier]
+
+
+def _hint(identifier: str) -> str:
+    """What may be meant by an id that is none: by its letters, or as the title of a dataset."""
+    known = declarations()
+    wanted = _plain(identifier)
+    spelled = {_plain(name): one.id for one in known.values() for name in (one.title, one.id)}
+    near = dict.fromkeys(spelled[name] for name in difflib.get_close_matches(wanted, list(spelled), n=3, cutoff=0.7))
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"known: {', '.join(sorted(known))}; data of your own goes by the path of its folder or .yaml file"
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
 
 
 def _is_known(identifier: str) -> bool:
@@ -73,11 +92,11 @@ def open_dataset(argument: str, data_root: Path, *, strict: bool = False) -> Dat
     identifier = identifier.removesuffix(STRICT)
     if "/" in identifier:  # a folder may have such a name, an id has not
         given = ""
-    is_path = "/" in argument or argument.endswith((".yaml", ".yml")) or Path(argument).is_dir()
+    is_path = "/" in argument or argument.endswith((".yaml", ".yml")) or os.path.isdir(argument)  # noqa: PTH112
     if not given and is_path and not _is_known(identifier):
-        where = Path(argument).expanduser()
+        where = Path(os.path.expanduser(argument))  # noqa: PTH111 - leaves a `~nobody` as it is
         declaration, folder = declare_custom(where)
-        reference = str(where.resolve())
+        reference = os.path.realpath(where)
         if _is_known(declaration.id):
             raise UsageError(
                 f"{argument} would have the id {declaration.id!r} of a dataset that arch knows; give it another with "
@@ -85,7 +104,7 @@ def open_dataset(argument: str, data_root: Path, *, strict: bool = False) -> Dat
             )
     else:
         declaration = find_declaration(identifier)
-        folder = Path(path).expanduser() if path else data_root / identifier
+        folder = Path(os.path.expanduser(path)) if path else data_root / identifier  # noqa: PTH111
         reference = ""
         if named_strict and isinstance(declaration.strict, str):
             raise UsageError(f"{identifier}: no stricter split: {declaration.strict}")
@@ -94,10 +113,12 @@ def open_dataset(argument: str, data_root: Path, *, strict: bool = False) -> Dat
 
 def presence(declaration: Declaration, folder: Path) -> str:
     """Whether a dataset is in a folder: yes, no, fetch begun, incomplete, fixture, or by hand (not to be fetched)."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112
         begun = (folder.parent / ".fetch" / declaration.id).is_dir()
         return "fetch begun" if begun else "no" if declaration.remotes else "by hand"
     if (folder / FIXTURE_FILE).is_file():
         return "fixture"
-    whole = all(next(folder.glob(pattern), None) is not None for pattern in declaration.files)
-    return "yes" if whole else "incomplete"
+    try:
+        return "yes" if missing_pattern(folder, declaration.files) is None else "incomplete"
+    except UsageError:  # a folder in it cannot be read; what comes of that, opening it says
+        return "incomplete"

@@ -16,9 +16,8 @@ import numpy as np
 import soundfile
 
 from arch_harness.datasets.audio import decode_reason
-from arch_harness.datasets.custom import AUDIO_SUFFIXES
 from arch_harness.datasets.dataset import Dataset, count_clips
-from arch_harness.datasets.listing import find_files
+from arch_harness.datasets.listing import AUDIO_SUFFIXES, UNREAD_SUFFIXES, find_files, printable
 
 FaultKind = Literal["missing", "extra", "undecodable", "zero length", "count", "leak"]
 
@@ -66,8 +65,8 @@ def verify(dataset: Dataset, workers: int, on_clip: Callable[[], None] = lambda:
             faults.append(Fault(checked.kind, checked.path, checked.detail))
     same_audio = [*sounds.values(), *([fault.where] for fault in faults)]  # those at fault are at least like themselves
     known = {*paths, *dataset.unused}
-    there = find_files(dataset.folder, suffix=AUDIO_SUFFIXES)
-    faults += [Fault("extra", path, "the dataset does not list it") for path in there if path not in known]
+    there = find_files(dataset.folder, suffix=AUDIO_SUFFIXES + UNREAD_SUFFIXES)
+    faults += [Fault("extra", printable(path), "the dataset does not list it") for path in there if path not in known]
     return [*faults, *_counts(dataset), *_leaks(dataset, same_audio)]
 
 

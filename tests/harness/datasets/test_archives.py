@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,45 @@ def test_a_tar_archive_and_its_links(site: Site, tmp_path: Path) -> None:
     fetch(declare(RemoteFile(f"{site.url}/all.tar.gz", "all.tar.gz"), strip_root=True), tmp_path, Quiet())
     assert tree(tmp_path / DATASET) == EXPECTED
     assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
+
+
+LEFTOVERS = (
+    "__MACOSX/release/._full_set",
+    "._release",
+    ".DS_Store",
+    "release/._full_set",
+    "release/full_set/.DS_Store",
+)
+
+
+@pytest.mark.parametrize("name", ["all.zip", "all.tar"])
+def test_what_systems_leave_in_an_archive_is_no_root_of_it_and_no_data(site: Site, tmp_path: Path, name: str) -> None:
+    members = [*LEFTOVERS, "Thumbs.db", "release/full_set/desktop.ini", *(f"release/{clip}" for clip in CLIPS)]
+    buffer = io.BytesIO()
+    if name == "all.zip":
+        with zipfile.ZipFile(buffer, "w") as file:
+            for member in members:
+                file.writestr(member, content(member.removeprefix("release/")))
+    else:
+        with tarfile.open(fileobj=buffer, mode="w") as packed:
+            for member in members:
+                entry = tarfile.TarInfo(f"./{member}")
+                entry.size = len(content(member.removeprefix("release/")))
+                packed.addfile(entry, io.BytesIO(content(member.removeprefix("release/"))))
+    site.files[name] = buffer.getvalue()
+    fetch(declare(RemoteFile(f"{site.url}/{name}", name), strip_root=True), tmp_path, Quiet())
+    assert tree(tmp_path / DATASET) == EXPECTED
+
+
+def test_an_archive_that_wants_a_password_is_told(site: Site, tmp_path: Path) -> None:
+    declaration = one_zip(site, None)
+    locked = bytearray(site.files["all.zip"])
+    for start in (b"PK\x03\x04", b"PK\x01\x02"):
+        place = locked.index(start)
+        locked[place + (6 if start == b"PK\x03\x04" else 8)] |= 1  # says that the first member is encrypted
+    site.files["all.zip"] = bytes(locked)
+    with pytest.raises(ArchError, match=r"all\.zip is damaged: .*encrypted"):
+        fetch(declaration, tmp_path, Quiet())
 
 
 def test_an_archive_cut_up_into_parts(site: Site, tmp_path: Path) -> None:

@@ -62,6 +62,73 @@ def test_a_fold_that_is_null_is_missing(tmp_path: Path) -> None:
         open_dataset(str(manifest(tmp_path / "m", [json.dumps(row) for row in rows], "manifest.jsonl")), tmp_path)
 
 
+@pytest.mark.parametrize("folds", [("1", "²", "3", "10"), ("٣", "1", "2", "10"), ("1", "2", "9" * 5000, "10")])
+def test_folds_that_only_look_like_numbers_are_names(tmp_path: Path, folds: tuple[str, ...]) -> None:
+    lines = [
+        f"{path},x{place % 2},{folds[place]}" for place, path in enumerate(("a.wav", "b.wav", "sub/c.wav", "d.wav"))
+    ]
+    dataset = open_dataset(str(manifest(tmp_path / "m", ["path,label,fold", *lines])), tmp_path)
+    assert [fold.name for fold in dataset.folds] == sorted(folds)
+
+
+def test_columns_in_capitals_are_the_same_columns(tmp_path: Path) -> None:
+    """And none that is not known, which would mean a random split."""
+    plain = open_dataset(str(manifest(tmp_path / "m", CSV)), tmp_path)
+    capitals = ["\ufeff Path , LABEL,Split", *CSV[1:]]
+    assert open_dataset(str(manifest(tmp_path / "m", capitals)), tmp_path).listing == plain.listing
+    parts = [line.replace(",train", ",Training").replace(",val", ",VAL").replace(",test", ",Test") for line in CSV]
+    assert open_dataset(str(manifest(tmp_path / "m", parts)), tmp_path).listing == plain.listing
+    (tmp_path / "m" / "manifest.csv").unlink()
+    rows = [
+        json.dumps(dict(zip(("Path", "Label ", "SPLIT"), line.split(","), strict=True)))
+        for line in ("\ufeff", *CSV[1:])[1:]
+    ]
+    assert open_dataset(str(manifest(tmp_path / "m", rows, "manifest.jsonl")), tmp_path).listing == plain.listing
+
+
+def test_labels_and_folds_that_look_the_same_are_the_same(tmp_path: Path) -> None:
+    lines = [
+        "path,label,fold",
+        "a.wav,Mo\u0308we,\u00fc",
+        "b.wav,M\u00f6we,u\u0308",
+        "sub/c.wav,Kauz,v",
+        "d.wav,Kauz,v",
+    ]
+    dataset = open_dataset(str(manifest(tmp_path / "m", lines)), tmp_path)
+    assert dataset.classes == ["Kauz", "M\u00f6we"]
+    assert {name: test for name, (_, _, test) in folds(dataset).items()} == {"v": [2, 3], "\u00fc": [0, 1]}
+
+
+def test_a_path_may_be_written_in_another_form_than_the_disk_has(tmp_path: Path) -> None:
+    lines = ["path,label", "M\u00f6we.wav,x", "Mo\u0308we/2.wav,y", "a.wav,x", "b.wav,y"]
+    folder = manifest(tmp_path / "m", lines)
+    touch(folder, "Mo\u0308we.wav", "M\u00f6we/2.wav")
+    dataset = open_dataset(str(folder), tmp_path)
+    assert all((folder / clip.path).is_file() for clip in dataset.clips)
+    manifest(folder, [*lines, "Mo\u0308we.wav,x"])
+    with pytest.raises(UsageError, match=r"line 6: .* stands in line 2 already"):
+        open_dataset(str(folder), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "identifier"),
+    [
+        *(("鳥の声", "鳥の声"), ("喇叭", "喇叭"), ("Vögel 2", "Vögel_2"), ("Vo\u0308gel", "Vögel"), ("हिन्दी", "हिन्दी")),
+        *(("-birds-", "birds"), ("a  b", "a_b"), ("my data", "my_data")),
+    ],
+)
+def test_an_id_keeps_the_letters_of_any_script(tmp_path: Path, name: str, identifier: str) -> None:
+    assert open_dataset(str(manifest(tmp_path / name, CSV)), tmp_path).id == identifier
+
+
+@pytest.mark.parametrize("name", ["***", "鳥" * 34, "🐦"])
+def test_a_name_that_makes_no_id_says_what_to_do(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=r"cannot be an id: use letters, .*; say `id: \.\.\.` in a dataset\.yaml"):
+        open_dataset(str(manifest(tmp_path / name, CSV)), tmp_path)
+    (tmp_path / name / "dataset.yaml").write_text("id: birds\nmanifest: manifest.csv\n")
+    assert open_dataset(str(tmp_path / name), tmp_path).id == "birds"
+
+
 def test_paths_are_written_in_one_way(tmp_path: Path) -> None:
     folder = tmp_path / "m"
     lines = ["path,label", "./a.wav,cat", "sub/../b.wav,dog", "sub//c.wav,cat", f"{folder.resolve()}/d.wav,dog"]
@@ -89,7 +156,9 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
 def test_a_description(tmp_path: Path) -> None:
     manifest(tmp_path / "audio", ["path,labels", "a.wav,x;y", "b.wav,x", "sub/c.wav,y", "d.wav,x"], "list.csv")
     described = tmp_path / "birds.yaml"
-    described.write_text("title: Birds\ntask: multi_label\nmax_seconds: 2.5\nmanifest: audio/list.csv\nfolder: audio\n")
+    described.write_text(
+        "title: |\n  Birds\n\ntask: multi_label\nmax_seconds: 2.5\nmanifest: audio/list.csv\nfolder: audio\n"
+    )
     dataset = open_dataset(str(described), tmp_path)
     assert (dataset.id, dataset.declaration.title, dataset.declaration.max_seconds) == ("birds", "Birds", 2.5)
     assert [clip.labels for clip in dataset.clips] == [("x", "y"), ("x",), ("y",), ("x",)]
@@ -140,14 +209,18 @@ def test_class_folders_below_a_split(tmp_path: Path) -> None:
         ([*CSV, "gone.wav,cat,test", "lost.wav,cat,test"], "line 6: there is no file .*gone.wav, nor of 1 other lines"),
         ([*CSV, "a.wav,cat,test"], "line 6: a.wav stands in line 2 already"),
         ([*CSV[:3], "d.wav,,test"], "line 4: the label is missing"),
-        ([*CSV[:3], "d.wav,dog,testing"], "line 4: split is 'testing'; it must be train, validation or test"),
+        ([*CSV[:3], "d.wav,dog,eval"], "line 4: split is 'eval'; it must be train, validation or test"),
         ([*CSV[:3], "d.wav,dog"], "line 4: does not have as many values as the header"),
         ([*CSV[:3], ",dog,test"], "line 4: the path is missing"),
         (["path,split", "a.wav,train"], "line 2: every line must have either a label or labels"),
         (["path,label,split,fold", "a.wav,x,train,1"], "line 2: every line must have a split, or every line a fold"),
         (["path,label"], "lists no clips"),
+        (["path,label,Label", "a.wav,cat,dog"], "line 1: the column label is there twice"),
+        (["path,label", f"{'a' * 5000}.wav,cat"], "line 2: there is no file"),
+        (["path,label", "a\0.wav,cat"], r"line 2: path is 'a\\x00.wav'; it must be text of one line"),
+        (["path,label", 'a.wav,"cat\ndog"'], r"line 3: label is 'cat\\ndog'; it must be text of one line"),
         (["path,label", "a.wav,cat", "b.wav,cat"], "clips of one class only"),
-        (["path,label,split", "a.wav,cat,train", "b.wav,dog,train"], "too few of the official folds"),
+        (["path,label,split", "a.wav,cat,train", "b.wav,dog,train"], "too few clips or folds"),
     ],
 )
 def test_faults_of_a_csv_manifest(tmp_path: Path, lines: list[str], message: str) -> None:
@@ -161,6 +234,10 @@ def test_faults_of_a_csv_manifest(tmp_path: Path, lines: list[str], message: str
         ('{"path": "./a.wav", "labels": ["x"]}', "line 2: a.wav stands in line 1 already"),
         ("{", "line 2: this is no JSON"),
         ("[1]", "line 2: wants an object"),
+        ("[" * 100_000, "line 2: this is no JSON"),
+        ('{"path": "b.wav", "labels": ["\\udcff"]}', r"line 2: label is '\\udcff'; it must be text"),
+        ('{"path": "\\ud800.wav", "labels": ["x"]}', "line 2: path is .*; it must be text"),
+        ('{"path": ["b.wav"], "labels": ["x"]}', r"line 2: path is \['b.wav'\]; it must be text"),
         ('{"path": "b.wav", "labels": "x"}', "line 2: labels must be a list of texts"),
         ('{"path": "b.wav", "labels": ["x", "x"]}', "line 2: a label stands there twice"),
         ('{"path": "b.wav", "label": "x"}', "line 2: every line must have either a label or labels"),
@@ -182,6 +259,13 @@ def test_faults_of_a_json_lines_manifest(tmp_path: Path, line: str, message: str
         ("max_seconds: -1\n", "max_seconds is -1"),
         ("task: regression\n", "task is 'regression'; it must be one of single_label, multi_label"),
         ("- a\n", "wants `key: value` lines"),
+        ("title: 2024-13-45\n", "cannot be understood: ValueError: month must be"),
+        (f"title: {'9' * 5000}\n", "cannot be understood: ValueError"),
+        ("title: " + "[" * 5000, "cannot be understood: RecursionError"),
+        ('title: "\\ud800"\n', "title is .*; it must be text"),
+        ('manifest: "a\\0.csv"\n', r"manifest is 'a\\x00.csv'; it must be text of one line"),
+        (f"folder: {'a' * 5000}\n", "there is no folder"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\ntask: [*b, *b]\n", "unknown key 'a'"),
         ("folder: gone\n", "there is no folder"),
         ("manifest: gone.csv\n", "cannot read .*gone.csv"),
         ("id: a/b\n", "cannot be an id"),
@@ -203,6 +287,49 @@ def test_what_is_no_dataset(tmp_path: Path) -> None:
         open_dataset(str(tmp_path / "gone"), tmp_path)
     with pytest.raises(UsageError, match="unknown dataset 'nonsense'; known: audio_mnist"):
         open_dataset("nonsense", tmp_path)
+    (tmp_path / "self").symlink_to("self")
+    for path in ("./self", "~nobody/data", "/" + "a" * 5000):
+        with pytest.raises(UsageError, match=r"neither a folder nor a \.yaml file"):
+            open_dataset(path if path[0] != "." else str(tmp_path / path), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        *(
+            ("esc-50", "esc50"),
+            ("ESC50", "esc50"),
+            ("UrbanSound8K", "us8k"),
+            ("urbansound", "us8k"),
+            ("fma-smal", "fma_small"),
+        ),
+        *(
+            ("MagnaTagATune", "mtt"),
+            ("ravdes", "ravdess"),
+            ("medley-solos", "medley_solos_db"),
+            ("Audio MNIST", "audio_mnist"),
+        ),
+    ],
+)
+def test_what_may_be_meant_by_an_unknown_name(tmp_path: Path, name: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=f"unknown dataset '{name}'; did you mean {meant}"):
+        open_dataset(f"{name}={tmp_path}", tmp_path)
+
+
+def test_a_dataset_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"no folder .*/esc50\. arch data fetch esc50 downloads it\. If it lies elsewhere"
+    ):
+        open_dataset("esc50@strict", tmp_path)
+    with pytest.raises(
+        UsageError, match=r"EMOVO is given by its authors only\..* name it as emovo=PATH or by --data-root"
+    ):
+        open_dataset("emovo", tmp_path)
+
+
+def test_a_folder_that_is_not_named_in_utf8(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"the path .*caf\\udce9 is not UTF-8 or holds control characters"):
+        open_dataset(str(manifest(tmp_path / "caf\udce9", CSV)), tmp_path)
 
 
 def test_a_package_brings_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

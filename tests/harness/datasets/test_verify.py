@@ -18,7 +18,7 @@ from arch_harness.datasets.declaration import Listing
 from arch_harness.datasets.fixtures.fixture import write_fixture
 from arch_harness.datasets.info import describe
 from arch_harness.datasets.verify import verify
-from support.commands import arch
+from support.commands import arch, one_line
 from typer.testing import CliRunner
 
 
@@ -126,6 +126,25 @@ def test_the_official_counts_are_what_data_that_is_no_fixture_must_have(tmp_path
     assert len(found) == 1 + 6 + 7
 
 
+@pytest.mark.parametrize(
+    ("identifier", "shortfall"),
+    [
+        ("esc50", "40 clips of 4 classes were found where the official release has 2,000 clips of 50 classes: "),
+        ("mtt", "40 clips of 8 classes were found where the official release has 50 classes: "),
+        ("fma_small", "40 clips of 8 classes were found where the official release has 8,000 clips of 8 classes: "),
+        ("slurp", None),  # neither is published
+    ],
+)
+def test_what_is_not_complete_says_so_in_clips_and_classes(
+    tmp_path: Path, identifier: str, shortfall: str | None
+) -> None:
+    write_fixture(DECLARATIONS[identifier], tmp_path / "d", quirks=False)
+    (tmp_path / "d" / "arch-fixture.json").unlink()
+    notes = load_dataset(DECLARATIONS[identifier], tmp_path / "d").notes
+    found = [note for note in notes if "were found where" in note]
+    assert found == ([f"{shortfall}the score cannot be compared with published ones."] if shortfall else [])
+
+
 @pytest.mark.slow
 def test_the_command_says_so_with_its_exit_code(root: Path) -> None:
     done = arch("data", "verify", "emovo", "mtt", "--workers", "1", "--data-root", str(root))
@@ -157,6 +176,52 @@ def test_list_tells_what_is_present(root: Path, tmp_path: Path) -> None:
     assert "by hand" in listed
     for declaration in ARCH:
         assert declaration.id in listed
+
+
+def test_list_tells_what_a_download_takes_or_that_there_is_none(tmp_path: Path) -> None:
+    listed = {line.split()[0]: line.split() for line in run("data", "list", "--data-root", str(tmp_path)).splitlines()}
+    assert [listed[name][5] for name in ("esc50", "fsd50k", "slurp", "emovo", "demo")] == [
+        "0.6",
+        "24.7",
+        "3.9",
+        "-",
+        "-",
+    ]
+    assert listed["GB:"]
+
+
+def test_a_shell_completes_the_ids() -> None:
+    words = {"_ARCH_COMPLETE": "complete_bash", "COMP_WORDS": "arch data info e", "COMP_CWORD": "3"}
+    assert CliRunner().invoke(app, [], prog_name="arch", env=words).output.split() == ["esc50", "emovo"]
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
+    """Whatever stands in brackets in them: rich would take it for markup, and leave it out or fail."""
+    for label, take in (("[cel]", "[/x]"), ("[cel]", "[bold]2"), ("[/cla]", "1"), (":dog:", "1"), ("[cel]", "3")):
+        (tmp_path / "d" / label).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "d" / label / f"{take.replace('/', '')}.wav").write_bytes(b"")
+    shown = run("data", "info", str(tmp_path / "d"))
+    assert all(f" {label} " in shown for label in ("[cel]", "[", ":dog:"))
+    done = CliRunner().invoke(app, ["data", "verify", str(tmp_path / "d")], env={"COLUMNS": "110"})
+    assert done.exit_code == 1
+    assert all(f" {name} " in done.output for name in ("[cel]/[bold]2.wav", "[cel]/[x].wav", ":dog:/1.wav"))
+
+
+@pytest.mark.slow
+def test_a_name_that_is_no_utf8_is_one_line_or_shown_as_what_can_be(tmp_path: Path) -> None:
+    write_fixture(DECLARATIONS["vivae"], tmp_path / "vivae", quirks=False)
+    stray = tmp_path / "vivae" / "full_set" / os.fsdecode(b"caf\xe9.ogg")
+    stray.touch()
+    done = arch("data", "verify", "vivae", "--workers", "1", "--data-root", str(tmp_path))
+    assert done.returncode == 1
+    assert r"full_set/caf\udce9.ogg" in done.stdout
+    stray.rename(stray.with_suffix(".wav"))
+    for command in (("data", "verify", "vivae"), ("data", "info", "vivae"), ("bench", "--dataset", "vivae")):
+        done = arch(*command, "--data-root", str(tmp_path))
+        assert done.returncode == 2
+        assert (
+            one_line(done) == r"arch: full_set/caf\udce9.wav is not named S<speaker>_<emotion>_<intensity>_<take>.wav"
+        )
 
 
 def test_info_tells_durations_formats_and_balance(root: Path, tmp_path: Path) -> None:

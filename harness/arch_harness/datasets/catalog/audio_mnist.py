@@ -25,7 +25,7 @@ SPEAKER_FOLDS: tuple[tuple[int, ...], ...] = (
     (43, 58, 14, 25, 38, 3, 10, 20, 30, 40, 49, 55),
 )
 _FOLD_OF_SPEAKER = {speaker: str(fold) for fold, speakers in enumerate(SPEAKER_FOLDS) for speaker in speakers}
-_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>\d+)_(?P<take>\d+)\.wav")
+_NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[0-9]+)_(?P<take>[0-9]+)\.wav")
 
 
 def find_clips(folder: Path) -> Listing:
@@ -61,4 +61,5 @@ DECLARATION = Declaration(
         30000, {str(fold): 6000 for fold in range(len(SPEAKER_FOLDS))}, {str(digit): 3000 for digit in range(10)}
     ),
     classes_official=10,
+    download_gb=1.0,
 )

@@ -8,7 +8,9 @@ id>.mp3`. A random 20 % is held out, then halved into test and validation. Label
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from arch_common.errors import UsageError
@@ -16,23 +18,24 @@ from arch_common.errors import UsageError
 from arch_harness.datasets import splits
 from arch_harness.datasets.declaration import Clip, Counts, Declaration, Fold, Listing, StrictSplit
 from arch_harness.datasets.download.remotes import remote
-from arch_harness.datasets.listing import find_files
+from arch_harness.datasets.listing import NUMBER, find_files, open_table
 
 _COLUMNS = (("set", "split"), ("set", "subset"), ("track", "genre_top"))
 
 
 def find_clips(folder: Path) -> Listing:
     """Rows of the table in their order that have a genre and a file; `group` is the official split of FMA itself."""
-    files = set(find_files(folder, "fma_small", ".mp3"))
+    # Whatever the case of their suffix; a path has no other letters.
+    files = {path.lower(): path for path in find_files(folder, "fma_small", ".mp3")}
     clips, genres, unused, missing = [], set(), set(), 0
     for track, split, subset, genre in _rows(folder / "fma_metadata" / "tracks.csv"):
-        path = f"fma_small/{track[:3]}/{track}.mp3"
+        path = files.get(f"fma_small/{track[:3]}/{track}.mp3")
         if genre:
             genres.add(genre)
-            if path in files:
+            if path is not None:
                 clips.append(Clip(path, (genre,), split))
-            missing += path not in files and subset == "small"
-        elif path in files:
+            missing += path is None and subset == "small"
+        elif path is not None:
             unused.add(path)
     notes = (f"{missing:,} tracks of the small subset have no file; the split is drawn without them.",)
     return Listing(clips, sorted(genres), frozenset(unused), notes if missing else ())
@@ -40,18 +43,17 @@ def find_clips(folder: Path) -> Listing:
 
 def _rows(path: Path) -> Iterator[tuple[str, str, str, str]]:
     """Six-digit track id, split, subset and top genre (may be empty) of each track."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with open_table(path) as file:
         rows = csv.reader(file)
-        try:
-            header = list(zip(next(rows), next(rows), strict=True))
-            places = [header.index(column) for column in _COLUMNS]
-        except (StopIteration, ValueError) as error:
+        header = list(zip(*islice(rows, 2), strict=False))
+        if not set(_COLUMNS) <= set(header):
             wanted = ", ".join("/".join(column) for column in _COLUMNS)
-            raise UsageError(f"{path}: its two header rows do not hold the columns {wanted}") from error
+            raise UsageError(f"{path}: its two header rows do not hold the columns {wanted}")
+        places = [header.index(column) for column in _COLUMNS]
         for row in rows:
             if row and row[0] == "track_id":  # names the first column, as pandas writes it
                 continue
-            if len(row) != len(header) or not row[0].isdigit():
+            if len(row) != len(header) or not re.fullmatch(NUMBER, row[0]):
                 raise UsageError(f"{path}, line {rows.line_num}: wants a track number and {len(header)} columns")
             split, subset, genre = (row[place] for place in places)
             yield f"{int(row[0]):06d}", split, subset, genre

@@ -11,19 +11,21 @@ from pathlib import Path
 from arch_harness.datasets import splits
 from arch_harness.datasets.declaration import Clip, Counts, Declaration, Listing
 from arch_harness.datasets.download.remotes import Remote, zenodo, zenodo_file
-from arch_harness.datasets.listing import NUMBER, TEXT, read_rows
+from arch_harness.datasets.listing import NUMBER, read_rows
 
 _RECORD = 4060432
+# Separated by commas, none of them empty.
+_LABELS = r"[^,\s]+(,[^,\s]+)*"
 
 
 def find_clips(folder: Path) -> Listing:
     """Rows of dev.csv, then of eval.csv; `group` is train, val or eval."""
     truth = folder / "FSD50K.ground_truth"
-    development = read_rows(truth / "dev.csv", {"fname": TEXT, "labels": TEXT, "split": "train|val"})
+    development = read_rows(truth / "dev.csv", {"fname": NUMBER, "labels": _LABELS, "split": "train|val"})
     clips = [
         Clip(f"FSD50K.dev_audio/{fname}.wav", tuple(labels.split(",")), split) for fname, labels, split in development
     ]
-    for fname, labels in read_rows(truth / "eval.csv", {"fname": NUMBER, "labels": TEXT}):
+    for fname, labels in read_rows(truth / "eval.csv", {"fname": NUMBER, "labels": _LABELS}):
         clips.append(Clip(f"FSD50K.eval_audio/{fname}.wav", tuple(labels.split(",")), "eval"))
     return Listing(clips)
 
@@ -62,5 +64,6 @@ DECLARATION = Declaration(
     strict="the official split keeps the clips of an uploader together",
     official=Counts(51197, {"train": 36796, "val": 4170, "eval": 10231}),
     classes_official=200,
+    download_gb=24.7,
     notes=("Clips run from 0.3 to 30 s; what comes after 10 s is not heard, though its labels count.",),
 )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 INSTRUMENTS = ("cel", "cla", "flu", "gac", "gel", "org", "pia", "sax", "tru", "vio", "voi")
 # `[cel][cla]0001__2.wav` is the second excerpt of recording 0001.
-_EXCERPT = re.compile(r"(?P<recording>.*?)(__\d+)?\.wav", re.DOTALL)
+_EXCERPT = re.compile(r"(?P<recording>.*?)(__\d+)?\.(?i:wav)", re.DOTALL)
 
 
 def find_clips(folder: Path) -> Listing:

@@ -47,5 +47,6 @@ DECLARATION = Declaration(
     class_key=int,
     official=Counts(21571, {"training": 5841, "validation": 3494, "test": 12236}),
     classes_official=8,
+    download_gb=7.9,
     notes=("The table and the audio come from two different Zenodo records (2582103 and 3464194).",),
 )

@@ -8,6 +8,7 @@ the 50 tags are left out.
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 from arch_common.errors import UsageError
@@ -15,7 +16,7 @@ from arch_common.errors import UsageError
 from arch_harness.datasets import splits
 from arch_harness.datasets.declaration import Clip, Declaration, Listing
 from arch_harness.datasets.download.remotes import Remote, RemoteFile, remote
-from arch_harness.datasets.listing import NUMBER, TEXT, read_rows
+from arch_harness.datasets.listing import NUMBER, TEXT, open_table, read_rows
 
 # fmt: off
 TAGS = (
@@ -49,10 +50,10 @@ def find_clips(folder: Path) -> Listing:
 
 def _list(path: Path) -> list[tuple[int, str]]:
     """Line number and clip_id of each line."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with open_table(path) as file:
         rows = [(number, row[0]) for number, row in enumerate(csv.reader(file, delimiter="\t"), 1) if row]
     for number, clip_id in rows:
-        if not clip_id.isdigit():
+        if not re.fullmatch(NUMBER, clip_id):
             raise UsageError(f"{path}, line {number}: {clip_id!r} is no clip_id")
     return rows
 

@@ -15,7 +15,7 @@ from arch_harness.datasets.declaration import Clip, Counts, Declaration, Fold, L
 from arch_harness.datasets.download.remotes import zenodo
 from arch_harness.datasets.listing import find_files, parse_names
 
-_NAME = re.compile(r"03-01-(?P<emotion>0[1-8])-\d\d-\d\d-\d\d-(?P<actor>\d\d)\.wav")
+_NAME = re.compile(r"03-01-(?P<emotion>0[1-8])-\d\d-\d\d-\d\d-(?P<actor>\d\d)\.wav", re.ASCII)
 _ACTORS_A_FOLD = 6
 
 

@@ -14,7 +14,7 @@ from arch_common.errors import UsageError
 from arch_harness.datasets import splits
 from arch_harness.datasets.declaration import Clip, Declaration, Listing
 from arch_harness.datasets.download.remotes import remote, zenodo
-from arch_harness.datasets.listing import find_files
+from arch_harness.datasets.listing import find_files, open_table
 
 _SPLITS = ("train", "devel", "test")
 
@@ -27,14 +27,14 @@ def find_clips(folder: Path) -> Listing:
     clips = []
     for split in _SPLITS:
         path = folder / f"{split}.jsonl"
-        with path.open(encoding="utf-8") as file:
+        with open_table(path) as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
                 try:
                     row = json.loads(line)
                     intent, files = str(row["intent"]), [str(recording["file"]) for recording in row["recordings"]]
-                except (ValueError, KeyError, TypeError) as error:
+                except (ValueError, KeyError, TypeError, RecursionError) as error:
                     raise UsageError(f"{path}, line {number}: wants JSON with intent and recordings[].file") from error
                 clips += [Clip(f"slurp_real/{name}", (intent,), split) for name in files]
     return Listing(clips, unused=frozenset(find_files(folder, "slurp_synth", ".flac")))

@@ -14,7 +14,7 @@ from arch_harness.datasets.declaration import Clip, Counts, Declaration, Listing
 from arch_harness.datasets.download.remotes import zenodo
 from arch_harness.datasets.listing import find_files, parse_names
 
-_NAME = re.compile(r"S(?P<speaker>\d+)_(?P<emotion>[a-z]+)_(?P<intensity>[a-z]+)_(?P<take>\d+)\.wav")
+_NAME = re.compile(r"S(?P<speaker>[0-9]+)_(?P<emotion>[a-z]+)_(?P<intensity>[a-z]+)_(?P<take>[0-9]+)\.wav")
 
 
 def find_clips(folder: Path) -> Listing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import shutil
 import struct
 import tarfile
@@ -17,15 +18,14 @@ from typing import IO, BinaryIO
 
 from arch_common.errors import ArchError, DamagedArchiveError
 
+from arch_harness.datasets.listing import is_leftover
+
 _COPY_BYTES = 1 << 20
-# Members that macOS puts beside each file; they hold no data.
-_MAC = "__MACOSX"
-
-
-# BadGzipFile is an OSError, yet nothing that ails the disk.
+# BadGzipFile is an OSError, yet nothing that ails the disk. What zipfile and tarfile make of bytes that are not theirs
+# is a ValueError or LookupError at times; a RuntimeError is a member that wants a password.
 _DAMAGES = (
-    *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError),
-    *(NotImplementedError, struct.error),
+    *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError),
+    *(struct.error, ValueError, LookupError, OverflowError, RuntimeError),
 )
 
 
@@ -188,7 +188,7 @@ def _read_end_of_tar(archive: tarfile.TarFile) -> None:
 
 
 def _targets(names: Sequence[str], destination: Path, strip_root: bool, archive: str) -> list[Path | None]:
-    """Where each member goes; None for those that are left out. Links and devices are no members to begin with.
+    """Where each member goes; None for what a system left. Links and devices are no members to begin with.
 
     Raises:
         ArchError: if a name leads outside.
@@ -197,12 +197,12 @@ def _targets(names: Sequence[str], destination: Path, strip_root: bool, archive:
     for path in paths:
         if path.is_absolute() or ".." in path.parts or (path.parts and path.parts[0].endswith(":")) or not path.parts:
             raise ArchError(f"{archive} is not unpacked: its member {str(path)!r} would land outside the folder")
-    roots = {path.parts[0] for path in paths} - {_MAC}
-    inside = all(len(path.parts) > 1 for path in paths)
-    skip = 1 if strip_root and inside and len(roots) == 1 else 0
+    data = [not any(map(is_leftover, path.parts)) for path in paths]
+    kept = [path for path, is_data in zip(paths, data, strict=True) if is_data]
+    inside = all(len(path.parts) > 1 for path in kept)
+    skip = 1 if strip_root and inside and len({path.parts[0] for path in kept}) == 1 else 0
     return [
-        None if path.parts[0] == _MAC or path.name.startswith("._") else destination.joinpath(*path.parts[skip:])
-        for path in paths
+        destination.joinpath(*path.parts[skip:]) if is_data else None for path, is_data in zip(paths, data, strict=True)
     ]
 
 

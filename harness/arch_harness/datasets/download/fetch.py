@@ -26,6 +26,7 @@ from arch_harness.datasets.declaration import Declaration
 from arch_harness.datasets.download.archives import unpack
 from arch_harness.datasets.download.remotes import Remote, RemoteFile
 from arch_harness.datasets.download.zenodo import with_checksums
+from arch_harness.datasets.listing import missing_pattern
 
 CONNECTIONS = 4
 _BLOCK_BYTES = 1 << 18
@@ -149,13 +150,13 @@ def _prepare(declaration: Declaration, work: Path, watch: Watch, mirror: str | N
             download.result()
     for remote in pending:
         _install(remote, work, tree, watch)
-    for pattern in declaration.files:
-        if next(tree.glob(pattern), None) is None:
-            _forget_installed(work)
-            raise ArchError(
-                f"{declaration.id}: what was fetched does not hold {pattern}; it lies in {tree}, and the same command "
-                "fetches it again"
-            )
+    absent = missing_pattern(tree, declaration.files)
+    if absent is not None:
+        _forget_installed(work)
+        raise ArchError(
+            f"{declaration.id}: what was fetched does not hold {absent}; it lies in {tree}, and the same command "
+            "fetches it again"
+        )
     return tree
 
 
