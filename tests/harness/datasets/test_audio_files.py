@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,21 @@ def test_what_is_no_audio_in_an_mp3_is_passed_over(tmp_path: Path) -> None:
         assert lack(path) is None
 
 
+def test_an_mp3_inside_a_wav_is_heard_whole(tmp_path: Path) -> None:
+    frames = mp3_frames(encode_mp3(tone(LOW, 6, 44100), 44100))[1:]
+    sound = b"".join(frames)
+    layout = struct.pack("<HHIIHHHHIHHH", 0x55, 1, 44100, 8000, 1, 0, 12, 1, 2, 417, 1, 1393)
+    parts = ((b"fmt ", layout), (b"data", sound + b"\0" * (len(sound) % 2)), (b"LIST", b"INFO"))
+    chunks = b"WAVE" + b"".join(name + struct.pack("<I", len(part)) + part for name, part in parts)
+    path = tmp_path / "x.wav"
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(chunks)) + chunks)
+    assert len(heard(path)[0]) == len(frames) * 1152
+    assert lack(path) is None
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert lack(path) is not None
+
+
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
 def test_chained_ogg_is_heard_whole(tmp_path: Path, subtype: str) -> None:
     first = encode(tone(LOW, 4, 48000), 48000, "OGG", subtype)
@@ -199,9 +215,13 @@ def test_a_file_that_was_cut_short_is_found(tmp_path: Path, container: str, subt
 
 
 def test_an_mp3_of_constant_bitrate_without_a_header_that_was_cut_is_found(tmp_path: Path) -> None:
-    frames = b"".join(mp3_frames(encode_mp3(tone(LOW, 4, 44100), 44100, False))[1:])
-    (tmp_path / "x.mp3").write_bytes(frames[: len(frames) // 2])
-    assert lack(tmp_path / "x.mp3") == "its last frame is cut short"
+    """Anywhere but between two frames, where nothing can tell."""
+    frames = mp3_frames(encode_mp3(tone(LOW, 4, 44100), 44100, False))[1:80]
+    length = sum(map(len, frames))
+    for missing in (0, 1, 50, len(frames[-1]) - 5, len(frames[-1]) - 2, len(frames[-1]) - 1, len(frames[-1])):
+        (tmp_path / "x.mp3").write_bytes(b"".join(frames)[: length - missing])
+        found = lack(tmp_path / "x.mp3")
+        assert found == (None if missing in (0, len(frames[-1])) else "its last frame is cut short")
 
 
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])

@@ -134,6 +134,8 @@ def find_runs(data: bytes) -> list[FrameRun]:
         if mark < end:
             mark = _find_mark(data, end)
         at = expected = end
+    if runs and at == expected < size and data[at] == 0xFF:  # too few bytes for a header
+        runs[-1].cut = True
     return [run for run in runs if run.frames]
 
 

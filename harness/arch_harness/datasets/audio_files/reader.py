@@ -38,6 +38,11 @@ class _Sound(soundfile.SoundFile):  # type: ignore[misc]
     def seekable(self) -> bool:
         return False
 
+    @property
+    def is_mpeg(self) -> bool:
+        """Also inside a WAV file."""
+        return bool(self.subtype.startswith("MPEG"))
+
     def read_up_to(self, samples: int) -> NDArray[np.float32]:
         """The next FP32 [samples, channels], or as many as are left."""
         # libsndfile fills what it cannot read with zeros, which takes time.
@@ -67,7 +72,7 @@ def read_start(path: Path, seconds: float) -> list[tuple[NDArray[np.float32], in
             try:
                 frames = sound.read_up_to(wanted)
             except soundfile.LibsndfileError:
-                if sound.format != "MP3" or not (streams := _streams(file, sound)):
+                if not sound.is_mpeg or not (streams := _streams(file, sound)):
                     raise
             else:
                 streams = _streams_beyond(file, sound, len(frames)) if len(frames) < wanted else []
@@ -122,8 +127,10 @@ def find_lack(path: Path, samples: int) -> str | None:
         samples: of each channel, that `read_blocks` gave.
     """
     with _open(path) as (file, sound):
-        if sound is None or sound.format == "MP3":
-            return mpeg.lacks(_content(file))
+        if (sound is None or sound.is_mpeg) and (lack := mpeg.lacks(_content(file))):
+            return lack
+        if sound is None:
+            return None
         if sound.format == "OGG" and (lack := ogg.lacks(_content(file))):
             return lack
         if sound.format in {"OGG", "FLAC"}:
@@ -160,7 +167,7 @@ def _streams_beyond(file: io.FileIO, sound: _Sound, heard: int) -> list[mpeg.Str
     Decoding a short clip waits for it, so it looks no further into an mp3 file than it must: where the decoder has met
     every frame, only an estimate of the length can have stopped it, and only inside the last one.
     """
-    if sound.format == "MP3" and not mpeg.find_runs(file.read()):
+    if sound.is_mpeg and not mpeg.find_runs(file.read()):
         estimated = heard == sound.frames and not mpeg.has_header(file)
         return _streams(file, sound, heard) if estimated else []
     return _streams(file, sound)
@@ -168,7 +175,7 @@ def _streams_beyond(file: io.FileIO, sound: _Sound, heard: int) -> list[mpeg.Str
 
 def _streams(file: io.FileIO, sound: _Sound | None, heard: int = 0) -> list[mpeg.Stream]:
     """Streams that libsndfile hears whole, one behind the other; none where it hears the whole file as it is."""
-    if sound is None or sound.format == "MP3":
+    if sound is None or sound.is_mpeg:
         content = _content(file)
         runs = mpeg.find_runs(content)
         if sound is not None and mpeg.are_read_whole(runs, heard):
