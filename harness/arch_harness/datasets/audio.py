@@ -101,12 +101,15 @@ def resample_clip(
 
 def decode_reason(path: Path, error: Exception) -> str:
     """Why libsndfile could not read a file, in words that fit behind its path."""
-    if not path.exists():
-        return "no such file"
-    if not path.is_file():
-        return "is not a file"
-    if path.stat().st_size == 0:
-        return "is empty"
+    try:
+        if not path.exists():
+            return "no such file"
+        if not path.is_file():
+            return "is not a file"
+        if path.stat().st_size == 0:
+            return "is empty"
+    except OSError as problem:  # of its name, or of a folder above it
+        return f"cannot be read: {problem.strerror}"
     # libsndfile's own words, without the path that soundfile puts before them.
     text = (getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)).strip().rstrip(".")
     if text.startswith("File does not exist"):  # what it says of an mp3 file without a single frame

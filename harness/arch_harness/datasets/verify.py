@@ -107,10 +107,13 @@ def _silence() -> None:
 def _check(task: tuple[str, str]) -> _Checked:
     folder, path = task
     file = Path(folder, path)
-    if not file.is_file():
-        return _Checked(path, "missing", "there is no such file")
-    if file.stat().st_size == 0:
-        return _Checked(path, "zero length", "the file is empty")
+    try:
+        if not file.is_file():
+            return _Checked(path, "missing", "there is no such file")
+        if file.stat().st_size == 0:
+            return _Checked(path, "zero length", "the file is empty")
+    except OSError as error:
+        return _Checked(path, "undecodable", decode_reason(file, error))
     digest, samples, peak, described = hashlib.blake2b(digest_size=16), 0, 0.0, ""
     try:
         for block, rate in read_blocks(file):

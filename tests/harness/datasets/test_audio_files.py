@@ -248,6 +248,21 @@ def test_a_pipe_and_a_folder_are_no_files(tmp_path: Path) -> None:
             load_clip(tmp_path / name, 16000, 5)
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("x" * 300 + ".wav", "cannot be read: File name too long"),
+        ("x\0.wav", "no such file"),
+        ("gone.wav", "no such file"),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_told(tmp_path: Path, name: str, reason: str) -> None:
+    with pytest.raises(DecodeError, match=reason):
+        load_clip(tmp_path / name, 16000, 5)
+    with pytest.raises(READ_ERRORS):
+        read_header(tmp_path / name)
+
+
 def test_an_mp3_with_a_true_header_is_not_searched_for_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoding waits for it, so only what is left behind the last frame is looked at."""
     searched: list[int] = []

@@ -144,7 +144,7 @@ def find_lack(path: Path, samples: int) -> str | None:
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[io.FileIO, _Sound | None]]:
     """A file, and what libsndfile makes of it; None for MPEG audio that it does not recognise."""
-    if path.exists() and not path.is_file():  # a pipe would be waited for
+    if not path.is_file():  # a pipe would be waited for
         raise OSError(errno.EINVAL, "not a file", str(path))
     with path.open("rb", buffering=0) as file:
         # By number: of a name, libsndfile believes the suffix, and that a `._name` beside it is a part of it.
