@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 import soxr
+
+from arch_harness.datasets.audio_files.reader import READ_ERRORS, read_start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 # What is read beyond the cut: it keeps the resampler's filter from seeing an end that is not there.
 _MARGIN_S = 0.1
 # To be raised with every change here that gives other samples: stored embeddings are of the old ones.
-_VERSION = 1
+_VERSION = 2
+
+LARGEST_SAMPLE = 4.0
+"""Where full scale is 1. Lossy decoders and floating-point mixes go beyond 1; this far only what was never scaled."""
 
 
 def decoder() -> str:
@@ -39,7 +43,8 @@ def load_clip(path: Path, sample_rate: int, max_seconds: float) -> NDArray[np.fl
         max_seconds: what comes later in the file is not read.
 
     Returns:
-        FP32 [samples] in [-1, 1]; at most `max_seconds * sample_rate` samples and at least one.
+        FP32 [samples], at most `max_seconds * sample_rate` of them and at least one. Full scale is 1; what a file of
+        floating-point samples holds beyond that stays as it is.
 
     Raises:
         DecodeError: if the file is missing, cannot be decoded or holds no audio.
@@ -54,14 +59,27 @@ def decode_clip(path: Path, max_seconds: float) -> tuple[NDArray[np.float32], in
         DecodeError: if the file is missing or cannot be decoded.
     """
     try:
-        with soundfile.SoundFile(path) as file:
-            frames = file.read(math.ceil((max_seconds + _MARGIN_S) * file.samplerate), dtype="float32", always_2d=True)
-            source_rate = int(file.samplerate)
-    except (soundfile.LibsndfileError, OSError) as error:
+        (frames, rate), *others = read_start(path, max_seconds + _MARGIN_S)
+    except READ_ERRORS as error:
         raise DecodeError(decode_reason(path, error)) from error
+    clip = _mix(frames)
+    if others:
+        clip = np.concatenate([clip, *(_resample(_mix(more), its_rate, rate) for more, its_rate in others)])
+    return clip, rate
+
+
+def _mix(frames: NDArray[np.float32]) -> NDArray[np.float32]:
     channels = frames.shape[1]
     # A product, because NumPy's mean over so short an axis takes thirty times as long: more than decoding does.
-    return frames[:, 0] if channels == 1 else frames @ np.full(channels, 1 / channels, dtype=np.float32), source_rate
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is told later
+        return frames[:, 0] if channels == 1 else frames @ np.full(channels, 1 / channels, dtype=np.float32)
+
+
+def _resample(clip: NDArray[np.float32], source_rate: int, rate: int) -> NDArray[np.float32]:
+    resampled: NDArray[np.float32] = (
+        clip if source_rate == rate else soxr.resample(clip, source_rate, rate, quality="HQ")
+    )
+    return resampled
 
 
 def resample_clip(
@@ -72,9 +90,7 @@ def resample_clip(
     Raises:
         DecodeError: if nothing is left, or not all of it is finite.
     """
-    if source_rate != sample_rate:
-        clip = soxr.resample(clip, source_rate, sample_rate, quality="HQ")
-    clip = clip[: round(max_seconds * sample_rate)]
+    clip = _resample(clip, source_rate, sample_rate)[: round(max_seconds * sample_rate)]
     if len(clip) == 0:
         raise DecodeError("holds no audio")
     if not np.isfinite(clip).all():
@@ -85,12 +101,17 @@ def resample_clip(
 
 def decode_reason(path: Path, error: Exception) -> str:
     """Why libsndfile could not read a file, in words that fit behind its path."""
-    if not path.exists():
-        return "no such file"
-    if path.is_file() and path.stat().st_size == 0:
-        return "is empty"
+    try:
+        if not path.exists():
+            return "no such file"
+        if not path.is_file():
+            return "is not a file"
+        if path.stat().st_size == 0:
+            return "is empty"
+    except OSError as problem:  # of its name, or of a folder above it
+        return f"cannot be read: {problem.strerror}"
     # libsndfile's own words, without the path that soundfile puts before them.
-    text = (getattr(error, "error_string", None) or str(error)).strip().rstrip(".")
+    text = (getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)).strip().rstrip(".")
     if text.startswith("File does not exist"):  # what it says of an mp3 file without a single frame
         text = "no audio in it"
     return f"cannot be decoded: {text}"

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import soundfile
 from arch_common.files import whole_file
+
+from arch_harness.datasets.audio_files.reader import READ_ERRORS, read_header
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,7 +46,7 @@ class Info:
 
 
 def describe(dataset: Dataset, on_clip: Callable[[], None] = lambda: None) -> Info:
-    """Read the header of every clip; no audio is decoded."""
+    """Read the header of every clip, and count where none tells how long it is."""
     seconds, formats, unreadable = [], Counter[str](), 0
     with ThreadPoolExecutor(_READERS) as readers:
         for header in readers.map(_header, (dataset.folder / clip.path for clip in dataset.clips)):
@@ -66,11 +67,11 @@ def describe(dataset: Dataset, on_clip: Callable[[], None] = lambda: None) -> In
 
 def _header(path: Path) -> tuple[float, str] | None:
     try:
-        header = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, OSError):
+        header = read_header(path)
+    except READ_ERRORS:
         return None
     channels = "1 channel" if header.channels == 1 else f"{header.channels} channels"
-    return header.frames / header.samplerate, f"{path.suffix[1:]} {header.samplerate} Hz, {channels}"
+    return header.seconds, f"{path.suffix[1:]} {header.rate} Hz, {channels}"
 
 
 def draw(dataset: Dataset, info: Info, path: Path) -> None:

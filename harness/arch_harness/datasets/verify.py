@@ -7,21 +7,22 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import soundfile
 
-from arch_harness.datasets.audio import decode_reason
+from arch_harness.datasets.audio import LARGEST_SAMPLE, decode_reason
+from arch_harness.datasets.audio_files.reader import READ_ERRORS, find_lack, read_blocks
 from arch_harness.datasets.dataset import Dataset, count_clips
 from arch_harness.datasets.listing import AUDIO_SUFFIXES, UNREAD_SUFFIXES, find_files, printable
 
-FaultKind = Literal["missing", "extra", "undecodable", "zero length", "count", "leak"]
+ClipFaultKind = Literal["missing", "undecodable", "zero length", "cut short", "out of range"]
+FaultKind = Literal[ClipFaultKind, "extra", "count", "leak"]
 
-_BLOCK_SAMPLES = 1 << 20
 _PARTS = ("train", "validation", "test")
 
 
@@ -39,16 +40,16 @@ class _Checked:
     """One file: its fault, or the hash of its audio."""
 
     path: str
-    kind: Literal["missing", "undecodable", "zero length"] | None
+    kind: ClipFaultKind | None
     detail: str
 
 
 def verify(dataset: Dataset, workers: int, on_clip: Callable[[], None] = lambda: None) -> list[Fault]:
     """Decode every clip in full and compare the dataset with what it should be.
 
-    Finds clips that are missing, undecodable or without samples; audio files that nothing lists; counts of clips,
-    groups and classes that differ from the expected ones; and clips of the same audio, or one clip listed twice, in
-    different parts of a fold, which is leakage.
+    Finds clips that are missing, undecodable, without samples, cut short or far louder than full scale; audio files
+    that nothing lists; counts of clips, groups and classes that differ from the expected ones; and clips of the same
+    audio, or one clip listed twice, in different parts of a fold, which is leakage.
 
     Args:
         dataset: as indexed.
@@ -72,10 +73,29 @@ def verify(dataset: Dataset, workers: int, on_clip: Callable[[], None] = lambda:
 
 def _check_all(folder: Path, paths: list[str], workers: int) -> Iterator[_Checked]:
     tasks = [(str(folder), path) for path in paths]
+    done = 0
+    while done < len(tasks):
+        try:
+            for checked in _check_some(tasks[done:], workers):
+                done += 1
+                yield checked
+        except BrokenProcessPool:
+            # A decoder crashed, or the system ended its process. One by one it is told which file that was.
+            try:
+                for checked in _check_some(tasks[done:], 1):
+                    done += 1
+                    yield checked
+            except BrokenProcessPool:
+                yield _Checked(paths[done], "undecodable", "the process that decodes it dies")
+                done += 1
+
+
+def _check_some(tasks: list[tuple[str, str]], workers: int) -> Iterator[_Checked]:
     # Spawned: the parent draws a progress bar from a thread, and a fork would take its locks along.
     context = multiprocessing.get_context("spawn")
+    chunksize = 1 if workers == 1 else max(1, min(64, len(tasks) // (4 * workers)))
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_silence) as pool:
-        yield from pool.map(_check, tasks, chunksize=max(1, min(64, len(tasks) // (4 * workers))))
+        yield from pool.map(_check, tasks, chunksize=chunksize)
 
 
 def _silence() -> None:
@@ -86,26 +106,33 @@ def _silence() -> None:
 def _check(task: tuple[str, str]) -> _Checked:
     folder, path = task
     file = Path(folder, path)
-    if not file.is_file():
-        return _Checked(path, "missing", "there is no such file")
-    if file.stat().st_size == 0:
-        return _Checked(path, "zero length", "the file is empty")
     try:
-        with soundfile.SoundFile(file) as sound:
-            digest = hashlib.blake2b(f"{sound.samplerate} {sound.channels}".encode(), digest_size=16)
-            samples = 0
-            while True:
-                block = sound.read(_BLOCK_SAMPLES // sound.channels, dtype="float32", always_2d=True)
-                if not len(block):
-                    break
-                if not np.isfinite(block).all():
-                    return _Checked(path, "undecodable", "it holds samples that are not finite")
-                samples += len(block)
-                digest.update(block.tobytes())
-    except (soundfile.LibsndfileError, OSError) as error:
+        if not file.is_file():
+            return _Checked(path, "missing", "there is no such file")
+        if file.stat().st_size == 0:
+            return _Checked(path, "zero length", "the file is empty")
+    except OSError as error:
         return _Checked(path, "undecodable", decode_reason(file, error))
+    digest, samples, peak, described = hashlib.blake2b(digest_size=16), 0, 0.0, ""
+    try:
+        for block, rate in read_blocks(file):
+            if described != (described := f"{rate} {block.shape[1]}"):
+                digest.update(described.encode())
+            digest.update(block.tobytes())
+            samples += len(block)
+            peak = max(peak, float(np.abs(block).max()))
+            if not np.isfinite(block).all():
+                return _Checked(path, "undecodable", "it holds samples that are not finite")
+        lack = find_lack(file, samples)
+    except READ_ERRORS as error:
+        return _Checked(path, "undecodable", decode_reason(file, error))
+    if lack:
+        return _Checked(path, "cut short", lack)
     if samples == 0:
         return _Checked(path, "zero length", "the file holds no samples")
+    if peak > LARGEST_SAMPLE:
+        detail = f"its samples reach {peak:,.0f}, far outside [-1, 1]: integers that were never scaled?"
+        return _Checked(path, "out of range", detail)
     return _Checked(path, None, digest.hexdigest())
 
 

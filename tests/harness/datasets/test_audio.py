@@ -156,5 +156,20 @@ def test_a_truncated_wav_gives_what_is_there(tmp_path: Path) -> None:
     assert load_clip(tmp_path / "x.wav", RATE, 5).shape == (RATE // 2,)
 
 
+@pytest.mark.filterwarnings("error")
+def test_channels_that_are_not_finite_say_so(tmp_path: Path) -> None:
+    for samples in ([np.inf, -np.inf], [1e300, 0], [np.nan, 0]):
+        soundfile.write(tmp_path / "x.wav", np.tile(samples, (100, 1)), RATE, subtype="DOUBLE")
+        with pytest.raises(DecodeError, match="holds samples that are not finite"):
+            load_clip(tmp_path / "x.wav", RATE, 5)
+
+
+def test_samples_beyond_full_scale_stay_as_they_are(tmp_path: Path) -> None:
+    """As in the ARCH protocol, which neither clips nor scales."""
+    loud = tone(RATE)[:, 0] * 32768
+    soundfile.write(tmp_path / "x.wav", loud, RATE, subtype="FLOAT")
+    np.testing.assert_allclose(load_clip(tmp_path / "x.wav", RATE, 5), loud, rtol=1e-6)
+
+
 def test_padding_is_at_the_end() -> None:
     assert pad_clip(np.array([1, 2], np.float32), 4).tolist() == [1, 2, 0, 0]

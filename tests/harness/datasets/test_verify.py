@@ -17,8 +17,10 @@ from arch_harness.datasets.dataset import count_clips
 from arch_harness.datasets.declaration import Listing
 from arch_harness.datasets.fixtures.fixture import write_fixture
 from arch_harness.datasets.info import describe
+from arch_harness.datasets.registry import open_dataset
 from arch_harness.datasets.verify import verify
 from support.commands import arch, one_line
+from support.sounds import encode, forget_flac_length, tone
 from typer.testing import CliRunner
 
 
@@ -93,6 +95,59 @@ def test_every_planted_fault_is_found_and_no_other(tmp_path: Path) -> None:
     assert sorted((fault.kind, fault.where.removeprefix("audio/")) for fault in faults) == sorted(planted)
     leak = next(fault for fault in faults if fault.kind == "leak")
     assert leak.detail == f"the same audio as audio/{files[5].name}: train and test of fold 1"
+
+
+def test_clips_cut_short_and_out_of_range_are_found_and_no_others(tmp_path: Path) -> None:
+    names = (("x.wav", "WAV", "PCM_16"), ("x.ogg", "OGG", "VORBIS"), ("x.mp3", "MP3", "MPEG_LAYER_III"))
+    for index, (name, container, subtype) in enumerate(names):
+        content = encode(tone(300 + 50 * index, 4, 44100), 44100, container, subtype)
+        for label, part in (("whole", content), ("half", content[: len(content) // 2])):
+            (tmp_path / label).mkdir(exist_ok=True)
+            (tmp_path / label / name).write_bytes(part)
+    flac = forget_flac_length(encode(tone(500, 4, 16000), 16000, "FLAC", "PCM_16"))
+    (tmp_path / "whole" / "pipe.flac").write_bytes(flac)
+    # A mix that goes beyond full scale, and integers that were written as floating point.
+    soundfile.write(tmp_path / "whole" / "mix.wav", 4 * tone(600, 1, 16000), 16000, subtype="FLOAT")
+    integers = 32768 * tone(700, 1, 16000)
+    soundfile.write(tmp_path / "half" / "integers.wav", integers, 16000, subtype="FLOAT")
+    faults = {fault.where: fault for fault in verify(open_dataset(str(tmp_path), tmp_path), 1)}
+    assert {where: fault.kind for where, fault in faults.items()} == {
+        "half/x.wav": "cut short",
+        "half/x.ogg": "cut short",
+        "half/x.mp3": "cut short",
+        "half/integers.wav": "out of range",
+    }
+    assert faults["half/x.wav"].detail == "its header declares 352,800 bytes of sound, and 176,378 are there"
+    peak = f"its samples reach {np.abs(integers).max():,.0f}, far outside [-1, 1]"
+    assert faults["half/integers.wav"].detail.startswith(peak)
+
+
+def test_a_file_that_kills_who_decodes_it_is_told_and_the_rest_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for label in ("a", "b"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for name in ("0", "1", "2"):
+            frequency = 300 + 50 * int(name) + 400 * (label == "b")
+            soundfile.write(tmp_path / "data" / label / f"{name}.wav", tone(frequency, 1, 16000), 16000)
+    (tmp_path / "data" / "b" / "2.wav").write_bytes(b"")
+    dataset = open_dataset(str(tmp_path / "data"), tmp_path)
+    # Read by each process that starts from here on: opening two of the files ends it, as a crash of a decoder does.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import io, os\n"
+        "open_ = io.open\n"
+        "io.open = lambda file, *rest, **more: (\n"
+        "    os._exit(139) if str(file).endswith(('a/1.wav', 'b/0.wav')) else open_(file, *rest, **more)\n"
+        ")\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    faults = verify(dataset, 2)
+    assert [(fault.where, fault.kind) for fault in faults] == [
+        ("a/1.wav", "undecodable"),
+        ("b/0.wav", "undecodable"),
+        ("b/2.wav", "zero length"),
+    ]
+    assert "dies" in faults[0].detail
 
 
 def test_a_clip_that_is_listed_in_two_parts_leaks(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Audio files as they are: read whole whatever their headers promise, and what is missing of them."""
