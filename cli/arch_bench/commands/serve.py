@@ -8,13 +8,12 @@ from typing import Annotated
 import typer
 from arch_common import interrupt
 from arch_common.errors import ServeError
-from rich.console import Console
 from rich.table import Table
 
 from arch_bench import api, options
+from arch_bench.terminal import ERR, OUT
 
-_out = Console()
-_err = Console(stderr=True)
+_out, _err = OUT, ERR
 
 
 def serve(
