@@ -379,7 +379,9 @@ class Entry:
         try:
             yield
         except OSError as error:
-            raise ArchError(f"cannot {verb} the embeddings in {self.folder}: {error.strerror or error}") from error
+            elsewhere = "; --cache or ARCH_CACHE names another place" if verb == "open" else ""
+            reason = error.strerror or error
+            raise ArchError(f"cannot {verb} the embeddings in {self.folder}: {reason}{elsewhere}") from error
         except ArchError as error:
             raise ArchError(
                 f"{error}; the embeddings stored so far stay, the same command goes on from them"
