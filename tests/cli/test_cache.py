@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import os
 import pwd
 from pathlib import Path
@@ -9,8 +12,11 @@ from typing import NoReturn
 
 import pytest
 from arch_bench import cache as store
+from arch_bench.commands.cache import list_entries
 from arch_common.errors import UsageError
 from arch_harness.embeddings.store import EmbeddingStore
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.commands import arch
 from support.store_writer import dataset_of, model_of, write_data
 
@@ -92,3 +98,37 @@ def test_entries_that_differ_read_differently_and_hashes_stay_whole(tmp_path: Pa
         assert first.count(way.replace(" ", "")) == 1
     assert first.count("bf16,bywhattheserverdidnottell") == 2
     assert (first.count("samplerate:16000"), first.count("samplerate:8000")) == (1, 1)
+
+
+_TEXT = st.text(st.characters(codec=None), max_size=40) | st.sampled_from(
+    ["[/b]", "[red]x", ":dog:", "a\udcff", "\x1b[2J"]
+)
+_VALUES = _TEXT | st.integers() | st.none() | st.lists(_TEXT, max_size=2)
+_NAMES = st.sampled_from(["model", "content_hash", "dataset", "folder", "layers", "executed_by", "precision"])
+_KEYS = st.dictionaries(_NAMES | _TEXT, _VALUES, max_size=8)
+
+
+@settings(max_examples=250, deadline=None)
+@given(
+    keys=st.lists(_KEYS.map(json.dumps) | _TEXT.map(lambda text: text.encode(errors="replace").decode()), max_size=4),
+    encoding=st.sampled_from(["utf-8", "latin-1", "ascii", "cp1252", "gb18030"]),
+    prefix=_TEXT,
+)
+def test_whatever_stands_in_a_key_is_listed(
+    tmp_path_factory: pytest.TempPathFactory, keys: list[str], encoding: str, prefix: str
+) -> None:
+    root = tmp_path_factory.mktemp("fuzz")
+    for index, key in enumerate(keys):
+        (root / f"{index:016x}").mkdir()
+        (root / f"{index:016x}" / "key.json").write_text(key, encoding="utf-8")
+    shown = io.BytesIO()
+    with contextlib.redirect_stdout(io.TextIOWrapper(shown, encoding=encoding, errors="replace")) as out:
+        list_entries(root)
+        out.flush()
+    lines = shown.getvalue().decode(encoding).splitlines()
+    assert str(root) in lines[0]
+    assert lines[-1] == ("0.0 MB in all" if keys else f"no embeddings in {root}")
+    # A condition that is no name of any of them deletes nothing.
+    pruned = store.prune(root, model=f"no model {prefix}", dataset=prefix)
+    assert (pruned.removed, pruned.busy) == ([], [])
+    assert len(store.entries(root)) == len(keys)
