@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import arch_bench
 import pytest
 import typer
 from arch_bench.main import app
 from support.commands import ARCH, arch
 
-COMMANDS = sorted((Path(arch_bench.__file__).parent / "commands").glob("*.py"))
 # Is no UTF-8, and is no markup, a picture or a closing tag either.
 HOSTILE = b"caf\xe9 [red]x[/b] :dog: [/]"
 
@@ -38,16 +35,6 @@ def test_help_shows_every_word_of_every_option(name: str, command: Any) -> None:
 
 def test_help_names_the_folder_that_a_run_goes_to_by_default() -> None:
     assert "[reports/<time>]" in arch("bench", "--help").stdout
-
-
-@pytest.mark.parametrize("path", [one for one in COMMANDS if one.name != "bench.py"], ids=lambda path: path.name)
-def test_every_command_prints_on_the_consoles_that_take_names_as_they_are(path: Path) -> None:
-    made = [
-        node.lineno
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Console"
-    ]
-    assert made == []
 
 
 @pytest.mark.parametrize(
@@ -83,15 +70,3 @@ def test_a_terminal_gets_no_letter_that_it_does_not_have(tmp_path: Path, encodin
     assert ("寺" in text) == (encoding == "utf-8")
     assert ("┏" in text) == (encoding == "utf-8")
     assert ("+--" in text) != (encoding == "utf-8")
-
-
-def test_labels_and_titles_with_brackets_are_no_markup(tmp_path: Path) -> None:
-    for label in ("[bold]", "[cel]", ":dog:"):
-        (tmp_path / "[ds]" / label).mkdir(parents=True)
-        for index in range(3):
-            (tmp_path / "[ds]" / label / f"[red]{index}.wav").write_text("no audio")
-    (tmp_path / "[ds]" / "dataset.yaml").write_text("id: ds\ntitle: '[/red]'\n")
-    shown = arch("data", "info", str(tmp_path / "[ds]"), env=os.environ | {"COLUMNS": "200"}).stdout
-    assert all(text in shown for text in ("[bold]", "[cel]", ":dog:", "[/red]"))
-    faults = arch("data", "verify", str(tmp_path / "[ds]"), env=os.environ | {"COLUMNS": "200"}).stdout
-    assert "[cel]/[red]0.wav" in faults

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from arch_common.errors import ArchError
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -23,7 +24,6 @@ from rich.table import Table
 
 from arch_bench import data
 from arch_bench.options import DataRoot
-from arch_bench.terminal import ERR, OUT
 
 if TYPE_CHECKING:
     from arch_harness.datasets import Dataset
@@ -34,7 +34,8 @@ app = typer.Typer(name="data", help="The datasets: list, fetch, verify, describe
 # More faults than these are counted, not shown.
 _SHOWN = 20
 
-_out, _err = OUT, ERR
+_out = Console()
+_err = Console(stderr=True)
 
 Identifiers = Annotated[list[str], typer.Argument(metavar="ID...", help="Dataset ids; see arch data list.")]
 Name = Annotated[str, typer.Argument(metavar="ID", help="An id, ID=PATH, my.yaml or DIR, as for arch bench.")]

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from arch_common import interrupt
 from arch_common.errors import UsageError
+from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from arch_bench import api, options
-from arch_bench.terminal import ERR, OUT
 
 if TYPE_CHECKING:
     from arch_export.pipeline import Exported
 
-_out, _err = OUT, ERR
+_out = Console()
+_err = Console(stderr=True)
 
 
 def export(
@@ -94,12 +94,12 @@ def run(checkpoint: str, repository: Path, **asked: Any) -> Exported:
 
     def step(text: str) -> None:
         interrupt.check()
-        status.update(Text(f"{checkpoint}: {text}"))
+        status.update(f"{checkpoint}: {text}")
 
     def warn(text: str) -> None:
         _err.print(f"warning: {text}", highlight=False, soft_wrap=True)
 
-    with _err.status(Text(f"exporting {checkpoint}")) as status:
+    with _err.status(f"exporting {checkpoint}") as status:
         return api.export(checkpoint, repository, on_step=step, on_warning=warn, **asked)
 
 

@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 from arch_common import interrupt
 from arch_common.errors import ServeError
+from rich.console import Console
 from rich.table import Table
 
 from arch_bench import api, options
-from arch_bench.terminal import ERR, OUT
 
-_out, _err = OUT, ERR
+_out = Console()
+_err = Console(stderr=True)
 
 
 def serve(
