@@ -21,7 +21,8 @@ import numpy as np
 import psutil
 from arch_harness.datasets import Clip, Dataset
 from arch_harness.datasets.catalog import DECLARATIONS
-from arch_harness.embeddings.entry import PART_SECONDS, Entry, StoreKey
+from arch_harness.embeddings.entry import PART_SECONDS, Entry
+from arch_harness.embeddings.key import StoreKey
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table

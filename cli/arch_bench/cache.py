@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,9 +30,54 @@ class Pruned:
 
 
 def root(cache: str | Path | None = None) -> Path:
-    """The store's folder: `cache`, or `$ARCH_CACHE`, or a folder in the user's cache."""
-    named = cache or os.environ.get("ARCH_CACHE")
-    return Path(named or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "arch")
+    """The store's folder: `cache`, or `$ARCH_CACHE`, or a folder in the user's cache.
+
+    Where the user's cache cannot be written, as with a container's user who has no home, it is one for temporary files.
+
+    Raises:
+        UsageError: if that cannot be written either.
+    """
+    if named := cache or os.environ.get("ARCH_CACHE"):
+        return Path(named)
+    usual = _usual()
+    return usual if usual is not None and _can_be_written(usual) else _makeshift()
+
+
+def makeshift_note(cache: str | Path | None = None) -> str:
+    """What to tell of a store among the temporary files; empty where it lies elsewhere."""
+    found = root(cache)
+    if cache or os.environ.get("ARCH_CACHE") or found == _usual():
+        return ""
+    return f"embeddings are kept in {found}, for no home can be written: set HOME, ARCH_CACHE or --cache to keep them"
+
+
+def _usual() -> Path | None:
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "arch"
+    except RuntimeError:  # neither HOME nor a known user
+        return None
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Whether a folder is there and can be written, or can be made."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _makeshift() -> Path:
+    try:
+        folder = Path(tempfile.gettempdir()) / f"arch-{os.getuid()}"
+        # Others can make one of this name before us, and put into it what they like.
+        if (
+            not folder.is_symlink()
+            and _can_be_written(folder)
+            and (not folder.exists() or folder.stat().st_uid == os.getuid())
+        ):
+            return folder
+    except OSError:  # nowhere can a file be written
+        pass
+    raise UsageError("there is no folder to keep embeddings in: set HOME, or name one with --cache or ARCH_CACHE")
 
 
 def entries(cache: str | Path | None = None) -> list[EntryFacts]:

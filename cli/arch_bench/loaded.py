@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from arch_common.errors import UsageError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from arch_harness.datasets import Fold
     from arch_harness.results.run import Run
     from numpy.typing import NDArray
-    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 RESULTS = "results.json"
 
@@ -109,6 +109,26 @@ class LoadedRun:
         with needs("bench"):
             from arch_harness.bench.compare import compare_runs
         return compare_runs(self.run, self.folder, other.run, other.folder)
+
+    def scores(self) -> RenderableType:
+        """What every probe scores, for a terminal; the speed, which is of when the embeddings were computed, is not."""
+        from arch_harness.report.text.overview import failures_line
+        from arch_harness.report.text.tables import cells_of, columns_of
+        from arch_harness.results.rows import row
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        columns = columns_of("dataset", "model", "probe", "score_metric", "score", "score_std", "interval", "chance")
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+        for column in columns:
+            justify: Literal["left", "right"] = "right" if column.numeric else "left"
+            title = Text(f"{column.title}\n{column.unit}".rstrip())
+            table.add_column(title, justify=justify, no_wrap=column.numeric, overflow="fold")
+        for result in self.run.results:
+            for one in result.probes:
+                table.add_row(*map(Text, cells_of(columns, row(result, one))))
+        return Group(table, Text(failures_line(self.run)))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The report for a terminal."""

@@ -8,19 +8,19 @@ from typing import Annotated
 import typer
 from arch_common import interrupt
 from arch_common.errors import ArchError
-from rich.console import Console
 
 import arch_bench
 from arch_bench.commands import bench, cache, data, demo, export, probe, serve
+from arch_bench.terminal import ERR, show_what_it_can
 
 app = typer.Typer(
     name="arch",
     help="Benchmark audio encoders as they are served: throughput, latency and accuracy in one report.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # `[reports/<time>]` in a help text is no markup.
+    rich_markup_mode=None,
 )
-
-_err = Console(stderr=True)
 
 
 def _version(asked: bool) -> None:
@@ -49,12 +49,13 @@ app.add_typer(cache.app)
 
 def main() -> None:
     """Run the command line; a known error becomes one line and its exit code."""
+    show_what_it_can()
     try:
         with interrupt.honoured():
             app(prog_name="arch")
     except KeyboardInterrupt:
-        _err.print("interrupted")
+        ERR.print("interrupted")
         sys.exit(interrupt.INTERRUPTED)
     except ArchError as error:
-        _err.print(f"arch: {error}", highlight=False, markup=False, soft_wrap=True)
+        ERR.print(f"arch: {error}", soft_wrap=True)
         sys.exit(error.exit_code)

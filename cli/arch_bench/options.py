@@ -100,7 +100,7 @@ def endpoints_of(
 
 
 def shown_command(arguments: Sequence[str]) -> str:
-    """The command line, without the values of headers."""
+    """The command line, without the values of headers, and as text that any file can hold: a name may not be UTF-8."""
     shown = ["arch"]
     hide = False
     for argument in arguments:
@@ -110,4 +110,4 @@ def shown_command(arguments: Sequence[str]) -> str:
         else:
             shown.append(("" if hide else "--header=") + value.split(":")[0].strip() + ": ***")
         hide = argument == "--header"
-    return shlex.join(shown)
+    return shlex.join(shown).encode(errors="backslashreplace").decode()

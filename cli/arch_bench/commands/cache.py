@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from arch_common.errors import ArchError
-from rich.console import Console
 from rich.table import Table
 
 from arch_bench import cache
 from arch_bench.options import Cache
+from arch_bench.terminal import ERR, OUT
+
+if TYPE_CHECKING:
+    from arch_harness.embeddings.store import EntryFacts
 
 app = typer.Typer(name="cache", help="The embedding store: list, prune.", no_args_is_help=True)
-
-_out = Console()
-_err = Console(stderr=True)
 
 
 @app.command("list")
@@ -25,21 +26,36 @@ def list_entries(cache_folder: Cache = None) -> None:
     root = cache.root(cache_folder)
     entries = cache.entries(root)
     if not entries:
-        _out.print(f"no embeddings in {root}", highlight=False, soft_wrap=True)
+        OUT.print(f"no embeddings in {root}", soft_wrap=True)
         return
-    table = Table(title=f"Embeddings in {root}", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for column in ("model", "content", "dataset", "folder", "layers", "clips", "MB", "days unused"):
-        right = column in {"layers", "clips", "MB", "days unused"}
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    # Not as the table's title, which would break a path where one copies it.
+    OUT.print(f"Embeddings in {root}", soft_wrap=True)
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("embeddings of", overflow="fold")
+    table.add_column("content", no_wrap=True)
+    for column in ("layers", "clips", "MB", "days unused"):
+        table.add_column(column, justify="right", no_wrap=True)
     for one in entries:
         table.add_row(
-            *(one.value(key) for key in ("model", "content_hash", "dataset", "folder", "layers")),
+            "\n".join(_origin(one, entries)),
+            one.value("content_hash"),
+            one.value("layers"),
             f"{one.clips:,}",
             _megabytes(one.size),
             f"{one.idle_days:.1f}",
         )
-    _out.print(table)
-    _out.print(f"{_megabytes(sum(one.size for one in entries))} MB in all", highlight=False)
+    OUT.print(table)
+    OUT.print(f"{_megabytes(sum(one.size for one in entries))} MB in all")
+
+
+def _origin(one: EntryFacts, entries: Sequence[EntryFacts]) -> list[str]:
+    """What an entry holds, in lines, so that no two entries read the same."""
+    runs_in = one.value("executed_by") or f"{one.value('precision')}, by what the server did not tell"
+    lines = [f"{one.value('model')} on {one.value('dataset')}", f"  {runs_in}", f"  {one.value('folder')}"]
+    shown = ("model", "content_hash", "dataset", "folder", "layers", "executed_by")
+    alike = [other for other in entries if all(other.value(name) == one.value(name) for name in shown)]
+    others = [name for name in one.key or {} if name not in shown and len({other.value(name) for other in alike}) > 1]
+    return lines + [f"  {name.replace('_', ' ')}: {one.value(name)}" for name in others]
 
 
 def _megabytes(size: int) -> str:
@@ -57,14 +73,12 @@ def prune(
     """Delete stored embeddings that all of the given options fit, and say what that frees."""
     pruned = cache.prune(cache_folder, unused_days=unused_days, model=model, dataset=dataset, everything=everything)
     for one in pruned.busy:
-        _err.print(
-            f"arch: {one.value('model')} on {one.value('dataset')} is in use and stays: {one.folder}",
-            highlight=False,
-            soft_wrap=True,
+        ERR.print(
+            f"arch: {one.value('model')} on {one.value('dataset')} is in use and stays: {one.folder}", soft_wrap=True
         )
     entries = "entry" if len(pruned.removed) == 1 else "entries"
     freed = _megabytes(sum(one.size for one in pruned.removed))
     root: Path = cache.root(cache_folder)
-    _out.print(f"deleted {len(pruned.removed)} {entries} of {root}: {freed} MB freed", highlight=False, soft_wrap=True)
+    OUT.print(f"deleted {len(pruned.removed)} {entries} of {root}: {freed} MB freed", soft_wrap=True)
     if pruned.busy:
         raise typer.Exit(ArchError.exit_code)

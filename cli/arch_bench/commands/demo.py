@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from arch_common import interrupt
-from rich.console import Console
 
 from arch_bench import api, options
 from arch_bench.commands.bench import show
 from arch_bench.commands.export import export_table
+from arch_bench.terminal import ERR, OUT
 
 if TYPE_CHECKING:
     from arch_export.pipeline import Exported
-
-_out = Console()
-_err = Console(stderr=True)
 
 
 def demo(
@@ -34,13 +30,13 @@ def demo(
 
     def step(text: str) -> None:
         interrupt.check()
-        _err.print(text, highlight=False, markup=False, soft_wrap=True)
+        ERR.print(text, soft_wrap=True)
 
     def table(exported: list[Exported]) -> None:
-        _out.print(export_table(exported))
+        OUT.print(export_table(exported))
 
     def warn(text: str) -> None:
-        _err.print(f"warning: {text}", highlight=False, markup=False, soft_wrap=True)
+        ERR.print(f"warning: {text}", soft_wrap=True)
 
     try:
         with interrupt.honoured():
@@ -51,10 +47,10 @@ def demo(
                 on_step=step,
                 on_warning=warn,
                 on_exported=table,
-                command=shlex.join(["arch", *sys.argv[1:]]),
-                console=_err,
+                command=options.shown_command(sys.argv[1:]),
+                console=ERR,
             )
     except KeyboardInterrupt:
-        _err.print("interrupted")
+        ERR.print("interrupted")
         raise typer.Exit(interrupt.INTERRUPTED) from None
-    show(run, _out, _err)
+    show(run, OUT, ERR)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from arch_common import interrupt
-from rich.console import Console
 
 from arch_bench import api, options
-
-_out = Console()
-_err = Console(stderr=True)
+from arch_bench.terminal import ERR, OUT
 
 
 def probe(
@@ -34,15 +30,15 @@ def probe(
                 seeds=seeds,
                 seed=seed,
                 cache=cache,
-                command=shlex.join(["arch", *sys.argv[1:]]),
-                console=_err,
+                command=options.shown_command(sys.argv[1:]),
+                console=ERR,
             )
     except KeyboardInterrupt:
-        _err.print("interrupted; results that were done are saved")
+        ERR.print("interrupted; what was scored is saved, and the same command goes on from there")
         raise typer.Exit(interrupt.INTERRUPTED) from None
-    _out.print(run)
-    _out.print(f"report: {run.report}", highlight=False, soft_wrap=True)
+    OUT.print(run.scores())
+    OUT.print(f"report: {run.report}", soft_wrap=True)
     for problem in run.problems:
-        _err.print(f"arch: {problem}", highlight=False, markup=False, soft_wrap=True)
+        ERR.print(f"arch: {problem}", soft_wrap=True)
     if run.problems:
         raise typer.Exit(1)

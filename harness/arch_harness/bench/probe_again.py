@@ -12,7 +12,7 @@ from arch_common.errors import ScoreError, UsageError
 
 from arch_harness.bench.compare import compare_models
 from arch_harness.bench.fingerprints import embedding_fingerprint, result_fingerprint
-from arch_harness.bench.score import probe_pair
+from arch_harness.bench.score import is_done, probe_pair
 from arch_harness.datasets import Fold
 from arch_harness.datasets.registry import open_dataset
 from arch_harness.report import write_report
@@ -38,7 +38,8 @@ def probe_again(
 ) -> tuple[Run, list[str]]:
     """Score the stored embeddings of a run again, and write its results and report anew.
 
-    Each result is saved as soon as it is done; speed and latency stay as they were measured.
+    Each result is saved as soon as it is done, and is kept where the same is asked for again; speed and latency stay as
+    they were measured.
 
     Args:
         folder: of a run of `arch bench`.
@@ -78,6 +79,9 @@ def probe_again(
     problems = []
     for position, fingerprint in enumerate(fingerprints):
         result = run.results[position]
+        if is_done(folder, result, fingerprint):
+            display.note(f"{result.model} on {result.dataset}: scored so already, kept")
+            continue
         model, dataset = models[result.model], datasets[result.dataset]
         with store.open(model, dataset, earlier.layers) as entry:
             stored = entry.read()

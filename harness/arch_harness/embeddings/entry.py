@@ -9,28 +9,33 @@ entry open.
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import os
-import re
 import time
-import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from arch_common.errors import ArchError
-from arch_common.files import sync_folder, whole_file
 
+from arch_harness.embeddings.key import StoreKey, keep_key
 from arch_harness.embeddings.lock import lock
+from arch_harness.embeddings.parts import (
+    UNFINISHED,
+    as_lists,
+    as_matrix,
+    as_stored,
+    is_whole,
+    number_of,
+    open_part,
+    write_part,
+)
+from arch_harness.embeddings.recompute import Recomputation, forget_recomputation, read_recomputation
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -38,9 +43,6 @@ if TYPE_CHECKING:
 
     from arch_harness.datasets import Dataset
 
-KEY_FILE = "key.json"
-_FILE = re.compile(r"(\d{8})-([0-9a-f]{8})\.parquet")
-_UNFINISHED = "unfinished"
 
 # A part is what a kill may cost, so it ends after seconds. Writing and syncing one of 0.25, 4 and 16 MiB took 12, 36
 # and 156 ms on a busy machine's virtual disk (benchmarks/embedding_store.py): up to 3 % of 5 s, in which a base model
@@ -50,29 +52,6 @@ PART_SECONDS = 5.0
 PART_BYTES = 8 * 2**20
 # Of a row group: what reading and making one file of many take, they take a few times of this.
 _GROUP_BYTES = 2**20
-_BLOCK = 2**20
-
-
-@dataclass(frozen=True)
-class StoreKey:
-    """All that decides what an embedding is, beside the clip's file."""
-
-    content_hash: str
-    precision: str
-    executed_by: str
-    embedding_size: int
-    layers: int
-    dataset: str
-    folder: str
-    sample_rate: int
-    max_seconds: float
-    decoder: str
-    format: int = 1
-
-    @property
-    def digest(self) -> str:
-        """The name of the entry's folder."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -102,16 +81,34 @@ class Entry:
 
     What was appended is stored when the block ends, however it ends.
 
+    Args:
+        folder: made when it is opened.
+        key: what it holds.
+        model: its name, for who lists the store.
+        dataset: whose clips it holds.
+        note: told what the user should know.
+        richer: an entry of the same embeddings and those of the layers too; what is missing here is taken from it.
+
     Raises:
         ArchError: from every method, if the folder cannot be read or written: the disk is full, say.
     """
 
-    def __init__(self, folder: Path, key: StoreKey, model: str, dataset: Dataset, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        key: StoreKey,
+        model: str,
+        dataset: Dataset,
+        note: Callable[[str], None],
+        richer: Entry | None = None,
+    ) -> None:
         self.folder = folder
         self.key = key
         self._model = model
         self._dataset = dataset
         self._note = note
+        self._richer = richer
+        self._names = [as_stored(clip.path) for clip in dataset.clips]
         self._lock: FileLock | None = None
         floats = pa.field("element", pa.float32(), nullable=False)
         columns = [("path", pa.string()), ("size", pa.int64()), ("mtime_ns", pa.int64())]
@@ -129,7 +126,7 @@ class Entry:
     @property
     def exists(self) -> bool:
         """Whether there is anything to read; opening makes an empty entry."""
-        return self.folder.is_dir()
+        return self.folder.is_dir() or (self._richer is not None and self._richer.exists)
 
     def __enter__(self) -> Entry:
         with self._told("open"):
@@ -138,10 +135,11 @@ class Entry:
                 self._tidy()
                 self._state_of_clips()
                 self._index()
+                self._since = time.monotonic()
+                self._take_over()
             except BaseException:
                 self._release()
                 raise
-        self._since = time.monotonic()
         return self
 
     def __exit__(
@@ -156,6 +154,23 @@ class Entry:
         """(index, path) of the clips that are not stored, or whose file has changed since."""
         clips = self._dataset.clips
         return [(int(index), clips[index].path) for index in np.flatnonzero(self._rows() < 0)]
+
+    def remaining(self, run: str) -> list[tuple[int, str]]:
+        """(index, path) of the clips that a run which embeds all of them anew has still to embed.
+
+        The entry remembers the run until another one asks: what was appended since it first asked need not be embedded
+        again, whatever ended it.
+
+        Args:
+            run: names it, and is the same when it is resumed.
+        """
+        mark = read_recomputation(self.folder)
+        if mark is None or mark.run != run:
+            mark = Recomputation(run, self._last_number)
+            with self._told("write"):
+                mark.save(self.folder)
+        clips = self._dataset.clips
+        return [(int(index), clips[index].path) for index in np.flatnonzero(self._rows() < self._first_row_of(mark))]
 
     def append(self, embeddings: Iterable[tuple[int, NDArray[np.float32]]]) -> None:
         """Take embeddings in, and store them once they are enough for a part.
@@ -187,13 +202,13 @@ class Entry:
         if indices:
             rows = self._buffer[: len(indices)]
             columns = [
-                pa.array([self._dataset.clips[index].path for index in indices]),
+                pa.array([self._names[index] for index in indices]),
                 pa.array(self._sizes[indices]),
                 pa.array(self._mtimes[indices]),
-                _lists(rows[:, 0], self._schema.field("embedding").type),
+                as_lists(rows[:, 0], self._schema.field("embedding").type),
             ]
             if self.key.layers:
-                columns.append(_lists(rows[:, 1:], self._schema.field("layers").type))
+                columns.append(as_lists(rows[:, 1:], self._schema.field("layers").type))
             part = self._write([pa.Table.from_arrays(columns, schema=self._schema)])
             with self._told("read"):
                 self._index_file(part)
@@ -205,6 +220,7 @@ class Entry:
         parts = self._files
         if len(parts) < 2 and not self._discarded:
             return
+        self._settle_recomputation()
         try:
             self._write(self._live_groups())
         except ArchError as error:
@@ -218,7 +234,7 @@ class Entry:
     def discard(self, indices: Iterable[int]) -> None:
         """Let `finish` drop the embeddings of clips, given by their index: those that failed when embedded again."""
         for index in indices:
-            self._discarded |= self._newest.pop(self._dataset.clips[index].path, None) is not None
+            self._discarded |= self._newest.pop(self._names[index], None) is not None
 
     def read(self) -> Stored:
         """Read all embeddings of the dataset's clips, a row group at a time."""
@@ -228,35 +244,45 @@ class Entry:
             np.zeros((count, self.key.layers, size), dtype=np.float32),
             np.zeros(count, dtype=np.bool_),
         )
-        wanted = self._rows()
-        order = np.argsort(wanted, kind="stable")
-        for start, batch in self._batches(self._schema.names[3:]):
-            first, last = np.searchsorted(wanted, [start, start + len(batch)], sorter=order)
-            clips = order[first:last]
-            rows = wanted[clips] - start
+        for clips, rows, batch in self._of_clips(self._schema.names[3:]):
             stored.succeeded[clips] = True
-            stored.embeddings[clips] = _matrix(batch.column("embedding"), size)[rows]
+            stored.embeddings[clips] = as_matrix(batch.column("embedding"), size)[rows]
             if self.key.layers:
-                stored.layers[clips] = _matrix(batch.column("layers"), self.key.layers * size)[rows].reshape(
+                stored.layers[clips] = as_matrix(batch.column("layers"), self.key.layers * size)[rows].reshape(
                     -1, self.key.layers, size
                 )
         return stored
 
+    def _of_clips(self, columns: list[str]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], pa.RecordBatch]]:
+        """What is stored of the dataset's clips: their indices, their rows in a batch, and that batch."""
+        wanted = self._rows()
+        order = np.argsort(wanted, kind="stable")
+        for start, batch in self._batches(columns):
+            first, last = np.searchsorted(wanted, [start, start + len(batch)], sorter=order)
+            clips = order[first:last]
+            yield clips, wanted[clips] - start, batch
+
+    def _take_over(self) -> None:
+        """Take in what is missing here and there with layers: it is the same embedding."""
+        lacking = self._rows() < 0
+        if self._richer is None or not self._richer.exists or not lacking.any():
+            return
+        with self._richer as there:
+            for clips, rows, batch in there._of_clips(["embedding"]):
+                taken = lacking[clips]
+                embeddings = as_matrix(batch.column("embedding"), self.key.embedding_size)[rows[taken], None]
+                self.append(zip(clips[taken].tolist(), embeddings, strict=True))
+        self.flush()
+
     def _tidy(self) -> None:
         """Delete what a killed process left, and damaged files; keep the key in the clear."""
         for path in sorted(self.folder.iterdir()):
-            if _UNFINISHED in path.name or path.name.startswith("."):
+            if UNFINISHED in path.name or path.name.startswith("."):
                 path.unlink()
-            elif path.suffix == ".parquet" and not _is_whole(path):
+            elif path.suffix == ".parquet" and not is_whole(path):
                 self._note(f"{path} is damaged: deleted, its clips are embedded again")
                 path.unlink()
-        facts = json.dumps({"model": self._model, **asdict(self.key)}, indent=2) + "\n"
-        path = self.folder / KEY_FILE
-        if path.exists() and path.read_bytes() == facts.encode():
-            os.utime(path)  # tells when it was last used
-        else:
-            with whole_file(path) as file:
-                file.write(facts.encode())
+        keep_key(self.folder, self.key, self._model)
 
     def _state_of_clips(self) -> None:
         """Note size and date of every file before any is decoded: what changes later is embedded again."""
@@ -267,7 +293,7 @@ class Entry:
         for index, clip in enumerate(self._dataset.clips):
             try:
                 state = os.stat(f"{folder}/{clip.path}")  # noqa: PTH116 - pathlib takes five times as long
-            except OSError:
+            except (OSError, ValueError):  # the latter of a name that no file can have
                 continue
             self._sizes[index], self._mtimes[index] = state.st_size, state.st_mtime_ns
 
@@ -282,7 +308,8 @@ class Entry:
                 self._index_file(path)
 
     def _index_file(self, path: Path) -> None:
-        table = pq.ParquetFile(path).read(columns=["path", "size", "mtime_ns"])
+        with open_part(path) as file:
+            table = file.read(columns=["path", "size", "mtime_ns"])
         start = len(self._stored_sizes)
         self._newest.update(zip(table["path"].to_pylist(), range(start, start + len(table)), strict=True))
         self._stored_sizes.extend(table["size"].to_pylist())
@@ -291,8 +318,7 @@ class Entry:
 
     def _rows(self) -> NDArray[np.int64]:
         """int64 [clips]: the row that holds a clip of the dataset as it is on the disk, over all files; -1: none."""
-        clips = self._dataset.clips
-        rows = np.fromiter((self._newest.get(clip.path, -1) for clip in clips), dtype=np.int64, count=len(clips))
+        rows = np.fromiter((self._newest.get(name, -1) for name in self._names), np.int64, len(self._names))
         found = rows >= 0
         same = np.array(self._stored_sizes, dtype=np.int64)[rows[found]] == self._sizes[found]
         same &= np.array(self._stored_mtimes, dtype=np.int64)[rows[found]] == self._mtimes[found]
@@ -301,21 +327,12 @@ class Entry:
 
     def _write(self, groups: Iterable[pa.Table]) -> Path:
         """Write a file that takes precedence over all that are there."""
-        number = 1 + max((int(file.path.name[:8]) for file in self._files), default=0)
-        unfinished = self.folder / _UNFINISHED
         with self._told("write"):
-            with whole_file(unfinished) as file:
-                counted = _Counted(file)
-                # Embeddings hardly compress, and no one asks for the smallest one.
-                with pq.ParquetWriter(
-                    counted, self._schema, compression="none", use_dictionary=False, write_statistics=False
-                ) as writer:
-                    for group in groups:
-                        writer.write_table(group, row_group_size=self._rows_per_group)
-            path = self.folder / f"{number:08d}-{counted.crc:08x}.parquet"
-            unfinished.rename(path)
-            sync_folder(self.folder)
-        return path
+            return write_part(self.folder, 1 + self._last_number, self._schema, groups, self._rows_per_group)
+
+    @property
+    def _last_number(self) -> int:
+        return max((number_of(file.path) for file in self._files), default=0)
 
     def _live_groups(self) -> Iterator[pa.Table]:
         """The rows that count, as tables of a row group or two."""
@@ -335,11 +352,26 @@ class Entry:
         with self._told("read"):
             for file in self._files:
                 start = file.start
-                # Not ahead of us: the default holds a whole file's worth.
-                reader = pq.ParquetFile(file.path, pre_buffer=False)
-                for batch in reader.iter_batches(self._rows_per_group, columns=columns, use_threads=False):
-                    yield start, batch
-                    start += len(batch)
+                with open_part(file.path) as reader:
+                    for batch in reader.iter_batches(self._rows_per_group, columns=columns, use_threads=False):
+                        yield start, batch
+                        start += len(batch)
+
+    def _first_row_of(self, mark: Recomputation) -> int:
+        later = (file.start for file in self._files if number_of(file.path) > mark.after)
+        return min(later, default=len(self._stored_sizes))
+
+    def _settle_recomputation(self) -> None:
+        """Note that a run has embedded all there is, or forget one that had not: one file does not tell what is new."""
+        mark = read_recomputation(self.folder)
+        if mark is None:
+            return
+        rows = self._rows()
+        with self._told("write"):
+            if ((rows >= 0) & (rows < self._first_row_of(mark))).any():
+                forget_recomputation(self.folder)
+            else:
+                Recomputation(mark.run, after=0).save(self.folder)
 
     @contextmanager
     def _told(self, verb: str) -> Iterator[None]:
@@ -347,7 +379,9 @@ class Entry:
         try:
             yield
         except OSError as error:
-            raise ArchError(f"cannot {verb} the embeddings in {self.folder}: {error.strerror or error}") from error
+            elsewhere = "; --cache or ARCH_CACHE names another place" if verb == "open" else ""
+            reason = error.strerror or error
+            raise ArchError(f"cannot {verb} the embeddings in {self.folder}: {reason}{elsewhere}") from error
         except ArchError as error:
             raise ArchError(
                 f"{error}; the embeddings stored so far stay, the same command goes on from them"
@@ -360,41 +394,3 @@ class Entry:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
-
-
-class _Counted(io.RawIOBase):
-    """Passes on what is written, and keeps the CRC-32 of it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.crc = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: memoryview | bytes) -> int:  # type: ignore[override]  # any buffer in the base class
-        self.crc = zlib.crc32(data, self.crc)
-        return self._file.write(data)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether a file is what was written under its name."""
-    name = _FILE.fullmatch(path.name)
-    crc = 0
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            crc = zlib.crc32(block, crc)
-    return name is not None and int(name[2], 16) == crc
-
-
-def _lists(values: NDArray[np.float32], kind: pa.DataType) -> pa.FixedSizeListArray:
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=kind)
-
-
-def _matrix(lists: pa.FixedSizeListArray, size: int) -> NDArray[np.float32]:
-    """A column of lists as FP32 [rows, size], without a copy."""
-    matrix: NDArray[np.float32] = lists.flatten().to_numpy().reshape(-1, size)
-    return matrix

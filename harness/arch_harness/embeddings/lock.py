@@ -32,7 +32,7 @@ def lock(folder: Path, wait: Callable[[str], None] | None) -> FileLock | None:
             except Timeout:
                 if wait is None:
                     return None
-                wait(path.read_text(encoding="utf-8").strip() or "another process")
+                wait(path.read_text(encoding="utf-8", errors="replace").strip() or "another process")
                 held.acquire()
             path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         except FileNotFoundError:  # its last holder has deleted the entry

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from arch_common.errors import ArchError
 
 from arch_harness.datasets.audio import decoder
 from arch_harness.datasets.dataset import STRICT
-from arch_harness.embeddings.entry import KEY_FILE, Entry, StoreKey
+from arch_harness.embeddings.entry import Entry
+from arch_harness.embeddings.key import KEY_FILE, StoreKey
 from arch_harness.embeddings.lock import LOCK_FILE, lock
+from arch_harness.embeddings.parts import open_part
 
 if TYPE_CHECKING:
     from arch_harness.datasets import Dataset
@@ -79,7 +80,8 @@ class EmbeddingStore:
         Args:
             model: any name of it will do: what counts is its content.
             dataset: its stricter split shares the entry.
-            layers: whether it holds the layer embeddings too, if the model has them.
+            layers: whether it holds the layer embeddings too, if the model has them. An entry without them takes what
+                it lacks from the one with them.
         """
         key = StoreKey(
             content_hash=model.content_hash,
@@ -93,7 +95,10 @@ class EmbeddingStore:
             max_seconds=dataset.declaration.max_seconds,
             decoder=decoder(),
         )
-        return Entry(self.root / key.digest, key, model.name, dataset, self._note)
+        richer = None
+        if model.layer_embeddings and not layers:
+            richer = self.open(model, dataset, layers=True)
+        return Entry(self.root / key.digest, key, model.name, dataset, self._note, richer)
 
     def entries(self) -> list[EntryFacts]:
         """All entries, the one used last first."""
@@ -136,7 +141,9 @@ def _facts(folder: Path) -> EntryFacts:
     for path in folder.glob("*"):  # no error if it is just being deleted
         with _vanishing():
             size += path.stat().st_size
-            clips += pq.read_metadata(path).num_rows if path.suffix == ".parquet" else 0
+            if path.suffix == ".parquet":
+                with open_part(path) as file:
+                    clips += file.metadata.num_rows
     key = None
     with _vanishing():
         key = json.loads((folder / KEY_FILE).read_text(encoding="utf-8"))

@@ -11,7 +11,8 @@ import numpy as np
 from arch_common.errors import ScoreError
 
 from arch_harness.probes import bootstrap, score_functions
-from arch_harness.probes.logreg_knn import logistic_regression, nearest_neighbours
+from arch_harness.probes.choosing import choosing_parts
+from arch_harness.probes.logreg_knn import Part, logistic_regression, nearest_neighbours
 from arch_harness.probes.training.networks import Network
 from arch_harness.probes.training.schedule import Problem
 from arch_harness.probes.training.trainer import CPU, train
@@ -41,7 +42,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class _Tested:
-    """The outputs for one fold's test clips, FP32 [seeds, clips, classes], and what was chosen on validation."""
+    """The outputs for one fold's test clips, FP32 [seeds, clips, classes], and what was chosen."""
 
     fold: Fold
     outputs: NDArray[np.float32]
@@ -75,7 +76,7 @@ def probe_dataset(
     clock = time.perf_counter()
     targets = _as_matrix(dataset)
     multi_label = dataset.targets.ndim == 2
-    tested = list(_without_seed(probe, _folds(dataset, succeeded), embeddings, targets, multi_label, on_epoch))
+    tested = list(_without_seed(probe, dataset, _folds(dataset, succeeded), embeddings, targets, on_epoch))
     score = _multi_label if multi_label else _single_label
     return score(probe, dataset, tested, settings, clock, CPU)
 
@@ -155,15 +156,23 @@ def _as_matrix(dataset: Dataset) -> NDArray[np.float32]:
 
 def _without_seed(
     probe: ProbeName,
+    dataset: Dataset,
     folds: Sequence[Fold],
     embeddings: NDArray[np.float32],
     targets: NDArray[np.float32],
-    multi_label: bool,
     on_fold: Callable[[], None],
 ) -> Iterator[_Tested]:
+    def part(clips: NDArray[np.int64]) -> Part:
+        return embeddings[clips], targets[clips]
+
     for fold in folds:
-        train_part, held = ((embeddings[part], targets[part]) for part in (fold.train, fold.validation))
-        outputs, chosen = _WITHOUT_SEED[probe](train_part, held, embeddings[fold.test], multi_label)
+        trained = part(fold.train)
+        choosing = [
+            (trained if clips is fold.train else part(clips), part(held))
+            for clips, held in choosing_parts(fold, dataset.clips)
+        ]
+        multi_label = dataset.targets.ndim == 2
+        outputs, chosen = _WITHOUT_SEED[probe](trained, choosing, embeddings[fold.test], multi_label)
         on_fold()
         yield _Tested(fold, outputs[None], chosen)
 

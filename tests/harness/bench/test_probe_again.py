@@ -65,6 +65,15 @@ def test_stored_embeddings_are_scored_again_and_models_compared(folder: Path) ->
     before = read_run(folder / "results.json")
     code, output = arch("probe", str(folder), "--probe", "knn", "--probe", "logreg", "--seeds", "2", "--seed", "5")
     assert code == 0, output
+    # Every probe of each model, and no speed: nothing was sent to a server.
+    shown = [
+        (model, probe) for line in output.splitlines() for model in MODELS for probe in line.split() if model in line
+    ]
+    assert [pair for pair in shown if pair[1] in ("linear", "logreg", "mlp", "knn")] == [
+        (model, probe) for model in MODELS for probe in ("knn", "logreg")
+    ]
+    assert "clips/s" not in output
+    assert "kept" not in output
     after = read_run(folder / "results.json")
     assert after.settings == Settings.model_validate(
         {**before.settings.model_dump(), "seed": 5, "seeds": 2, "probes": ["knn", "logreg"]}
@@ -82,7 +91,14 @@ def test_stored_embeddings_are_scored_again_and_models_compared(folder: Path) ->
     assert comparison.more_than_noise
     assert comparison.difference == pytest.approx(after.results[0].score - after.results[1].score)
     assert "more than noise" in (folder / "report.md").read_text()
-    assert arch("probe", str(folder), "--probe", "knn", "--probe", "logreg", "--seeds", "2", "--seed", "5")[0] == 0
+    # One that was interrupted after its first pair goes on from there, and ends with the same.
+    interrupted = after.model_copy(update={"results": [after.results[0], before.results[1]], "comparisons": []})
+    write_run(interrupted, folder / "results.json")
+    code, output = arch("probe", str(folder), "--probe", "knn", "--probe", "logreg", "--seeds", "2", "--seed", "5")
+    assert code == 0
+    assert [line for line in output.splitlines() if "kept" in line] == [
+        f"{MODELS[0]} on esc50: scored so already, kept"
+    ]
     again = read_run(folder / "results.json")
     assert [one.score for one in again.results] == [one.score for one in after.results]
     assert [one.interval for one in again.results] == [one.interval for one in after.results]

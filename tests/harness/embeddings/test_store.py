@@ -17,6 +17,7 @@ import pytest
 import support.store_writer
 from arch_common.errors import ArchError
 from arch_harness.embeddings import entry as entry_module
+from arch_harness.embeddings import parts
 from arch_harness.embeddings.lock import lock
 from arch_harness.embeddings.store import EmbeddingStore
 from filelock import FileLock
@@ -252,9 +253,9 @@ class _FullDisk:
 
     def __init__(self, room: int) -> None:
         self.room = room
-        self._write = entry_module._Counted.write
+        self._write = parts.Counted.write
 
-    def __call__(self, file: entry_module._Counted, data: bytes) -> int:
+    def __call__(self, file: parts.Counted, data: bytes) -> int:
         self.room -= len(memoryview(data).cast("B"))
         if self.room < 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -267,7 +268,7 @@ def test_a_full_disk_is_one_line_and_what_is_stored_stays(
     monkeypatch.setattr(entry_module, "PART_BYTES", 7 * 4 * support.store_writer.SIZE)
     full = _FullDisk(15_000)
     with monkeypatch.context() as context:
-        context.setattr(entry_module._Counted, "write", lambda file, data: full(file, data))
+        context.setattr(parts.Counted, "write", lambda file, data: full(file, data))
         with pytest.raises(ArchError) as caught:
             fill(store, data)
     assert "No space left on device; the embeddings stored so far stay" in str(caught.value)
@@ -282,7 +283,7 @@ def test_a_full_disk_is_one_line_and_what_is_stored_stays(
     # Making one file of the parts needs room for both; without it the parts are as good.
     full = _FullDisk(15_000)
     with monkeypatch.context() as context:
-        context.setattr(entry_module._Counted, "write", lambda file, data: full(file, data))
+        context.setattr(parts.Counted, "write", lambda file, data: full(file, data))
         fill(store, data)
     assert len(notes) == 1
     assert "No space left on device" in notes[0]

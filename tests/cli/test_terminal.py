@@ -1,0 +1,72 @@
+"""What the terminal shows of names with brackets, names that are no text, and where it has not every letter."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from arch_bench.main import app
+from support.commands import ARCH, arch
+
+# Is no UTF-8, and is no markup, a picture or a closing tag either.
+HOSTILE = b"caf\xe9 [red]x[/b] :dog: [/]"
+
+
+def commands(command: Any, name: str = "") -> list[tuple[str, Any]]:
+    below = getattr(command, "commands", {})
+    found = [(name, command)]
+    for word, one in below.items():
+        found += commands(one, f"{name} {word}".strip())
+    return found
+
+
+@pytest.mark.parametrize(("name", "command"), commands(typer.main.get_command(app)))
+def test_help_shows_every_word_of_every_option(name: str, command: Any) -> None:
+    done = arch(*name.split(), "--help", env=os.environ | {"COLUMNS": "80"})
+    shown = re.sub(r"\s", "", done.stdout)
+    texts = [option.help for option in command.params if getattr(option, "help", None)]
+    assert [text for text in texts if re.sub(r"\s", "", text) not in shown] == []
+
+
+def test_help_names_the_folder_that_a_run_goes_to_by_default() -> None:
+    assert "[reports/<time>]" in arch("bench", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("utf-8", "caf? [red]x[/b] :dog: [/]"), ("latin-1", "caf? [red]x[/b] :dog: [/]")]
+)
+def test_names_are_shown_as_they_are_or_with_a_mark_for_what_is_no_letter(
+    tmp_path: Path, encoding: str, shown: str
+) -> None:
+    folder = os.fsencode(tmp_path) + b"/" + HOSTILE
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "COLUMNS": "40"}
+    listed = subprocess.run(
+        [*ARCH, "cache", "list", "--cache", folder], capture_output=True, env=environment, check=True
+    )
+    assert listed.stdout.decode(encoding) == f"no embeddings in {tmp_path}/{shown}\n"
+    refused = subprocess.run([*ARCH, "probe", folder], capture_output=True, env=environment, check=False)
+    assert refused.returncode == 2
+    assert refused.stderr.decode(encoding) == (
+        f"arch: {tmp_path}/{shown} holds no results.json; name a folder that arch bench wrote\n"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_a_terminal_gets_no_letter_that_it_does_not_have(tmp_path: Path, encoding: str) -> None:
+    for index in range(8):
+        (tmp_path / "ds" / "寺院"[index % 2]).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "ds" / "寺院"[index % 2] / f"{index}.wav").touch()
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [*ARCH, "data", "info", str(tmp_path / "ds")], capture_output=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode(encoding)
+    assert ("寺" in text) == (encoding == "utf-8")
+    assert ("┏" in text) == (encoding == "utf-8")
+    assert ("+--" in text) != (encoding == "utf-8")
