@@ -253,6 +253,8 @@ def bench(
         rate=rate,
     )
     display = Display(console)
+    if note := store.makeshift_note(cache):
+        display.note(note)
     with ExitStack() as stack:
         reached = stack.enter_context(_reached(_listed(servers), Path(repository), _listed(models), display.note))
         running = [stack.enter_context(Server(one)) for one in reached]
@@ -333,6 +335,8 @@ def probe(
         from arch_harness.bench.progress import Display
         from arch_harness.embeddings.store import EmbeddingStore
     display, root = Display(console), store.root(cache)
+    if note := store.makeshift_note(cache):
+        display.note(note)
     run, problems = probe_again(
         Path(folder),
         EmbeddingStore(root, display.note),

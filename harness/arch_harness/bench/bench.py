@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from arch_harness.streaming.pool import WorkerPool
     from arch_harness.triton.server import Server
 
+_OF_PROBES = {"probes", "seed", "seeds", "epochs"}
+_OF_MORE_SPEED = {"repeat", "rate"}  # of which what is missing is measured
+
 
 class Bench:
     """One run: what is measured, and the folder that its results go to.
@@ -53,7 +56,7 @@ class Bench:
         servers: that share the load; all serve the same models.
         pool: that sends clips to them; entered once it is needed.
         store: where embeddings are read from and written to.
-        recompute: embed what is in the store too; a pair is kept only if it was measured with all of its clips.
+        recompute: embed what is in the store too, but for what this run has embedded before it was interrupted.
 
     Attributes:
         run: all results so far, as saved in `results.json`.
@@ -127,13 +130,13 @@ class Bench:
         """Keep the earlier results; refuse if they and new ones could not stand in one report."""
         now = self.run
         for what, before, after in (
-            ("settings", earlier.settings, now.settings),
             ("machine or package versions", earlier.machine, now.machine),
             ("version of arch", earlier.arch_version, now.arch_version),
             ("server", sorted(map(_identity, earlier.servers)), sorted(map(_identity, now.servers))),
         ):
             if before != after:
                 raise UsageError(f"{self._output} holds results of another {what}; choose another --output")
+        self._check_settings(earlier)
         known = {model.name: model for model in now.models}
         for model in earlier.models:
             if known.setdefault(model.name, model) != model:
@@ -141,19 +144,44 @@ class Bench:
                     f"{self._output} holds results of another model named {model.name!r}; choose another --output"
                 )
         now.models = list(known.values())
+        again = []
         for result in earlier.results:
             for dataset in self._datasets:
                 measured = embedding_fingerprint(known[result.model], dataset, now.settings)
-                if result.dataset == dataset.id and result.fingerprint != result_fingerprint(measured, now.settings):
+                if result.dataset != dataset.id or result.fingerprint == result_fingerprint(measured, now.settings):
+                    continue
+                path = pass_path(self._output, result.model, dataset.id)
+                if result.model not in {model.name for model in self._models} or read_pass(path, measured) is None:
                     raise UsageError(
                         f"{self._output} holds results of other data named {dataset.id!r}, or its files have changed; "
                         "choose another --output"
                     )
+                again.append(result)  # arch probe has scored its embeddings otherwise
         datasets = {dataset.id: dataset for dataset in earlier.datasets} | {d.id: d for d in now.datasets}
         now.datasets = list(datasets.values())
-        now.results = earlier.results
-        now.comparisons = earlier.comparisons
+        now.results = [result for result in earlier.results if result not in again]
+        now.comparisons = [] if again else earlier.comparisons
         now.created = earlier.created
+
+    def _check_settings(self, earlier: Run) -> None:
+        """Refuse settings that results in one report cannot have beside the earlier ones.
+
+        What only the probes go by may be another, as after `arch probe`, if every earlier result is asked for: its
+        embeddings are scored again.
+        """
+        before, after = earlier.settings, self.run.settings
+        fields = set(Settings.model_fields) - _OF_MORE_SPEED
+        other = [name for name in sorted(fields) if getattr(before, name) != getattr(after, name)]
+        words = ", ".join(f"{name} {getattr(before, name)!r} instead of {getattr(after, name)!r}" for name in other)
+        if set(other) - _OF_PROBES:
+            raise UsageError(f"{self._output} holds results of other settings ({words}); choose another --output")
+        asked = {(model.name, dataset.id) for model in self._models for dataset in self._datasets}
+        left = [f"{one.model} on {one.dataset}" for one in earlier.results if (one.model, one.dataset) not in asked]
+        if other and left:
+            raise UsageError(
+                f"{self._output} holds results of other settings ({words}), of {left[0]} too, which is not asked for: "
+                "ask for all of them, or choose another --output"
+            )
 
     def execute(self, display: Display) -> list[Path]:
         """Embed, probe and save each pair that is not done yet, then write the report.
@@ -212,18 +240,17 @@ class Bench:
         name, path = f"{model.name} on {dataset.id}", pass_path(self._output, model.name, dataset.id)
         earlier = read_pass(path, fingerprint)
         with self._store.open(model, dataset, self.run.settings.layers) as entry:
-            clips = entry.missing()
-            if earlier and self._covers(earlier, dataset, clips):
+            # Named after the folder's results and not its path, which may hold another run by then.
+            run = f"{self.run.created.isoformat()} {fingerprint}"
+            clips = entry.remaining(run) if self._recompute else entry.missing()
+            if earlier and _covers(earlier, clips):
                 display.note(f"{name}: embedded by an earlier run, kept")
                 return entry.read(), earlier
-            if self._recompute:
-                clips = [(index, clip.path) for index, clip in enumerate(dataset.clips)]
-            elif len(clips) < len(dataset.clips):
+            if len(clips) < len(dataset.clips):
                 computed = f"{len(clips):,} are computed" if clips else "none is computed"
-                display.note(
-                    f"{name}: {len(dataset.clips) - len(clips):,} of {len(dataset.clips):,} embeddings come from the "
-                    f"store, {computed}"
-                )
+                origin = "were computed before this run was interrupted" if self._recompute else "come from the store"
+                there = len(dataset.clips) - len(clips)
+                display.note(f"{name}: {there:,} of {len(dataset.clips):,} embeddings {origin}, {computed}")
             passed = EmbeddingPass(fingerprint=fingerprint, started=datetime.now(UTC), failures=[], measurement=None)
             if clips:
                 job = self._job(model, dataset)
@@ -242,15 +269,6 @@ class Bench:
             write_pass(passed, path)
             entry.finish()
             return entry.read(), passed
-
-    def _covers(self, earlier: EmbeddingPass, dataset: Dataset, missing: list[tuple[int, str]]) -> bool:
-        """Whether an earlier run embedded the dataset, and only what cannot be decoded is missing."""
-        whole = earlier.clips + len(earlier.failures) == len(dataset.clips)
-        return (
-            {path for _, path in missing} == {failure.clip for failure in earlier.failures}
-            and not _refused(earlier.failures)
-            and (whole or not self._recompute)
-        )
 
     def _job(self, model: ModelFacts, dataset: Dataset) -> Job:
         return Job(
@@ -276,6 +294,12 @@ class Bench:
 def _identity(server: ServerFacts) -> tuple[str, ...]:
     """What makes figures of two servers comparable; one started for the run has another port each time."""
     return (server.name, server.version, "" if server.started_by_arch else server.address)
+
+
+def _covers(earlier: EmbeddingPass, missing: Iterable[tuple[int, str]]) -> bool:
+    """Whether an earlier run embedded the dataset, and only what cannot be decoded is missing."""
+    failed = {failure.clip for failure in earlier.failures}
+    return {path for _, path in missing} == failed and not _refused(earlier.failures)
 
 
 def _refused(failures: Iterable[Failure]) -> bool:

@@ -53,7 +53,7 @@ class Display:
     def measuring(self, model: str, dataset: str, what: str) -> Iterator[Callable[[int, float, str], None]]:
         """A line for a measurement whose clips are sent again; gives the function that says how it goes."""
         progress = Progress(
-            TextColumn("measure {task.description}"),
+            TextColumn("measure {task.description}", markup=False),
             TextColumn("{task.fields[state]}"),
             TimeElapsedColumn(),
             console=self.console,
@@ -72,7 +72,7 @@ class Display:
 
     def _progress(self, verb: str, unit: TextColumn) -> Progress:
         return Progress(
-            TextColumn(f"{verb} {{task.description}}"),
+            TextColumn(f"{verb} {{task.description}}", markup=False),
             BarColumn(bar_width=12),
             MofNCompleteColumn(),
             unit,

@@ -101,7 +101,7 @@ class SpeedRuns:
         result = self._result(model).model_copy(update={"measurement": measurement})
         path = pass_path(self._output, model, self._dataset.id)
         # Beside the results too: probes that are asked for later are given the figures from there.
-        passed = EmbeddingPass.model_validate_json(path.read_bytes()) if path.exists() else None
+        passed = EmbeddingPass.from_json(path.read_bytes()) if path.exists() else None
         if passed is not None and passed.measurement is not None:
             write_pass(passed.model_copy(update={"measurement": measurement}), path)
         self._save(result)

@@ -167,7 +167,10 @@ def _split_rule(clips: Sequence[Clip], grouped: _Grouped) -> tuple[Callable[[Seq
         return lambda clips: splits.official(clips, "train", "validation", "test"), "The split is the data's own."
     if grouped == "fold":
         numbers = all(re.fullmatch(NUMBER, clip.group) for clip in clips)
-        said = "The folds are the data's own; validation is a random 20 % of the other folds (seed 42)."
+        said = (
+            "The folds are the data's own; validation is a random 20 % of the other folds (seed 42). The probes linear "
+            "and mlp choose nothing by it; logreg and knn choose on whole folds held out."
+        )
         return lambda clips: splits.leave_one_group_out(clips, 0.2, int if numbers else str), said
     said = "The data names no split or fold: a random 20 % tests and a random 20 % of the rest validates (seed 42)."
     return splits.random_test_and_validation, said

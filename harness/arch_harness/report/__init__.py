@@ -62,6 +62,6 @@ def write_report(run: Run, folder: Path) -> list[Path]:
 def _write_whole(path: Path, text: str) -> None:
     try:
         with whole_file(path) as file:
-            file.write(text.encode())
+            file.write(text.encode(errors="replace"))
     except OSError as error:
         raise ArchError(f"cannot write {path}: {error.strerror}") from error

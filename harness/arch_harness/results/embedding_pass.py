@@ -7,7 +7,6 @@ from pathlib import Path
 
 from arch_common.errors import ArchError
 from arch_common.files import whole_file
-from pydantic import ValidationError
 
 from arch_harness.results.measurement import Measurement
 from arch_harness.results.schema import StrictModel
@@ -48,13 +47,13 @@ def write_pass(one: EmbeddingPass, path: Path) -> None:
     except OSError as error:
         raise ArchError(f"cannot write {path}: {error.strerror}") from error
     with whole_file(path) as file:
-        file.write(one.model_dump_json(indent=2).encode() + b"\n")
+        file.write(one.to_json() + b"\n")
 
 
 def read_pass(path: Path, fingerprint: str) -> EmbeddingPass | None:
     """Read what `write_pass` wrote; None if there is nothing, it is damaged, or it is of something else."""
     try:
-        found = EmbeddingPass.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+        found = EmbeddingPass.from_json(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
         return None
     return found if found.fingerprint == fingerprint else None

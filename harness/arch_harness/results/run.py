@@ -215,9 +215,9 @@ def write_run(run: Run, path: Path) -> None:
     Raises:
         pydantic.ValidationError: if `run` was changed into something that the schema does not allow.
     """
-    text = Run.model_validate(run.model_dump()).model_dump_json(indent=2)
+    text = Run.model_validate(run.model_dump()).to_json()
     with whole_file(path) as file:
-        file.write(text.encode() + b"\n")
+        file.write(text + b"\n")
 
 
 def read_run(path: Path) -> Run:
@@ -233,7 +233,7 @@ def read_run(path: Path) -> Run:
     except UnicodeDecodeError as error:
         raise ArchError(f"{path} is no results file: it is not UTF-8") from error
     try:
-        return Run.model_validate_json(text)
+        return Run.from_json(text)
     except ValidationError as error:
         written = _schema_version(text)
         if written not in (None, SCHEMA_VERSION):
@@ -246,6 +246,8 @@ def read_run(path: Path) -> Run:
         raise ArchError(
             f"{path} is no results file of schema version {SCHEMA_VERSION}: {where}: {first['msg']}"
         ) from error
+    except (ValueError, RecursionError) as error:
+        raise ArchError(f"{path} is no results file: it is no JSON: {error}") from error
 
 
 def _schema_version(text: str) -> object:

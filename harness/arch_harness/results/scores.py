@@ -37,7 +37,8 @@ class FoldScore(StrictModel):
     map_macro: Share | None = None
     map_weighted: Share | None = Field(default=None, description=meaning("map_weighted"))
     chosen: NonNegative | None = Field(
-        default=None, description="what was chosen on validation: C of logreg, the number of neighbours of knn"
+        default=None,
+        description="what was chosen, on other clips than test clips: C of logreg, the number of neighbours of knn",
     )
 
     @property

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from arch_common.errors import ArchError, UsageError
@@ -59,6 +61,10 @@ def _start(workers: int, common: dict[str, Any]) -> None:
     """
     import ray
 
+    # Ray would keep this token in ~/.ray, and a container's user may have no home; it is of use to this run alone.
+    own = not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
+    if own and not _has_home():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     for attempt in range(_STARTS):
         try:
             ray.init(
@@ -75,6 +81,14 @@ def _start(workers: int, common: dict[str, Any]) -> None:
                 raise
         else:
             return
+
+
+def _has_home() -> bool:
+    try:
+        home = Path.home()
+    except RuntimeError:  # neither HOME nor a known user
+        return False
+    return home.is_dir() and os.access(home, os.W_OK | os.X_OK)
 
 
 def _reach(address: str) -> None:

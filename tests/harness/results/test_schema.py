@@ -11,7 +11,7 @@ import pytest
 from arch_harness.measuring.bottleneck import SATURATED
 from arch_harness.results.metric_definitions import ATTRIBUTES, METRIC_PAIRS, METRICS, meaning
 from arch_harness.results.rows import COLUMNS, rows
-from arch_harness.results.run import SCHEMA_VERSION, Run
+from arch_harness.results.run import SCHEMA_VERSION, Run, read_run, write_run
 from support.runs import layer_scores, run_of
 
 OF_OTHER_CLIPS = {"ServerShare", "ClassScore", "Comparison", "DatasetFacts", "Measurement", "Phase"}
@@ -80,3 +80,11 @@ def test_the_table_is_consistent() -> None:
     for metric in METRICS.values():
         assert metric.meaning.endswith(".")
     assert f"at least {SATURATED:.0%}".replace("%", " %") in meaning("bottleneck")
+
+
+def test_names_that_are_no_utf8_come_back(tmp_path: Path) -> None:
+    run = run_of(("a",), ("esc50",))
+    run.datasets[0].path, run.datasets[0].title = "/data/caf\udce9", "鳥の声 – \\udce9"
+    write_run(run, tmp_path / "results.json")
+    assert read_run(tmp_path / "results.json") == run
+    assert "鳥の声 –".encode() in (tmp_path / "results.json").read_bytes(), "other letters stay readable"

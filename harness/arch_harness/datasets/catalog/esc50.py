@@ -43,6 +43,7 @@ DECLARATION = Declaration(
     download_gb=0.6,
     notes=(
         "Validation clips are drawn at random from the training folds, as in the ARCH reference; they can share a "
-        "source recording with training clips. They do not influence the score.",
+        "source recording with training clips. The probes linear and mlp choose nothing by them; logreg and knn "
+        "choose on whole folds held out.",
     ),
 )

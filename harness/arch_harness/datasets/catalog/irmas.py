@@ -115,7 +115,8 @@ DECLARATION = Declaration(
     classes_official=11,
     notes=(
         "Validation clips are drawn at random from the training clips, as in the ARCH reference; up to three excerpts "
-        "come from one recording. They do not influence the score.",
+        "come from one recording. The probes linear and mlp choose nothing by them; logreg and knn choose on whole "
+        "recordings held out.",
         "Training clips have one label, test clips one or more; of test clips, what comes after 5 s is not heard.",
     ),
 )
