@@ -26,7 +26,7 @@ from arch_harness.streaming.pool import WorkerPool
 from arch_harness.triton.endpoint import Endpoint
 from rich.console import Console
 from rich.table import Table
-from streaming import SAMPLES, embed, triton, write_clips
+from streaming import SAMPLES, embed, measure, triton, write_clips
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,10 @@ def plain(endpoint: Endpoint, folder: Path, clips: list[tuple[int, str]], thread
     return Passed(len(clips) / seconds, cores, "")
 
 
-def harness(pool: WorkerPool, folder: Path, clips: list[tuple[int, str]]) -> Passed:
-    """One pass of the harness."""
-    found = embed(pool, "null", folder, clips)
-    spans = np.diff([0.0, *found.utilisation.seconds])
-    cores = float(np.average(found.utilisation.client_cores, weights=spans))
-    machine = float(np.average(found.utilisation.machine_cores, weights=spans))
+def harness(pool: WorkerPool, folder: Path, clips: list[tuple[int, str]], level: int) -> Passed:
+    """One measurement of the harness."""
+    found = measure(pool, "null", folder, clips, level)
+    cores, machine = found.use()["client_cores"] or 0.0, found.use()["machine_cores"] or 0.0
     limit = f"{found.bottleneck}, {machine:.1f} cores busy, {found.concurrency} in flight, {found.transport}"
     return Passed(found.clips_per_s, cores, limit)
 
@@ -92,9 +90,9 @@ def main() -> None:
     ):
         folder = Path(name)
         clips = write_clips(folder, options.clips)
-        embed(pool, "null", folder, clips)  # finds the concurrency, and reads the files once
+        level = embed(pool, "null", folder, clips).concurrency  # and reads the files once
         sides: dict[str, Callable[[], Passed]] = {
-            f"harness, {options.workers} workers, {options.transport}": lambda: harness(pool, folder, clips),
+            f"harness, {options.workers} workers, {options.transport}": lambda: harness(pool, folder, clips, level),
             "tritonclient, 1 thread": lambda: plain(endpoint, folder, clips, 1),
             f"tritonclient, {options.threads} threads": lambda: plain(endpoint, folder, clips, options.threads),
         }

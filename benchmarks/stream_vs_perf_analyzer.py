@@ -2,8 +2,8 @@
 
 Both drive the same Triton on this machine with single-clip requests of 5 s. perf_analyzer is measured at several
 concurrencies first and at its best one from then on; the harness finds its own in a first pass over the files. Then
-they take turns. perf_analyzer's throughput is its own figure over three windows, without start and end; the harness's
-is from the first file read to the last embedding received.
+they take turns. Both throughputs are without start and end: perf_analyzer's is its own figure over three windows, the
+harness's that of its measured phase, reading and decoding included.
 
     python benchmarks/stream_vs_perf_analyzer.py --model hubert-base --model logmel
 """
@@ -25,10 +25,10 @@ from arch_harness.streaming.pool import WorkerPool
 from arch_harness.triton.endpoint import Endpoint
 from rich.console import Console
 from rich.table import Table
-from streaming import SAMPLES, embed, in_memory, triton, write_clips
+from streaming import SAMPLES, embed, in_memory, measure, triton, write_clips
 
-CLIPS = {"hubert-base": 96, "logmel": 4000}
-"""So many clips take about half a minute on 2 cores."""
+CLIPS = {"hubert-base": 240, "logmel": 4000}
+"""So many are enough to find the requests in flight on 2 cores, in a minute or so."""
 
 SWEEP = (1, 2, 4, 8, 16, 32)
 
@@ -67,10 +67,10 @@ def compare(
         first = embed(pool, model, folder / model, files)
         console.print(f"{model}: the harness found {first.concurrency} in flight, {first.clips_per_s:.1f} meanwhile")
         for _ in range(rounds):
-            last = embed(pool, model, folder / model, files)
+            last = measure(pool, model, folder / model, files, first.concurrency)
             ours.append(last.clips_per_s)
             theirs.append(perf_analyzer(binary, endpoint, model, best, clips, folder))
-            busy = "–" if last.server is None else f"{100 * last.server.busy_seconds / last.seconds:.1f}"
+            busy = "–" if last.server is None else f"{100 * last.server.busy_seconds / last.measured_seconds:.1f}"
             console.print(
                 f"{model}: harness {ours[-1]:.2f} (server busy {busy} %), perf_analyzer {theirs[-1]:.2f} clips/s"
             )
@@ -87,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--perf-analyzer", default="perf_analyzer", help="the executable; by default that on PATH")
     parser.add_argument("--model", action="append", choices=CLIPS, help="by default all; may be repeated")
-    parser.add_argument("--clips", type=int, help="by default what takes half a minute on 2 cores")
+    parser.add_argument("--clips", type=int, help="by default what takes a minute on 2 cores")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=max(1, len(os.sched_getaffinity(0)) // 2))
     options = parser.parse_args()

@@ -135,6 +135,14 @@ def embed(pool: WorkerPool, model: str, folder: Path, clips: list[tuple[int, str
     return streamed.measurement
 
 
+def measure(pool: WorkerPool, model: str, folder: Path, clips: list[tuple[int, str]], level: int) -> Measurement:
+    """The harness at a number of requests in flight that is known, once it is steady."""
+    found = pool.measure(job(model, folder), clips, level, None)
+    if found.failed:
+        raise SystemExit(f"{found.failed} clips failed")
+    return found
+
+
 def in_memory() -> dict[str, NDArray[np.generic]]:
     """A clip as any client sends it: `waveform` FP32 [1, samples] and `num_samples` INT64 [1, 1]."""
     waveform = synthesise(np.random.default_rng(1))[None]

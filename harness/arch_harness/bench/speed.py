@@ -64,8 +64,10 @@ class SpeedRuns:
             return
         for count in range(self._run.settings.repeat):
             for name, found in self._measured(jobs):
-                loads = ([found.loads, *(one.loads for one in found.repeats)])[count]
-                if any(one.load == "equal rate" and _same(one.rate, rate) for one in loads):
+                runs: list[Measurement | Repeat] = [found, *found.repeats]
+                if runs[count] not in runs_of(found) or any(
+                    one.load == "equal rate" and _same(one.rate, rate) for one in runs[count].loads
+                ):
                     continue
                 interrupt.check()
                 with display.measuring(name, self._dataset.id, f"at {rate:.3g} clips/s") as on_progress:

@@ -78,7 +78,7 @@ def embedding_plan(clips: int, level: int, search: ConcurrencySearch | None, mos
             level = search.observe(seen.now)
             if level != load.concurrency and not search.settled:
                 load = Load("ramp", level)
-    yield from _until(Load("warm", level), clips=level + taken_up)
+    yield from _until(Load("warm", level), clips=level)
     rates: list[float] = []
     seconds = 0.0
     while True:
@@ -94,17 +94,16 @@ def embedding_plan(clips: int, level: int, search: ConcurrencySearch | None, mos
     yield Load("rest", level)
 
 
-def repeat_plan(level: int, paced_rate: float | None, most: int, taken_up: int) -> Plan:
+def repeat_plan(level: int, paced_rate: float | None, most: int) -> Plan:
     """For one more measurement of the speed at loads that are known; clips never run out.
 
     Args:
         level: requests in flight of the saturated server.
         paced_rate: clips/s at which they are sent; None leaves that out.
         most: as for `embedding_plan`.
-        taken_up: as for `embedding_plan`.
     """
     yield from _alone(_ALONE_CLIPS)
-    yield from _until(Load("warm", level), clips=level + taken_up)
+    yield from _until(Load("warm", level), clips=level)
     rates: list[float] = []
     seconds = 0.0
     while seconds < _REPEAT_S or (_settled_at(rates) is None and seconds < _REPEAT_MOST_S):

@@ -178,7 +178,7 @@ class WorkerPool:
             ArchError: as `embed` does.
         """
         self._check_data(job.folder)
-        plan = repeat_plan(level, paced_rate, self._most(job), self._taken_up(level))
+        plan = repeat_plan(level, paced_rate, self._most(job))
         state = PassState(job, plan, level, None, None, itertools.cycle(clips))
         return self._run(state, lambda _: None, on_progress).measurement
 

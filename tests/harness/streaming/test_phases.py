@@ -121,18 +121,18 @@ def test_a_pass_whose_number_in_flight_is_known_has_no_ramp() -> None:
 
 
 def test_a_repeat_has_the_loads_of_the_first_and_lasts_until_it_is_steady() -> None:
-    found = simulate(repeat_plan(16, 100.0, 256, 32), limited(160), None)
+    found = simulate(repeat_plan(16, 100.0, 256), limited(160), None)
     assert found.phases() == ["warm", "alone", "warm", "measured", "warm", "paced"]
     assert found.seconds("measured") == pytest.approx(10, abs=2)
     # Three times as fast after 20 s: it goes on until three windows agree.
-    found = simulate(repeat_plan(16, None, 256, 32), lambda _, now: 50 if now < 20 else 150, None)
+    found = simulate(repeat_plan(16, None, 256), lambda _, now: 50 if now < 20 else 150, None)
     assert found.phases()[-1] == "measured"
     rates = [clips / seconds for load, seconds, clips in found.windows if load.phase == "measured"]
     assert max(rates[-3:]) <= 1.1 * min(rates[-3:])
 
 
 def test_a_repeat_that_never_settles_ends() -> None:
-    found = simulate(repeat_plan(16, None, 256, 32), lambda _, now: 10 * 1.2 ** int(now / 2), None)
+    found = simulate(repeat_plan(16, None, 256), lambda _, now: 10 * 1.2 ** int(now / 2), None)
     assert 30 <= found.seconds("measured") < 60
 
 
