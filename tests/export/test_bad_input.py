@@ -114,6 +114,47 @@ def test_weights_that_were_never_fetched(tmp_path: Path, copy: Path) -> None:
         export(str(copy), tmp_path / "repository")
 
 
+class Code:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("kind", ["page", "code"])
+def test_a_bin_that_holds_no_weights(tmp_path: Path, copy: Path, kind: str) -> None:
+    (copy / "model.safetensors").unlink()
+    if kind == "page":
+        (copy / "pytorch_model.bin").write_bytes(b"<html>404</html>")
+    else:
+        torch.save({"weight": Code(tmp_path / "ran")}, copy / "pytorch_model.bin")
+    with pytest.raises(
+        ExportUsageError, match="are damaged, or hold code, which is not run; fetch them again, or as saf"
+    ):
+        load_encoder(locate(str(copy)))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_under_other_names(copy: Path) -> None:
+    weights = safetensors.torch.load_file(copy / "model.safetensors")
+    named = {f"wav2vec2.{name}": one for name, one in weights.items()}
+    safetensors.torch.save_file(named, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ExportUsageError, match=r"other names \(wav2vec2.encoder.* of hubert: mend model_type"):
+        load_encoder(locate(str(copy)))
+
+
+def test_weights_of_another_format(copy: Path) -> None:
+    (copy / "model.safetensors").rename(copy / "tf_model.h5")
+    with pytest.raises(ExportUsageError, match=r"nor pytorch_model.bin \(tf_model.h5 is of another format: save"):
+        locate(str(copy))
+    (copy / "config.json").unlink()
+    with pytest.raises(ExportUsageError, match=r"has no config.json \(tf_model.h5 is of another format"):
+        locate(str(copy))
+
+
 def test_too_small_a_disk_is_told_before_anything_is_written(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

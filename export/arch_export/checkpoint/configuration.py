@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from arch_common.errors import ExportUsageError, reason_of
 
 from arch_export.checkpoint.aliases import FAMILIES
-from arch_export.checkpoint.files import read_json
+from arch_export.checkpoint.files import read_json, told_of_others
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,7 +67,7 @@ def read_config(folder: Path, source: str) -> dict[str, Any]:
     """
     path = folder / CONFIG
     if not path.is_file():
-        raise ExportUsageError(f"{source} is no checkpoint: it has no {CONFIG}")
+        raise ExportUsageError(f"{source} is no checkpoint: it has no {CONFIG}{told_of_others(folder)}")
     config = read_json(path, f"the {CONFIG} of {source}")
     if not isinstance(config, dict) or "model_type" not in config:
         raise ExportUsageError(f"the {CONFIG} of {source} names no model_type: this is no Hugging Face checkpoint")

@@ -20,6 +20,7 @@ WEIGHTS = (
 )
 MODEL_CARD = "README.md"
 PEFT_ADAPTER = "adapter_config.json"
+_OTHER_FORMATS = {".ckpt", ".gguf", ".h5", ".msgpack", ".nemo", ".onnx", ".pt", ".pth"}
 _LARGEST_HEADER = 100_000_000  # that safetensors itself takes
 _LFS_POINTER = b"version https://git-lfs"
 
@@ -111,7 +112,15 @@ def _listed_weights(folder: Path) -> list[Path]:
             if missing:
                 raise ExportUsageError(f"{folder} is incomplete: {index} lists {missing[0]}, which is not there")
             return [folder / shard for shard in shards]
-    raise ExportUsageError(f"{folder} holds no weights: neither {' nor '.join(single for single, _ in WEIGHTS)}")
+    raise ExportUsageError(
+        f"{folder} holds no weights: neither {' nor '.join(single for single, _ in WEIGHTS)}{told_of_others(folder)}"
+    )
+
+
+def told_of_others(folder: Path) -> str:
+    """What to say of weights in a format that cannot be exported, after what is missing; empty where there are none."""
+    found = sorted(path.name for path in folder.iterdir() if path.suffix in _OTHER_FORMATS)
+    return f" ({found[0]} is of another format: save the model with transformers' save_pretrained)" if found else ""
 
 
 def stored_weights(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -125,11 +126,22 @@ def load_encoder(checkpoint: Checkpoint, on_warning: Callable[[str], None] = lam
     except Exception as error:  # transformers raises whatever the file at fault provokes
         if isinstance(error, MemoryError) or "allocate memory" in str(error):
             raise ExportError(f"there is not enough memory for the weights of {checkpoint.source}") from error
+        if isinstance(error, pickle.UnpicklingError):  # torch's own words advise to run what is in it
+            raise ExportUsageError(
+                f"the weights of {checkpoint.source} are no plain PyTorch weights: they are damaged, or hold code, "
+                "which is not run; fetch them again, or as safetensors"
+            ) from error
         raise ExportUsageError(
             f"the weights of {checkpoint.source} cannot be loaded ({reason_of(error)}): they are damaged; fetch them "
             "again"
         ) from error
     missing = sorted(set(info["missing_keys"]) - _UNUSED_AT_INFERENCE)
+    if len(missing) >= len(set(model.state_dict()) - _UNUSED_AT_INFERENCE):
+        found = min(info["unexpected_keys"], default="none")
+        raise ExportUsageError(
+            f"{checkpoint.source} holds its weights under other names ({found}, say) than transformers gives those of "
+            f"{checkpoint.family}: mend model_type, or save it with transformers' save_pretrained"
+        )
     if missing:
         # transformers fills them with random numbers: the export would verify and the embeddings be noise.
         raise ExportUsageError(
