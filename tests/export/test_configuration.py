@@ -113,8 +113,8 @@ def test_flash_attention_on_the_command_line(tmp_path: Path, copy: Path) -> None
     [
         ({"hidden_act": "gelu_neu"}, r"transformers knows no 'gelu_neu'\): mend hidden_act \('gelu_neu'\)"),
         ({"feat_extract_activation": 5}, r"mend feat_extract_activation \(5\)"),
-        ({"hidden_size": "32"}, r"Field 'hidden_size' expected int, got str .*: mend hidden_size \('32'\)"),
-        ({"num_hidden_layers": None}, r"expected int, got NoneType .*: mend num_hidden_layers \(None\)"),
+        ({"hidden_size": "32"}, r"mend hidden_size \('32'\)"),
+        ({"num_hidden_layers": None}, r"mend num_hidden_layers \(None\)"),
         ({"num_attention_heads": 5}, r"divisible by num_heads.*mend hidden_size \(32\) and num_attention_heads \(5\)"),
         ({"feat_extract_norm": "batch"}, r"mend feat_extract_norm \('batch'\)"),
         ({"conv_dim": [16] * 6}, r"mend conv_dim \(\[16, 16"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -95,7 +96,8 @@ def _quantization(config: dict[str, Any]) -> str:
     settings = config.get("quantization_config")
     if not settings:
         return ""
-    return str(settings.get("quant_method", "no quant_method") if isinstance(settings, dict) else settings)
+    method = settings.get("quant_method", "no quant_method") if isinstance(settings, dict) else settings
+    return " ".join(str(method).split())
 
 
 def build_skeleton(config: dict[str, Any], source: str) -> torch.nn.Module:
@@ -141,15 +143,21 @@ def _model_settings(config: dict[str, Any]) -> dict[str, Any]:
     from transformers import CONFIG_MAPPING, PreTrainedConfig
 
     family = CONFIG_MAPPING[config["model_type"]]
-    declared = {field.name for field in dataclasses.fields(family)} | _REFUSED_BY_TRANSFORMERS
-    of_all_models = {field.name for field in dataclasses.fields(PreTrainedConfig)}
+    declared = _declared(family) | _REFUSED_BY_TRANSFORMERS
     return {
         key: value
         for key, value in config.items()
-        if key not in _NOT_THE_MODEL | of_all_models
+        if key not in _NOT_THE_MODEL | _declared(PreTrainedConfig)
         and not key.startswith("_")
         and (key in declared or not hasattr(family, key))
     }
+
+
+def _declared(configuration: Any) -> set[str]:
+    """The keys that a class of configurations names; the first releases of transformers 5 have no dataclasses."""
+    if dataclasses.is_dataclass(configuration):
+        return {field.name for field in dataclasses.fields(configuration)}
+    return set(inspect.signature(configuration.__init__).parameters) - {"self", "kwargs"}
 
 
 def _build(family: str, settings: dict[str, Any]) -> torch.nn.Module:
