@@ -69,10 +69,13 @@ def export(
         ExportUsageError: if there is no such checkpoint, or it is not supported in this way.
         ExportError: if the export fails, or its embeddings differ too much from the original's.
     """
-    with needs("export"):
-        from arch_export.pipeline import export as run
     form = (name, str(layers), lengths)
     serving: dict[str, Any] = {"precision": precision, "target": target, "max_queue_size": max_queue_size}
+    with needs("export"):
+        from arch_export.request import settle_request
+
+        settle_request(str(checkpoint), *form, **serving)  # before the seconds that torch takes to import
+        from arch_export.pipeline import export as run
     return run(str(checkpoint), Path(repository), *form, on_step, on_warning, force=force, **serving)
 
 

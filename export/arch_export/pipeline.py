@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,15 +11,16 @@ from typing import TYPE_CHECKING
 from arch_common.errors import ExportError, ExportUsageError, reason_of
 from arch_common.session import session_options
 
-from arch_export.checkpoint.export_source import LOGMEL, ExportSource, Step, open_source
-from arch_export.encoder.options import EncoderOptions
-from arch_export.encoder.precision import LIMITS, Limits, Precision, Target, settle
+from arch_export.checkpoint.export_source import ExportSource, Step, open_source
+from arch_export.encoder.precision import LIMITS, Limits, Precision, Target
 from arch_export.graph.peaks import FP16_MAX
 from arch_export.graph.runtime import check_precision, cuda_fp16_peak, cuda_twin, open_session
 from arch_export.graph.trace import Graph, write_graph
 from arch_export.graph.variants import fp16_peak, write_variant
 from arch_export.repository import triton_config
 from arch_export.repository.installation import building
+from arch_export.repository.model_card import MODEL_CARD, model_card
+from arch_export.request import settle_request
 from arch_export.verify import parity
 
 if TYPE_CHECKING:
@@ -74,8 +74,9 @@ def export(
 ) -> Exported:
     """Export a checkpoint as a Triton model: `<repository>/<name>/config.pbtxt` and `<name>/1/model.onnx`.
 
-    The model is built and checked in a hidden folder beside the repository and then moved into place; an earlier model
-    of that name is replaced in the same moment. On failure the repository stays as it was.
+    Beside them, `README.md` says what the model is and how it is called. The model is built and checked in a hidden
+    folder beside the repository and then moved into place; an earlier model of that name is replaced in the same
+    moment. On failure the repository stays as it was.
 
     Args:
         reference: an alias, a hub id, a checkpoint folder, or `logmel`.
@@ -98,21 +99,13 @@ def export(
             target, or this machine cannot run the precision to verify it.
         ExportError: if the export failed or its embeddings differ too much from the original model's.
     """
-    if name is not None:
-        _check_name(name)
-    precision, target = settle(precision, target)
-    if max_queue_size is not None and max_queue_size < 1:
-        raise ExportUsageError(f"--max-queue-size {max_queue_size}: at least one request must be allowed to wait")
-    if reference == LOGMEL and precision is not Precision.FP32:
-        raise ExportUsageError(f"{LOGMEL} has no encoder to run in {precision}; export it in fp32")
-    check_precision(precision, target)
-    encoder_options = EncoderOptions.parse(layers, lengths)
+    request = settle_request(reference, name, layers, lengths, precision, target, max_queue_size)
+    check_precision(request.precision, request.target)
     try:
-        source = open_source(reference, encoder_options, on_step, on_warning)
-    except (OSError, RuntimeError) as error:  # RuntimeError: the home of a user who does not exist
+        source = open_source(reference, request.encoder_options, on_step, on_warning)
+    except OSError as error:
         raise ExportUsageError(f"{reference} cannot be read ({reason_of(error)})") from error
-    name = name or (source.name if precision is Precision.FP32 else f"{source.name}-{precision}")
-    _check_name(name)
+    name, precision, target = request.name_for(source.checkpoint_name), request.precision, request.target
     earlier = triton_config.read_parameters(repository / name)
     if (repository / name / "config.pbtxt").is_file() and "source" not in earlier:
         on_warning(f"{name} takes the place of a model of that name that is not of arch export")
@@ -184,6 +177,7 @@ def export(
             name, graph.outputs, graph.sample_rate, facts, precision, target, batched, max_queue_size
         )
         (folder / "config.pbtxt").write_text(triton_config.as_text(config), encoding="utf-8")
+        (folder / MODEL_CARD).write_text(model_card(config), encoding="utf-8")
     return Exported(name, repository / name, facts, measured, misses, batched)
 
 
@@ -203,11 +197,6 @@ def _write(
     on_step(f"converting the graph to {precision}")
     write_variant(scratch, path, precision)
     return graph, path
-
-
-def _check_name(name: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
-        raise ExportUsageError(f"{name!r} cannot name a model: use letters, digits, dots, dashes and underscores")
 
 
 def content_hash(folder: Path) -> str:

@@ -37,7 +37,10 @@ def test_check_serves_what_was_written(tmp_path: Path, checkpoint: Path, arch: A
     )
     assert code == 0, errors
     assert "tiny-hubert-int8" in out
-    assert "≥ 0.99" in out
+    rows = [line.split() for line in out.splitlines()]
+    assert next(row for row in rows if row[:1] == ["tiny-hubert-int8"])[1:] == ["0", "M", "parameters,", "0", "MB"]
+    assert [row[-3:] for row in rows if row[:2] == ["cosine", "to"]] == [["at", "least", "0.99"]]
+    assert [row[-3:] for row in rows if row[:2] == ["relative", "error"]] == [["at", "most", "0.9"]]
     (line,) = [line for line in out.splitlines() if line.startswith("checked: ")]
     assert line.startswith("checked: Triton serves embedding, layer_embeddings of tiny-hubert-int8 in int8 on CPU")
 
@@ -65,3 +68,26 @@ def test_the_list_names_every_alias_with_size_and_licence(arch: Arch) -> None:
     rows = {line.split()[0]: line for line in out.splitlines() if line.strip()}  # at 80 columns
     for alias, one in ALIASES.items():
         assert all(part in rows[alias] for part in (one.checkpoint, f"{one.parameters_m} M", one.licence))
+
+
+def test_the_limits_of_fp32_are_told_apart_from_1(tmp_path: Path, arch: Arch) -> None:
+    code, out, errors = arch("logmel", "--repository", str(tmp_path / "models"))
+    assert code == 0, errors
+    rows = [line.split() for line in out.splitlines()]
+    (cosine,) = [row for row in rows if row[:2] == ["cosine", "to"]]
+    assert cosine == ["cosine", "to", "the", "original,", "mean", "1.00000000", "at", "least", "0.99999999"]
+    assert out.isascii()
+
+
+def test_brackets_in_paths_are_shown_as_they_are(tmp_path: Path, checkpoint: Path, arch: Arch) -> None:
+    folder = shutil.copytree(checkpoint, tmp_path / "my [bold]" / "model [" / "b]")
+    (folder / "preprocessor_config.json").unlink()
+    repository = tmp_path / "models [/red]"
+    code, out, errors = arch(str(folder), "--repository", str(repository), "--name", "mine")
+    assert code == 0, errors
+    assert "warning: local:b] has no preprocessor_config.json" in errors
+    assert "".join(str(repository).split()) in "".join(out.split())  # folded at the terminal's width
+    (folder / "config.json").write_text('{"model_type": "[/red]"}')
+    code, _, errors = arch(str(folder), "--repository", str(repository))
+    assert code == 2
+    assert f"{folder} is of the architecture '[/red]'" in errors

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,9 +18,6 @@ from arch_export.checkpoint.loading import load_encoder, read_feature_extractor
 from arch_export.checkpoint.locate import locate
 from arch_export.encoder.clip_encoder import Normalization
 from arch_export.pipeline import export
-from arch_export.repository import installation
-from support.commands import ARCH
-from support.waiting import until
 from typer.testing import CliRunner
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("traced_once")]
@@ -118,11 +114,45 @@ def test_weights_that_were_never_fetched(tmp_path: Path, copy: Path) -> None:
         export(str(copy), tmp_path / "repository")
 
 
-def test_an_adapter(tmp_path: Path, copy: Path) -> None:
-    config = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps(config | {"add_adapter": True}))
-    with pytest.raises(ExportUsageError, match="has an adapter"):
-        export(str(copy), tmp_path / "repository")
+class Code:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("kind", ["page", "code"])
+def test_a_bin_that_holds_no_weights(tmp_path: Path, copy: Path, kind: str) -> None:
+    (copy / "model.safetensors").unlink()
+    if kind == "page":
+        (copy / "pytorch_model.bin").write_bytes(b"<html>404</html>")
+    else:
+        torch.save({"weight": Code(tmp_path / "ran")}, copy / "pytorch_model.bin")
+    with pytest.raises(
+        ExportUsageError, match="are damaged, or hold code, which is not run; fetch them again, or as saf"
+    ):
+        load_encoder(locate(str(copy)))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_under_other_names(copy: Path) -> None:
+    weights = safetensors.torch.load_file(copy / "model.safetensors")
+    named = {f"wav2vec2.{name}": one for name, one in weights.items()}
+    safetensors.torch.save_file(named, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ExportUsageError, match=r"other names \(wav2vec2.encoder.* of hubert: mend model_type"):
+        load_encoder(locate(str(copy)))
+
+
+def test_weights_of_another_format(copy: Path) -> None:
+    (copy / "model.safetensors").rename(copy / "tf_model.h5")
+    with pytest.raises(ExportUsageError, match=r"nor pytorch_model.bin \(tf_model.h5 is of another format: save"):
+        locate(str(copy))
+    (copy / "config.json").unlink()
+    with pytest.raises(ExportUsageError, match=r"has no config.json \(tf_model.h5 is of another format"):
+        locate(str(copy))
 
 
 def test_too_small_a_disk_is_told_before_anything_is_written(
@@ -155,60 +185,6 @@ def test_a_disk_that_fills_up_on_the_way(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
-def test_an_export_that_is_killed_leaves_nothing_for_long(tmp_path: Path, checkpoint: Path) -> None:
-    repository = tmp_path / "repository"
-    running = subprocess.Popen(
-        [*ARCH, "export", str(checkpoint), "--repository", str(repository)], stderr=subprocess.DEVNULL
-    )
-    try:
-        until(lambda: list(tmp_path.glob(".arch-export.*")), running)
-        with installation.building(repository, "meanwhile", 0):  # a living export's folder is left alone
-            assert len(list(tmp_path.glob(".arch-export.tiny-hubert.*"))) == 1
-        running.send_signal(signal.SIGKILL)
-    finally:
-        running.kill()
-        running.wait()
-    assert len(list(tmp_path.glob(".arch-export.tiny-hubert.*"))) == 1
-    with installation.building(repository, "next", 0) as folder:
-        assert list(tmp_path.glob(".arch-export.*")) == [folder]
-    assert [path.name for path in tmp_path.iterdir()] == ["repository"]
-    assert sorted(path.name for path in repository.iterdir()) == ["meanwhile", "next"]
-
-
-def test_a_model_that_was_being_replaced_is_put_back(tmp_path: Path) -> None:
-    repository = tmp_path / "repository"
-    with installation.building(repository, "encoder", 0) as folder:
-        (folder / "config.pbtxt").touch()
-    # As a process leaves it that dies between the two moves.
-    place = tmp_path / ".arch-export.encoder.abcd"
-    place.mkdir(parents=True)
-    (place / "home").write_text(str(repository / "encoder"))
-    (repository / "encoder").rename(place / "retired")
-    with installation.building(tmp_path / "neighbour", "encoder", 0):
-        assert (repository / "encoder" / "config.pbtxt").is_file()
-        assert not (tmp_path / "neighbour" / "encoder").exists()
-
-
-def test_ctrl_c_between_the_two_moves_of_a_replacement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    repository = tmp_path / "repository"
-    with installation.building(repository, "encoder", 0) as folder:
-        (folder / "config.pbtxt").write_text("old")
-    rename = Path.rename
-
-    def interrupted(self: Path, target: Path) -> Path:
-        found = rename(self, target)
-        if self == repository / "encoder":
-            raise KeyboardInterrupt
-        return found
-
-    monkeypatch.setattr(Path, "rename", interrupted)
-    with pytest.raises(KeyboardInterrupt), installation.building(repository, "encoder", 0) as folder:
-        (folder / "config.pbtxt").write_text("new")
-    assert (repository / "encoder" / "config.pbtxt").read_text() == "old"
-    assert list(tmp_path.iterdir()) == [repository]
-
-
 def test_what_is_no_model_is_not_replaced(tmp_path: Path, copy: Path) -> None:
     """By default the model is called what the checkpoint's folder is."""
     before = sorted(path.name for path in copy.iterdir())
@@ -221,7 +197,7 @@ def test_what_is_no_model_is_not_replaced(tmp_path: Path, copy: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "setting", "message"),
     [
-        ("config.json", {"num_hidden_layers": None}, "names None as num_hidden_layers"),
+        ("config.json", {"num_hidden_layers": None}, r"mend num_hidden_layers \(None\)"),
         ("preprocessor_config.json", {"sampling_rate": 0}, "a sampling_rate in Hz"),
     ],
 )

@@ -263,14 +263,14 @@ def _index_without_map(folder: Path) -> None:
     [
         (_preprocessor_list, "wants an object with a sampling_rate"),
         (_preprocessor_rate, "wants an object with a sampling_rate"),
-        (_preprocessor_unknown, "cannot be loaded"),
+        (_preprocessor_unknown, "asks for a NoSuchExtractor; only a Wav2Vec2FeatureExtractor"),
         (_index_without_map, "has no weight_map"),
         (_no_weights, "holds no weights"),
         (_no_config, "no config.json"),
         (_broken_config, "is no JSON"),
         (_other_architecture, "architecture 'whisper'; supported: data2vec-audio, hubert,"),
-        (_cut_weights, r"cannot be loaded \(SafetensorError: .*fetch it again"),
-        (_garbled_pickle, r"cannot be loaded \(\w+: \w.*fetch it again"),
+        (_cut_weights, r"cannot be loaded \(SafetensorError: .*damaged; fetch them again"),
+        (_garbled_pickle, r"cannot be loaded \(\w+: \w.*damaged; fetch them again"),
         (_other_size, "lacks 16 of the encoder's weights"),
     ],
 )

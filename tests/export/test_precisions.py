@@ -106,7 +106,7 @@ def test_a_variant_stays_close_to_transformers(
     onnx.checker.check_model(exported.folder / "1" / "model.onnx")
     assert facts_of(exported.folder)["precision"] == precision
     assert [path.name for path in (tmp_path / "repository").iterdir()] == [exported.name]
-    assert {path.name for path in exported.folder.iterdir()} == {"1", "config.pbtxt"}
+    assert {path.name for path in exported.folder.iterdir()} == {"1", "config.pbtxt", "README.md"}
 
 
 def test_int8_takes_the_matrix_products_and_nothing_else(variants: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ from arch_common import interrupt
 from arch_common.errors import UsageError
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from arch_bench import api, options
 
@@ -18,6 +20,32 @@ if TYPE_CHECKING:
 
 _out = Console()
 _err = Console(stderr=True)
+
+
+class LengthsChoice(StrEnum):
+    """What padding does to an embedding."""
+
+    PADDED = "padded"
+    EXACT = "exact"
+
+
+class PrecisionChoice(StrEnum):
+    """What the encoder computes in."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    TF32 = "tf32"
+    INT8 = "int8"
+    BF16 = "bf16"
+
+
+class TargetChoice(StrEnum):
+    """Where the model is to be served."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    GPU = "gpu"
+    TENSORRT = "tensorrt"
 
 
 def export(
@@ -33,14 +61,16 @@ def export(
         str, typer.Option(help="all: a second output with every layer's mean hidden state; K: cut after layer K.")
     ] = "none",
     lengths: Annotated[
-        str, typer.Option(help="padded: padding counts, as the ARCH protocol has it; exact: it changes nothing.")
-    ] = "padded",
+        LengthsChoice,
+        typer.Option(help="padded: padding counts, as the ARCH protocol has it; exact: it changes nothing."),
+    ] = LengthsChoice.PADDED,
     precision: Annotated[
-        str, typer.Option(help="fp32, fp16 or tf32 (GPU), int8 (CPU), bf16 (CPU by OpenVINO; GPU).")
-    ] = "fp32",
+        PrecisionChoice,
+        typer.Option(metavar="<precision>", help="fp32, fp16 or tf32 (GPU), int8 (CPU), bf16 (CPU by OpenVINO; GPU)."),
+    ] = PrecisionChoice.FP32,
     target: Annotated[
-        str, typer.Option(help="cpu, gpu or tensorrt: what config.pbtxt is written for; auto: any machine.")
-    ] = "auto",
+        TargetChoice, typer.Option(help="cpu, gpu or tensorrt: what config.pbtxt is written for; auto: any machine.")
+    ] = TargetChoice.AUTO,
     force: Annotated[
         bool, typer.Option("--force", help="Install also what misses the limits of its precision, with a mark.")
     ] = False,
@@ -69,23 +99,22 @@ def export(
         repository,
         name=name,
         layers=layers,
-        lengths=lengths,
-        precision=precision,
-        target=target,
+        lengths=lengths.value,
+        precision=precision.value,
+        target=target.value,
         force=force,
         max_queue_size=max_queue_size,
     )
     _out.print(export_table([exported]))
     for miss in exported.misses:
-        _err.print(f"warning: {exported.name} is marked: {miss}", highlight=False, soft_wrap=True)
+        _print(_err, f"warning: {exported.name} is marked: {miss}")
     if check:
         with _err.status(f"serving {exported.name}"):
             found = api.check(exported)
-        _out.print(
+        _print(
+            _out,
             f"checked: Triton serves {', '.join(found.outputs)} of {exported.name} in "
             f"{found.executed_by or 'unknown precision'}, {found.relative_error:.1e} from the graph in this process",
-            highlight=False,
-            soft_wrap=True,
         )
 
 
@@ -94,48 +123,56 @@ def run(checkpoint: str, repository: Path, **asked: Any) -> Exported:
 
     def step(text: str) -> None:
         interrupt.check()
-        status.update(f"{checkpoint}: {text}")
+        status.update(_plain(f"{checkpoint}: {text}"))
 
     def warn(text: str) -> None:
-        _err.print(f"warning: {text}", highlight=False, soft_wrap=True)
+        _print(_err, f"warning: {text}")
 
-    with _err.status(f"exporting {checkpoint}") as status:
+    with _err.status(_plain(f"exporting {checkpoint}")) as status:
         return api.export(checkpoint, repository, on_step=step, on_warning=warn, **asked)
 
 
 def export_table(exported: list[Exported]) -> Table:
     """What was installed and what was measured against the original, with the limits."""
-    table = Table(title="Exported and verified", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for column in ("model", "size", "MB", "cosine", "worst", "error", "batch"):
-        table.add_column(column, justify="left" if column == "model" else "right", overflow="fold")
+    table = Table(
+        title="Exported, and compared with the original", title_justify="left", box=None, padding=(0, 2, 0, 0)
+    )
+    table.add_column("", overflow="fold")
+    table.add_column("measured", justify="right")
+    table.add_column("allowed")
     for one in exported:
-        limits = one.limits
+        limits, size = one.limits, sum(file.stat().st_size for file in (one.folder / "1").iterdir())
         table.add_row(
-            one.name + (" (MISSES ITS LIMITS)" if one.misses else ""),
-            f"{int(one.facts['parameter_count']) / 1e6:,.0f} M",
-            f"{sum(file.stat().st_size for file in (one.folder / '1').iterdir()) / 1e6:,.0f}",
-            f"{one.parity.mean_cosine:.6f}",
-            f"{one.parity.min_cosine:.6f}",
-            f"{one.parity.max_relative_error:.1e}",
-            f"{one.parity.max_batch_effect:.1e}",
+            Text(one.name, "bold")
+            + Text(f"  {int(one.facts['parameter_count']) / 1e6:,.0f} M parameters, {size / 1e6:,.0f} MB", "dim"),
+            *([Text("misses its limits", "bold red")] if one.misses else []),
         )
-        table.add_row(
-            "  must pass",
-            "",
-            "",
-            f"≥ {limits.mean_cosine:.5g}",
-            f"≥ {limits.min_cosine:.5g}",
-            f"≤ {limits.max_relative_error:.1e}",
-            f"≤ {limits.max_batch_effect:.1e}" if one.batched else "served alone",
-            style="dim",
-        )
-    table.caption = (
-        "Size: parameters. Cosine: of the embeddings to the original's, mean and worst.\n"
-        "Error: the worst, relative. Batch: how far the others in a batch move one.\n"
-        f"Installed in {exported[0].folder.parent}"
+        batch = f"at most {limits.max_batch_effect:g}" if one.batched else "served one at a time"
+        for what, measured, allowed in (
+            ("cosine to the original, mean", f"{one.parity.mean_cosine:.8f}", f"at least {limits.mean_cosine:.8g}"),
+            ("cosine of the worst clip", f"{one.parity.min_cosine:.8f}", f"at least {limits.min_cosine:.8g}"),
+            (
+                "relative error at most",
+                f"{one.parity.max_relative_error:.1e}",
+                f"at most {limits.max_relative_error:g}",
+            ),
+            ("moved by others in its batch", f"{one.parity.max_batch_effect:.1e}", batch),
+        ):
+            table.add_row(f"  {what}", measured, allowed)
+    table.caption = _plain(
+        f"Installed in {exported[0].folder.parent}. The README.md of a model says what it is and how it is called."
     )
     table.caption_justify = "left"
     return table
+
+
+def _plain(text: str) -> Text:
+    """What a user named, as it is: brackets are no markup, and a name that is not UTF-8 has its bytes escaped."""
+    return Text(text.encode(errors="backslashreplace").decode())
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(_plain(text), highlight=False, soft_wrap=True)
 
 
 def _alias_table() -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,19 +11,20 @@ import numpy as np
 import torch
 from arch_common.errors import ExportUsageError
 
+from arch_export.checkpoint.aliases import ALIASES, LOGMEL, SEE_CARD
+from arch_export.checkpoint.configuration import build_skeleton
 from arch_export.checkpoint.files import Checkpoint, fp32_size
 from arch_export.checkpoint.loading import FeatureExtractor, load_encoder, read_feature_extractor
 from arch_export.checkpoint.locate import locate
 from arch_export.encoder import logmel
 from arch_export.encoder.clip_encoder import ClipEncoder, Normalization
 from arch_export.encoder.cuda_encoder import CudaEncoder
+from arch_export.encoder.feature_encoder import receptive_field
 from arch_export.encoder.options import EncoderOptions, Lengths
 from arch_export.verify import parity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-LOGMEL = "logmel"
 
 Step = Callable[[str], None]
 
@@ -50,7 +50,7 @@ class ExportSource:
     """What is exported.
 
     Attributes:
-        name: what the model is called unless told otherwise.
+        checkpoint_name: what the model is called after unless told otherwise.
         outputs: the names of the graph's outputs.
         sample_rate: in Hz.
         encoder_options: how many layers, and what padding does.
@@ -59,7 +59,7 @@ class ExportSource:
         load: reads the weights. Not before they are needed: they are large.
     """
 
-    name: str
+    checkpoint_name: str
     outputs: list[str]
     sample_rate: int
     encoder_options: EncoderOptions
@@ -86,11 +86,10 @@ def open_source(reference: str, encoder_options: EncoderOptions, on_step: Step, 
     on_step("finding the checkpoint")
     checkpoint = locate(reference, on_warning)
     extractor = read_feature_extractor(checkpoint, on_warning)
-    if checkpoint.config.get("add_adapter"):
+    skeleton: Any = build_skeleton(checkpoint.config, checkpoint.source)
+    if getattr(skeleton, "adapter", None) is not None:
         raise ExportUsageError(f"{checkpoint.source} has an adapter after its encoder (add_adapter): not supported")
-    layers = checkpoint.config.get("num_hidden_layers", 12)
-    if type(layers) is not int or layers < 1:
-        raise ExportUsageError(f"the config.json of {checkpoint.source} names {layers!r} as num_hidden_layers")
+    layers = len(skeleton.encoder.layers)
     if encoder_options.cut_after_layer is not None and encoder_options.cut_after_layer > layers:
         raise ExportUsageError(f"--layers {encoder_options.cut_after_layer}: {checkpoint.source} has {layers} layers")
     exact = encoder_options.lengths is Lengths.EXACT
@@ -100,7 +99,7 @@ def open_source(reference: str, encoder_options: EncoderOptions, on_step: Step, 
 
     def load() -> Original:
         on_step("loading the checkpoint")
-        model = load_encoder(checkpoint)
+        model = load_encoder(checkpoint, on_warning)
         return Original(
             _torch_reference(model, extractor, encoder_options),
             lambda dtype: (
@@ -112,24 +111,29 @@ def open_source(reference: str, encoder_options: EncoderOptions, on_step: Step, 
         )
 
     return ExportSource(
-        name=re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoint.name).lstrip(".") + encoder_options.suffix,
+        checkpoint_name=checkpoint.name,
         outputs=["embedding", "layer_embeddings"] if encoder_options.all_layers else ["embedding"],
         sample_rate=extractor.sample_rate,
         encoder_options=encoder_options,
         size=fp32_size(checkpoint.folder),
-        facts=_facts(checkpoint, normalization, extractor.sample_rate),
+        facts=_facts(checkpoint, normalization, extractor.sample_rate, skeleton),
         load=load,
     )
 
 
-def _facts(checkpoint: Checkpoint, normalization: Normalization, sample_rate: int) -> dict[str, str]:
-    return {
+def _facts(checkpoint: Checkpoint, normalization: Normalization, sample_rate: int, skeleton: Any) -> dict[str, str]:
+    sizes = [(layer.conv.kernel_size[0], layer.conv.stride[0]) for layer in skeleton.feature_extractor.conv_layers]
+    facts = {
         "source": checkpoint.source,
         "revision": checkpoint.revision,
         "family": checkpoint.family,
         "normalization": str(normalization),
         "sample_rate": str(sample_rate),
+        "receptive_field": str(receptive_field(sizes)),
     }
+    known = {alias.checkpoint: alias.licence for alias in ALIASES.values() if alias.licence != SEE_CARD}
+    licence = checkpoint.licence or known.get(checkpoint.source)
+    return facts | {"licence": licence} if licence else facts
 
 
 def _torch_reference(
@@ -172,7 +176,7 @@ def _logmel(encoder_options: EncoderOptions) -> ExportSource:
         return logmel.reference(np.pad(clip, (0, length - len(clip))))[None]
 
     return ExportSource(
-        name=LOGMEL,
+        checkpoint_name=LOGMEL,
         outputs=["embedding"],
         sample_rate=logmel.SAMPLE_RATE,
         encoder_options=encoder_options,
@@ -183,6 +187,7 @@ def _logmel(encoder_options: EncoderOptions) -> ExportSource:
             "family": LOGMEL,
             "normalization": str(Normalization.NONE),
             "sample_rate": str(logmel.SAMPLE_RATE),
+            "receptive_field": str(logmel.WINDOW),
         },
         load=lambda: Original(embed, lambda _: logmel.LogMel().eval(), 0),
     )

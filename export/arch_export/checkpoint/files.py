@@ -1,4 +1,4 @@
-"""A checkpoint's files on this disk: its configuration and its weights."""
+"""A checkpoint on this disk, and the files that hold its weights."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from typing import Any
 
 from arch_common.errors import ExportUsageError
 
-from arch_export.checkpoint.aliases import FAMILIES
-
-CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 # Where transformers 5 puts the same, under the key `feature_extractor`, if a tokenizer was saved with it.
 PROCESSOR = "processor_config.json"
@@ -21,6 +18,9 @@ WEIGHTS = (
     ("model.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
+MODEL_CARD = "README.md"
+PEFT_ADAPTER = "adapter_config.json"
+_OTHER_FORMATS = {".ckpt", ".gguf", ".h5", ".msgpack", ".nemo", ".onnx", ".pt", ".pth"}
 _LARGEST_HEADER = 100_000_000  # that safetensors itself takes
 _LFS_POINTER = b"version https://git-lfs"
 
@@ -35,6 +35,7 @@ class Checkpoint:
         revision: the hub commit, or `sha256:<digest of the folder's weights>` for a local folder.
         name: what the exported model is called unless told otherwise.
         config: the content of `config.json`.
+        licence: as its `README.md` states it; empty where it states none.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class Checkpoint:
     revision: str
     name: str
     config: dict[str, Any]
+    licence: str = ""
 
     @property
     def family(self) -> str:
@@ -49,30 +51,31 @@ class Checkpoint:
         return str(self.config.get("model_type", "unknown"))
 
 
-def read_config(folder: Path, source: str) -> dict[str, Any]:
-    """The content of `config.json`.
-
-    Args:
-        folder: of the checkpoint.
-        source: what messages call it.
+def read_json(path: Path, called: str) -> Any:
+    """What a JSON file holds.
 
     Raises:
-        ExportUsageError: if there is none, or it is of an architecture that is not supported.
+        ExportUsageError: if it is no JSON; `called` is what the message calls it.
     """
-    path = folder / CONFIG
-    if not path.is_file():
-        raise ExportUsageError(f"{source} is no checkpoint: it has no {CONFIG}")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ExportUsageError(f"the {CONFIG} of {source} is no JSON: {error}") from error
-    if not isinstance(config, dict) or "model_type" not in config:
-        raise ExportUsageError(f"the {CONFIG} of {source} names no model_type: this is no Hugging Face checkpoint")
-    if config["model_type"] not in FAMILIES:
-        raise ExportUsageError(
-            f"{source} is of the architecture {config['model_type']!r}; supported: {', '.join(FAMILIES)}"
-        )
-    return config
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets in brackets, a thousand deep
+        raise ExportUsageError(f"{called} is no JSON: {error}") from error
+
+
+def licence_of(folder: Path) -> str:
+    """The licence in the metadata of a checkpoint's `README.md`; empty where it states none that can be read."""
+    from huggingface_hub.repocard import metadata_load
+
+    try:
+        metadata = metadata_load(folder / MODEL_CARD) or {}
+    except Exception:  # YAML that is none, bytes that are no text: the card is nothing that an export depends on
+        return ""
+    found = metadata.get("license")
+    if found == "other":
+        found = metadata.get("license_name", found)
+    licences = found if isinstance(found, list) else [found]
+    return ", ".join(" ".join(one.split()) for one in licences if isinstance(one, str))
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -81,6 +84,9 @@ def weight_files(folder: Path) -> list[Path]:
     Raises:
         ExportUsageError: if some or all are missing.
     """
+    if (folder / PEFT_ADAPTER).is_file():
+        # transformers adds it to the weights where peft is installed, and leaves it out where not.
+        raise ExportUsageError(f"{folder} holds an adapter of PEFT ({PEFT_ADAPTER}): merge it into the weights first")
     files = _listed_weights(folder)
     for file in files:
         with file.open("rb") as stream:
@@ -94,18 +100,43 @@ def _listed_weights(folder: Path) -> list[Path]:
         if (folder / single).is_file():
             return [folder / single]
         if (folder / index).is_file():
+            content = read_json(folder / index, str(folder / index))
             try:
-                weight_map = json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"]
+                weight_map = content["weight_map"]
                 shards = sorted(set(weight_map.values()))
                 if not shards or not all(isinstance(shard, str) for shard in shards):
                     raise TypeError(shards)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (KeyError, TypeError, AttributeError) as error:
                 raise ExportUsageError(f"{folder / index} is no index of weights: it has no weight_map") from error
             missing = [shard for shard in shards if not (folder / shard).is_file()]
             if missing:
                 raise ExportUsageError(f"{folder} is incomplete: {index} lists {missing[0]}, which is not there")
             return [folder / shard for shard in shards]
-    raise ExportUsageError(f"{folder} holds no weights: neither {' nor '.join(single for single, _ in WEIGHTS)}")
+    raise ExportUsageError(
+        f"{folder} holds no weights: neither {' nor '.join(single for single, _ in WEIGHTS)}{told_of_others(folder)}"
+    )
+
+
+def told_of_others(folder: Path) -> str:
+    """What to say of weights in a format that cannot be exported, after what is missing; empty where there are none."""
+    found = sorted(path.name for path in folder.iterdir() if path.suffix in _OTHER_FORMATS)
+    return f" ({found[0]} is of another format: save the model with transformers' save_pretrained)" if found else ""
+
+
+def stored_weights(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """The type and shape of each weight in a `.safetensors`, by name; none where its header cannot be read."""
+    size = file.stat().st_size
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(length)) if length < min(size, _LARGEST_HEADER) else {}
+        return {
+            name: (str(entry["dtype"]), tuple(int(count) for count in entry["shape"]))
+            for name, entry in header.items()
+            if name != "__metadata__"
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # damaged: who loads it will say so
+        return {}
 
 
 def fp32_size(folder: Path) -> int:
@@ -113,17 +144,7 @@ def fp32_size(folder: Path) -> int:
 
     A `.bin` does not say so without being unpickled: its own size is taken.
     """
-    return sum(_fp32_size(file) for file in weight_files(folder))
-
-
-def _fp32_size(file: Path) -> int:
-    size = file.stat().st_size
-    if file.suffix != ".safetensors":
-        return size
-    try:
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length)) if length < min(size, _LARGEST_HEADER) else {}
-        return sum(4 * math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__") or size
-    except (ValueError, KeyError, TypeError, AttributeError):  # damaged: who loads it will say so
-        return size
+    return sum(
+        4 * sum(math.prod(shape) for _, shape in stored_weights(file).values()) or file.stat().st_size
+        for file in weight_files(folder)
+    )

@@ -7,7 +7,16 @@ from pathlib import Path
 
 from arch_common.errors import ExportError, ExportUsageError, reason_of
 
-from arch_export.checkpoint.files import CONFIG, PREPROCESSOR, PROCESSOR, WEIGHTS, Checkpoint, read_config, weight_files
+from arch_export.checkpoint.configuration import CONFIG, read_config
+from arch_export.checkpoint.files import (
+    MODEL_CARD,
+    PREPROCESSOR,
+    PROCESSOR,
+    WEIGHTS,
+    Checkpoint,
+    licence_of,
+    weight_files,
+)
 
 
 def download(hub_id: str, name: str, on_warning: Callable[[str], None]) -> Checkpoint:
@@ -34,7 +43,7 @@ def download(hub_id: str, name: str, on_warning: Callable[[str], None]) -> Check
             raise ExportUsageError(f"{hub_id} has no {CONFIG}: it cannot be exported as an audio encoder")
         # Before gigabytes of weights: is it something that we can export?
         read_config(Path(hf_hub_download(hub_id, CONFIG)).parent, hub_id)
-        patterns = [CONFIG, PREPROCESSOR, PROCESSOR, *_weight_patterns(hub_id, files)]
+        patterns = [CONFIG, MODEL_CARD, PREPROCESSOR, PROCESSOR, *_weight_patterns(hub_id, files)]
         folder = Path(snapshot_download(hub_id, allow_patterns=patterns))
     except ExportError:
         raise
@@ -50,7 +59,7 @@ def download(hub_id: str, name: str, on_warning: Callable[[str], None]) -> Check
         on_warning(f"the hub does not answer for {hub_id} ({reason_of(error)}): taking the copy of an earlier download")
         folder = cached
     # A snapshot's folder is named after its commit.
-    return Checkpoint(folder, hub_id, folder.name, name, read_config(folder, hub_id))
+    return Checkpoint(folder, hub_id, folder.name, name, read_config(folder, hub_id), licence_of(folder))
 
 
 def _cached(hub_id: str) -> Path | None:

@@ -146,7 +146,7 @@ class ClipEncoder(torch.nn.Module):
         self.projection = projection.projection
         encoder = model.encoder
         self.positions = PositionalConvolution(encoder.pos_conv_embed)
-        norm_first = bool(getattr(model.config, "do_stable_layer_norm", False))
+        norm_first = norms_come_first(encoder)
         self.norm_before = None if norm_first else encoder.layer_norm
         self.norm_after = encoder.layer_norm if norm_first and encoder_options.cut_after_layer is None else None
         first = encoder.layers[0].attention
@@ -190,6 +190,15 @@ class ClipEncoder(torch.nn.Module):
                 means.append(_mean(hidden, valid))
         embedding = _mean(hidden if self.norm_after is None else self.norm_after(hidden), valid)
         return (embedding, torch.stack(means, dim=1)) if means else (embedding,)
+
+
+def norms_come_first(encoder: Any) -> bool:
+    """Whether each norm of transformers' `...Encoder` comes before what it norms the input of.
+
+    Asked of the module, because not every family heeds `do_stable_layer_norm`; the two kinds have the same parts, and
+    differ in name and forward pass.
+    """
+    return type(encoder.layers[0]).__name__.endswith("StableLayerNorm")
 
 
 def _mean(hidden: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:

@@ -14,7 +14,12 @@ from typing import Any
 import torch
 
 from arch_export.encoder.attention import MASKED, PositionBias, PositionGate
-from arch_export.encoder.clip_encoder import Normalization, NormalizedWaveform, fold_weight_norm
+from arch_export.encoder.clip_encoder import (
+    Normalization,
+    NormalizedWaveform,
+    fold_weight_norm,
+    norms_come_first,
+)
 from arch_export.encoder.contrib_ops import multi_head_attention, skip_layer_norm, skip_layer_norm_and_sum
 from arch_export.encoder.cuda_convolutions import (
     Activation,
@@ -151,7 +156,7 @@ class CudaEncoder(torch.nn.Module):
         self.projection = Affine(projection.projection.weight, _bias(projection.projection), dtype)
         encoder = model.encoder
         self.positions = CudaPositionalConvolution(encoder.pos_conv_embed, dtype)
-        self.norm_first = bool(getattr(model.config, "do_stable_layer_norm", False))
+        self.norm_first = norms_come_first(encoder)
         self.norm = encoder.layer_norm.to(dtype)
         attention = encoder.layers[0].attention
         has_bias = hasattr(attention, "rel_attn_embed")
