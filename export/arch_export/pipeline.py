@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from arch_common.content import content_hash
 from arch_common.errors import ExportError, ExportUsageError, reason_of
 from arch_common.session import session_options
 
@@ -208,12 +208,3 @@ def _write(
 def _check_name(name: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
         raise ExportUsageError(f"{name!r} cannot name a model: use letters, digits, dots, dashes and underscores")
-
-
-def content_hash(folder: Path) -> str:
-    """`sha256:<hex>` over the names and contents of a model version's files."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        with file.open("rb") as stream:
-            digest.update(file.name.encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
-    return f"sha256:{digest.hexdigest()}"
