@@ -191,7 +191,7 @@ def test_instances_and_threads_are_those_of_the_configuration(server: LocalServe
 def test_the_server_runs_on_the_packages_of_this_environment(server: LocalServer) -> None:
     (stub,) = stubs(server, "plain")
     mapped = {entry.path for entry in stub.memory_maps()}
-    packages = Path(np.__file__).parent.parent
+    packages = Path(np.__file__).resolve().parents[1]
     for name in ("numpy", "onnxruntime"):
         assert any(path.startswith(f"{packages}/{name}/") for path in mapped)
 
@@ -224,7 +224,7 @@ def test_a_busy_port_is_named(repository: Path) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(ServeUsageError, match=f"port {port} is in use"):
+        with pytest.raises(ServeUsageError, match=rf"port {port} is in use: .* --http-port \(0 takes a free one\)"):
             LocalServer(repository, grpc_port=0, http_port=port, metrics_port=0).start()
 
 

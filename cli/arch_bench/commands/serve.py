@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from arch_common import interrupt
 from arch_common.errors import ServeError
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from arch_bench import api, options
 
@@ -40,12 +42,16 @@ def serve(
     try:
         with _err.status("starting Triton and loading the models"):
             server.start()
-        table = Table(title=f"Triton over {repository}", title_justify="left")
+        table = Table(title=_shown(f"Triton over {repository}"), title_justify="left")
         for column in ("model", "version", "state", "reason"):
             table.add_column(column, overflow="fold")
         for status in server.models:
-            table.add_row(status.name, status.version, status.state, status.short_reason)
+            table.add_row(_shown(status.name), status.version, status.state, _shown(status.short_reason))
         _out.print(table)
+        for status in server.models:
+            if status.note:
+                text = f"warning: {status.name}: {status.note}"
+                _err.print(text, highlight=False, markup=False, soft_wrap=True)
         if not any(status.ready for status in server.models):
             raise ServeError("no model could be loaded")
         _out.print(
@@ -56,6 +62,12 @@ def serve(
         )
         server.wait()
     except KeyboardInterrupt:
-        _err.print("stopping")
+        with contextlib.suppress(OSError):  # the terminal is closed
+            _err.print("stopping")
     finally:
         server.stop()
+
+
+def _shown(text: str) -> Text:
+    """A name or a path as it is: brackets in it are no markup, and what is no UTF-8 shows as a question mark."""
+    return Text(text.encode(errors="replace").decode())
