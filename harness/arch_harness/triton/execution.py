@@ -57,14 +57,20 @@ def told_by(metrics: str, server: str, model: str, content_hash: str) -> Executi
         model: its name.
         content_hash: of what was exported.
     """
-    for told in told_executions(metrics):
-        # Several servers of one host may have models of one name. Without names, the hash tells them apart.
-        right = told.get("server") == server or not (told.get("server") or is_started_by_arch(server))
-        if right and (told.get("model"), told.get("content_hash")) == (model, content_hash):
-            note = f" ({told['note']})" if told.get("note") else ""
-            executed_by = f"{told['precision']} on {told['execution_provider']}{note}"
-            return Execution(executed_by, told.get("served_hash") or content_hash)
-    return None
+    # Several servers of one host may have models of one name. Without names of their own, the hash tells them apart.
+    here = server if is_started_by_arch(server) else ""
+    found = [
+        told
+        for told in told_executions(metrics)
+        if (told.get("server", ""), told["model"], told["content_hash"]) == (here, model, content_hash)
+    ]
+    if not found:
+        return None
+    told = max(found, key=lambda one: int(one["version"]))  # the one that answers who names no version
+    note = f" ({told['note']})" if told["note"] else ""
+    return Execution(
+        f"{told['precision']} on {told['execution_provider']}{note}", told.get("served_hash") or content_hash
+    )
 
 
 def runs_in_backend_of_arch(config: Any) -> bool:

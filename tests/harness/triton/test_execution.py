@@ -9,14 +9,16 @@ import onnx
 import pytest
 from arch_common.content import content_hash
 from arch_common.execution import told_executions
+from arch_harness.bench.bench import Bench
 from arch_harness.triton.endpoint import Endpoint
 from arch_harness.triton.execution import Execution, metrics_addresses, told_by, untold
 from arch_harness.triton.server import Server
 from arch_serve.server import LocalServer
 from google.protobuf import text_format
+from support.runs import small
 from tritonclient.grpc import model_config_pb2
 
-pytestmark = [pytest.mark.torch, pytest.mark.triton]
+pytestmark = [pytest.mark.torch, pytest.mark.triton, pytest.mark.ray]
 
 OURS = f"arch:{'a' * 32}:9002"
 OTHER = f"arch:{'b' * 32}:9002"
@@ -49,6 +51,8 @@ def test_only_the_server_that_is_meant_is_believed() -> None:
     assert told_by(metric(server=OTHER), "triton", "m", "sha256:1") is None
     assert told_by(metric(), OURS, "m", "sha256:9") is None
     assert told_by("", OURS, "m", "sha256:1") is None
+    latest = metric(version="9") + metric(version="10", served_hash="sha256:3") + metric(version="8")
+    assert told_by(latest, OURS, "m", "sha256:1") == Execution("fp32 on CPUExecutionProvider", "sha256:3")
 
 
 def test_an_earlier_arch_tells_less() -> None:
@@ -91,6 +95,24 @@ def test_what_is_not_told(runtime: str, kind: str, target: str, precision: str, 
     text = f'runtime: "{runtime}" instance_group {{ kind: {kind} }}'
     text += f'parameters {{ key: "target" value {{ string_value: "{target}" }} }}'
     assert untold(text_format.Parse(text, model_config_pb2.ModelConfig()), precision) == expected
+
+
+def test_bf16_that_runs_as_fp32_is_warned_of() -> None:
+    run = small()
+    (model, *_) = run.models
+    config = text_format.Parse("instance_group { kind: KIND_CPU }", model_config_pb2.ModelConfig())
+    for precision, expected in (
+        ("fp32", []),
+        (
+            "bf16",
+            [
+                f"warning: {model.name} is served in fp32 on CPU by NVIDIA's backend (bf16 for CPUs is made by "
+                "OpenVINO, which only the backend of arch has)"
+            ],
+        ),
+    ):
+        facts = model.model_copy(update={"precision": precision, "executed_by": untold(config, precision)})
+        assert Bench.warnings([facts], run.settings) == expected
 
 
 def test_a_model_that_was_changed_in_place(tmp_path: Path, repository: Path) -> None:
