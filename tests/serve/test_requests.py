@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from arch_common import session
+from arch_export.pipeline import export
 from arch_serve.server import LocalServer
 from support.serve_models import WIDTH, add_model
 from support.waiting import until
@@ -124,6 +126,25 @@ def test_a_wrong_number_of_samples_fails_alone_in_its_batch(client: Any, served:
     # Triton's Python backend has one flag for all requests of an execution: only our counter knows the three.
     assert_added(client, served, model, before, (7, 0, 0, 3))
     assert client.get_inference_statistics(model).model_stats[0].execution_count == executions + 2
+
+
+@pytest.mark.skipif(bool(session.bf16_obstacle() or session.missing_for_bf16()), reason="bf16 cannot run here")
+@pytest.mark.usefixtures("traced_once")
+def test_a_clip_that_fails_does_not_spoil_the_next_ones_of_openvino(tmp_path: Path, checkpoint: Path) -> None:
+    """It then took the shapes of the good clips before for prepared, and failed at all that followed."""
+    export(str(checkpoint), tmp_path, precision="bf16")
+    with (
+        LocalServer(tmp_path, grpc_port=0, http_port=0, metrics_port=0) as server,
+        triton.InferenceServerClient(server.grpc_url) as client,
+    ):
+        for samples in (400, 8000, 16000):
+            before = client.infer("tiny-hubert-bf16", clip(samples, samples)).as_numpy("embedding")
+            with pytest.raises(
+                triton.InferenceServerException, match="waveform must have at least 400 samples, not 39"
+            ):
+                client.infer("tiny-hubert-bf16", clip(39, 39))
+            after = client.infer("tiny-hubert-bf16", clip(samples, samples)).as_numpy("embedding")
+            np.testing.assert_array_equal(after, before)
 
 
 def test_one_clip_of_a_batch_in_one_request(client: Any) -> None:

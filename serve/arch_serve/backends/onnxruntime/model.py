@@ -13,6 +13,7 @@ metrics endpoint, and in the log: this Triton's Python backend knows no response
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -49,6 +50,7 @@ _FAILED_NODE = re.compile(
 _CHANGED = "it is not what was exported: its files were changed since"
 # Looked for up to here: an encoder of this family needs 25 ms.
 _SHORTEST_AT_MOST = 16000
+_OTHER_LENGTHS = (8000, 16000)
 
 
 class TritonPythonModel:
@@ -102,6 +104,7 @@ class TritonPythonModel:
         _check_names("input", self._inputs, self._session.get_inputs())
         _check_names("output", self._outputs, self._session.get_outputs())
         self._is_encoder = {port.name for port in self._session.get_inputs()} == {"waveform", "num_samples"}
+        self._provider = opened.provider
         self._buffers: dict[str, np.ndarray[Any, Any]] = {}
         if opened.provider == sessions.CUDA:
             self._check_runs_on_gpu()
@@ -153,12 +156,8 @@ class TritonPythonModel:
         """Run one clip of a second, so that what the GPU refuses is told now, and not in a client's answer."""
         if not self._is_encoder:
             return  # not of arch export
-        clip: dict[str, np.ndarray[Any, Any]] = {
-            "waveform": np.zeros((1, 16000), np.float32),
-            "num_samples": np.full((1, 1), 16000, np.int64),
-        }
         try:
-            self._session.run(None, clip)
+            self._session.run(None, _silence(16000))
         except Exception as error:  # ONNX Runtime's own errors have no common base
             raise pb_utils.TritonModelException(
                 f"KIND_GPU: {_in_one_line(error)}; export it with --target cpu, or in another precision"
@@ -196,6 +195,7 @@ class TritonPythonModel:
         try:
             answers = iter(self._infer(sound) if sound else [])
         except Exception as error:
+            self._forget()
             fault = self._too_short(sound)
             code = pb_utils.TritonError.INVALID_ARG if fault else pb_utils.TritonError.INTERNAL
             answers = iter([_failure(fault or _in_one_line(error), code) for _ in sound])
@@ -235,15 +235,23 @@ class TritonPythonModel:
         return most
 
     def _takes(self, samples: int) -> bool:
-        clip: dict[str, np.ndarray[Any, Any]] = {
-            "waveform": np.zeros((1, samples), np.float32),
-            "num_samples": np.full((1, 1), samples, np.int64),
-        }
         try:
-            self._session.run(None, clip)
+            self._session.run(None, _silence(samples))
         except Exception:  # ONNX Runtime's own errors have no common base
+            self._forget()
             return False
         return True
+
+    def _forget(self) -> None:
+        """Have OpenVINO forget a run that failed.
+
+        It takes shapes for prepared that are those of the last run but one, the last that went well, and so fails at
+        every further clip of that length. Two lengths, because one may be just that.
+        """
+        if self._is_encoder and self._provider.startswith("OpenVINO"):
+            for samples in _OTHER_LENGTHS:
+                with contextlib.suppress(Exception):
+                    self._session.run(None, _silence(samples))
 
     def _infer(self, batch: Sequence[Any]) -> list[Any]:
         requested = [set(request.requested_output_names()) for request in batch]
@@ -291,6 +299,11 @@ def _version_folder(args: dict[str, str]) -> Path:
 def _tensor(request: Any, name: str) -> np.ndarray[Any, Any]:
     array: np.ndarray[Any, Any] = pb_utils.get_input_tensor_by_name(request, name).as_numpy()
     return array
+
+
+def _silence(samples: int) -> dict[str, np.ndarray[Any, Any]]:
+    """A clip as the encoders of arch export take it."""
+    return {"waveform": np.zeros((1, samples), np.float32), "num_samples": np.full((1, 1), samples, np.int64)}
 
 
 def _failure(reason: str, code: Any) -> Any:
