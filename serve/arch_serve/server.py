@@ -344,7 +344,7 @@ def _claim_ports(host: str, ports: dict[str, int]) -> dict[str, int]:
         raise ServeUsageError(f"gRPC, HTTP and metrics need three different ports, not {', '.join(map(str, fixed))}")
     if any(not 0 <= port <= 65535 for port in fixed):
         raise ServeUsageError(f"a port is a number from 0 to 65535, not one of {', '.join(map(str, fixed))}")
-    claimed = {}
+    claimed, busy = {}, []
     with contextlib.ExitStack() as stack:
         for endpoint, port in ports.items():
             sock = stack.enter_context(socket.socket())
@@ -354,13 +354,15 @@ def _claim_ports(host: str, ports: dict[str, int]) -> dict[str, int]:
                 sock.bind((host, port))
                 sock.listen()
             except OSError as error:
-                if error.errno == errno.EADDRINUSE:
-                    raise ServeUsageError(
-                        f"port {port} is in use: stop what listens there, or choose another with --{endpoint}-port (0 "
-                        "takes a free one)"
-                    ) from None
-                raise ServeUsageError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+                if error.errno != errno.EADDRINUSE:
+                    raise ServeUsageError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+                busy.append(endpoint)
             claimed[endpoint] = sock.getsockname()[1]
+    if busy:
+        raise ServeUsageError(
+            f"in use: port {', '.join(str(ports[one]) for one in busy)}. Stop what listens there, or choose others "
+            f"with {', '.join(f'--{one}-port' for one in busy)} (0 takes a free one)"
+        )
     return claimed
 
 
