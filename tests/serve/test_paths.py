@@ -146,23 +146,29 @@ def arch_serve(repository: Path, temporary: Path) -> subprocess.Popen[str]:
         text=True,
     )
     assert process.stdout is not None
+    said = ""
     for line in process.stdout:
         if line.startswith("gRPC"):
-            return process
-    raise AssertionError(process.communicate())
+            break
+        said += line
+    if f"Triton over {repository}".replace(" ", "") not in "".join(said.split()):  # wrapped, brackets and all
+        process.kill()
+        raise AssertionError(said, process.communicate())
+    return process
 
 
 @pytest.mark.slow
 def test_a_closed_terminal_leaves_nothing(tmp_path: Path) -> None:
     repository = tmp_path / "[red]models[/]"
-    add_model(repository, "plain")
+    add_model(repository, "changed", extra='parameters { key: "content_hash" value: { string_value: "sha256:0" } }')
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     process = arch_serve(repository, temporary)
     assert [path.name for path in temporary.iterdir() if path.name.startswith("arch-serve-")]
     process.send_signal(signal.SIGHUP)
-    process.communicate(timeout=60)
+    said = process.communicate(timeout=60)[1]
     assert process.returncode == 0
+    assert "warning: changed: it is not what was exported: its files were changed since\n" in said
     assert list(temporary.iterdir()) == []
 
 
