@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -133,32 +135,37 @@ def statvfs(mebibytes: int, real: Any) -> Any:
     return found
 
 
-def arch_serve(repository: Path, temporary: Path) -> subprocess.Popen[str]:
-    """`arch serve`, ready."""
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-c", "from arch_bench.main import main; main()", "serve", "--repository"),
-            *(str(repository), "--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"),
-        ],
-        env=os.environ | {"TMPDIR": str(temporary), "COLUMNS": "200"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    said = ""
-    for line in process.stdout:
-        if line.startswith("gRPC"):
-            break
-        said += line
-    if f"Triton over {repository}".replace(" ", "") not in "".join(said.split()):  # wrapped, brackets and all
-        process.kill()
-        raise AssertionError(said, process.communicate())
-    return process
+@pytest.fixture
+def arch_serve() -> Iterator[Callable[[Path, Path], subprocess.Popen[str]]]:
+    """Start `arch serve` over a repository with a folder for temporary files, until it is ready."""
+    with contextlib.ExitStack() as started:
+
+        def start(repository: Path, temporary: Path) -> subprocess.Popen[str]:
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-c", "from arch_bench.main import main; main()", "serve", "--repository"),
+                    *(str(repository), "--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"),
+                ],
+                env=os.environ | {"TMPDIR": str(temporary), "COLUMNS": "200"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            started.callback(process.kill)  # of one that has ended it does nothing
+            assert process.stdout is not None
+            said = ""
+            for line in process.stdout:
+                if line.startswith("gRPC"):
+                    break
+                said += line
+            assert f"Triton over {repository}".replace(" ", "") in "".join(said.split())  # wrapped, brackets and all
+            return process
+
+        yield start
 
 
 @pytest.mark.slow
-def test_a_closed_terminal_leaves_nothing(tmp_path: Path) -> None:
+def test_a_closed_terminal_leaves_nothing(tmp_path: Path, arch_serve: Any) -> None:
     repository = tmp_path / "[red]models[/]"
     add_model(repository, "changed", extra='parameters { key: "content_hash" value: { string_value: "sha256:0" } }')
     temporary = tmp_path / "temporary"
@@ -173,7 +180,7 @@ def test_a_closed_terminal_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_a_killed_server_leaves_is_cleared_by_the_next(tmp_path: Path) -> None:
+def test_what_a_killed_server_leaves_is_cleared_by_the_next(tmp_path: Path, arch_serve: Any) -> None:
     add_model(tmp_path / "models", "plain")
     temporary = tmp_path / "temporary"
     temporary.mkdir()
