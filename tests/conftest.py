@@ -91,7 +91,7 @@ def traced_once(traces: Path) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A command that runs in this process leaves no handlers of signals behind."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     monkeypatch.setattr("arch_common.interrupt._received", set())
     yield
     for number, handler in before.items():

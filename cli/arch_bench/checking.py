@@ -43,7 +43,7 @@ def check(exported: Exported) -> Checked:
     with LocalServer(exported.folder.parent, [exported.name], grpc_port=0, http_port=0, metrics_port=0) as server:
         for status in server.models:
             if not status.ready:
-                raise ArchError(f"{exported.name} is installed, but Triton here cannot load it: {status.reason}")
+                raise ArchError(f"{exported.name} is installed, but Triton here cannot load it: {status.short_reason}")
         with needs("export"), needs("bench"):
             return _compare(exported, server.grpc_url, server.metrics_url)
 

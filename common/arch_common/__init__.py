@@ -1,1 +1,1 @@
-"""What the parts share: one hierarchy of errors, whole-file writes, signals, and how a session is opened."""
+"""What the parts share: errors, whole-file writes, signals, what a model is, how it is opened, and what it runs on."""

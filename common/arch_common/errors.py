@@ -10,8 +10,8 @@
     ├── DamagedArchiveError         1   a downloaded archive cannot be unpacked
     └── ScoreError                  1   one model on one dataset cannot be scored; the others can
 
-Ctrl-C and SIGTERM end a command with 130. The message of each is one sentence or two, without a line break, and stands
-alone: the command line prints it behind `arch: `.
+Ctrl-C, SIGTERM and SIGHUP end a command with 130. The message of each is one sentence or two, without a line break, and
+stands alone: the command line prints it behind `arch: `.
 """
 
 from __future__ import annotations

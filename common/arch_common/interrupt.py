@@ -1,4 +1,4 @@
-"""Ctrl-C and a service manager's stop signal: both end a run cleanly, and neither gets lost.
+"""Ctrl-C, a service manager's stop signal and a closed terminal: each ends a run cleanly, and none gets lost.
 
 A signal becomes a KeyboardInterrupt wherever the main thread happens to be. Inside a library that may be a place whose
 errors nobody looks at, or that makes another error of it; so the steps of a run ask `check`, and commands run in
@@ -19,9 +19,13 @@ _received: set[int] = set()
 
 
 def catch() -> None:
-    """Raise KeyboardInterrupt in the main thread on SIGINT and SIGTERM, from now on, and remember it."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    """Raise KeyboardInterrupt in the main thread on SIGINT, SIGTERM and SIGHUP, from now on, and remember it.
+
+    SIGHUP stays ignored where it is, as under `nohup`.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
 
 
 def _interrupt(number: int, _frame: object) -> NoReturn:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from arch_common.content import content_hash
 from arch_common.errors import ExportError, ExportUsageError, reason_of
 from arch_common.session import session_options
 
@@ -197,12 +197,3 @@ def _write(
     on_step(f"converting the graph to {precision}")
     write_variant(scratch, path, precision)
     return graph, path
-
-
-def content_hash(folder: Path) -> str:
-    """`sha256:<hex>` over the names and contents of a model version's files."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        with file.open("rb") as stream:
-            digest.update(file.name.encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
-    return f"sha256:{digest.hexdigest()}"

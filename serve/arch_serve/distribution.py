@@ -30,11 +30,13 @@ class Distribution:
         binary: The `tritonserver` executable.
         backends: Its backend directory; None leaves the choice to the server.
         environment: The environment to launch it in.
+        has_stubs: Whether its models run in Triton's Python stubs, see `stubs`.
     """
 
     binary: Path
     backends: Path | None
     environment: dict[str, str]
+    has_stubs: bool
 
 
 def prepare_distribution(workdir: Path) -> Distribution:
@@ -44,7 +46,7 @@ def prepare_distribution(workdir: Path) -> Distribution:
     backends. Otherwise the one of the nvidia-pytriton wheel runs, with ONNX Runtime of the running Python behind it.
 
     Args:
-        workdir: An empty folder for files that must live as long as the server.
+        workdir: A folder for files that must live as long as the server, by a path that a shell takes as it is.
 
     Returns:
         The distribution.
@@ -56,7 +58,7 @@ def prepare_distribution(workdir: Path) -> Distribution:
     if installed:
         binary = Path(installed).resolve()
         backends = binary.parents[1] / "backends"
-        return Distribution(binary, backends if backends.is_dir() else None, dict(os.environ))
+        return Distribution(binary, backends if backends.is_dir() else None, dict(os.environ), has_stubs=False)
     return _prepare_wheel(workdir)
 
 
@@ -103,15 +105,18 @@ def _prepare_wheel(workdir: Path) -> Distribution:
     for source in (stub, *(root / "backends" / "python").glob("*.*")):
         shutil.copy(source, backends / "python")
     shutil.copy(Path(__file__).parent / "backends" / "onnxruntime" / "model.py", backends / "onnxruntime")
-    # What opens a graph here opened it when it was verified.
-    shutil.copy(Path(arch_common.__file__).parent / "session.py", backends / "onnxruntime" / "arch_session.py")
+    # What opens a graph here opened it when it was verified, and what hashes it did so when it was exported.
+    for shared in ("session", "content"):
+        source = Path(arch_common.__file__).parent / f"{shared}.py"
+        shutil.copy(source, backends / "onnxruntime" / f"arch_{shared}.py")
 
     lib = workdir / "lib"
     lib.mkdir()
     libpython = _find_libpython(version)
     if libpython is not None:
         (lib / libpython.name).symlink_to(libpython)
-    return Distribution(binary, backends, _environment([str(lib), str(libraries)]))
+    (workdir / "libraries").symlink_to(libraries)  # its own path may hold a colon, which ends an entry of the list
+    return Distribution(binary, backends, _environment([str(lib), str(workdir / "libraries")]), has_stubs=True)
 
 
 def _environment(libraries: list[str]) -> dict[str, str]:

@@ -12,19 +12,20 @@ import re
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 import urllib.error
 import urllib.request
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from arch_common.errors import ServeError, ServeUsageError
+from arch_common.execution import told_executions
 
 from arch_serve.distribution import prepare_distribution
 from arch_serve.repository import select_models
+from arch_serve.stubs import SHARED_MEMORY, check_shared_memory, read_config, refusal, working_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,8 +34,9 @@ _POLL_SECONDS = 0.1
 # Triton waits this long for requests in flight, then exits; the rest is for its Python stubs to end.
 _DRAIN_SECONDS = 10
 _STOP_SECONDS = 25
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - POSIX shared memory, not a temporary file
 _PR_SET_PDEATHSIG = 1
+# Begins the name by which clients know a server of ours; `arch_harness.triton.execution` reads it.
+_ID = "arch:"
 _ERROR_LINE = re.compile(r"E\d{4} |error|[^ ]*: error ", re.IGNORECASE)
 _LOG_PREFIX = re.compile(r"^E\d{4} \S+ \d+ \S+\] ")
 _LIBC = ctypes.CDLL(None)
@@ -51,12 +53,14 @@ class ModelStatus:
         version: Its version, empty when none was found.
         state: Triton's word: READY, LOADING, UNLOADING or UNAVAILABLE.
         reason: Why it is not ready, as Triton says it (many lines); empty when it is.
+        note: What is not as it was exported although it is ready, as the backend of arch says it; mostly empty.
     """
 
     name: str
     version: str
     state: str
     reason: str
+    note: str = ""
 
     @property
     def ready(self) -> bool:
@@ -107,8 +111,12 @@ class LocalServer:
         self._ports = {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}
         self._timeout_s = timeout_s
         self._log_file = log_file.resolve() if log_file else None
-        self._shm_prefix = f"arch_serve_{uuid.uuid4().hex}_"
-        self._workdir: tempfile.TemporaryDirectory[str] | None = None
+        self._key = uuid.uuid4().hex
+        self._shm_prefix = f"arch_serve_{self._key}_"
+        self._log: Path | None = None
+        self._served = self._repository
+        self._refused: list[ModelStatus] = []
+        self._cleanup = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -144,9 +152,8 @@ class LocalServer:
             raise ServeError("this server is already running")
         names = select_models(self._repository, self._requested)
         self._ports = _claim_ports(self._host, self._ports)
-        self._workdir = tempfile.TemporaryDirectory(prefix="arch-serve-", ignore_cleanup_errors=True)
         try:
-            self._launch(Path(self._workdir.name), names)
+            self._launch(self._cleanup.enter_context(working_folder()), names)
             self._wait_until_loaded(names)
         except BaseException:
             if self._process is not None:
@@ -170,7 +177,9 @@ class LocalServer:
     def stop(self) -> None:
         """End the server, after the requests in flight, and remove what it leaves behind; harmless when it is over."""
         process, self._process = self._process, None
-        if process is not None:
+        with self._cleanup:  # whatever interrupts the rest
+            if process is None:
+                return
             process.terminate()
             try:
                 process.wait(_STOP_SECONDS)
@@ -181,11 +190,13 @@ class LocalServer:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                for region in _SHARED_MEMORY.glob(f"{self._shm_prefix}*"):
+                for region in SHARED_MEMORY.glob(f"{self._shm_prefix}*"):
                     region.unlink(missing_ok=True)
-        if self._workdir is not None:
-            self._workdir.cleanup()
-            self._workdir = None
+
+    @property
+    def _id(self) -> str:
+        """The server's name over gRPC: unlike any other's, and with the port of its metrics."""
+        return f"{_ID}{self._key}:{self._ports['metrics']}"
 
     def _url(self, endpoint: str) -> str:
         # 0.0.0.0 is an address to listen on, not one to call.
@@ -193,10 +204,27 @@ class LocalServer:
         return f"{host}:{self._ports[endpoint]}"
 
     def _launch(self, workdir: Path, names: Sequence[str]) -> None:
-        distribution = prepare_distribution(workdir)
+        self._log = self._log_file or workdir / "server.log"
+        try:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            log = self._cleanup.enter_context(self._log.open("wb"))
+        except OSError as error:
+            raise ServeUsageError(f"cannot write the log to {self._log}: {error.strerror}") from error
+        try:
+            distribution = prepare_distribution(workdir)
+        except OSError as error:
+            raise ServeError(f"cannot put a server together in {workdir}: {error.strerror or error}") from error
+        self._served, self._refused = self._repository, []
+        if distribution.has_stubs:
+            # Triton says its paths to a shell, and its Python takes them for ASCII: neither must see the user's.
+            self._served = workdir / "models"
+            self._served.symlink_to(self._repository)
+            names = self._check(names)
         command = [
             str(distribution.binary),
-            f"--model-repository={self._repository}",
+            # What clients ask for the name of the server, and so find its metrics.
+            f"--id={self._id}",
+            f"--model-repository={self._served}",
             # Naming each model keeps Triton from loading hidden folders of the repository.
             "--model-control-mode=explicit",
             *(f"--load-model={name}" for name in names),
@@ -210,22 +238,32 @@ class LocalServer:
             command += [f"--{endpoint}-address={self._host}", f"--{endpoint}-port={port}"]
         if distribution.backends is not None:
             command.append(f"--backend-directory={distribution.backends}")
-        if self._log_file is None:
-            self._log_file = workdir / "server.log"
-        self._log_file.parent.mkdir(parents=True, exist_ok=True)
-        with self._log_file.open("wb") as log:
-            self._process = subprocess.Popen(
-                command,
-                # The stubs put the working directory on their sys.path.
-                cwd=workdir,
-                env=distribution.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                # Ctrl-C in the terminal is for this process, which then stops the server.
-                start_new_session=True,
-                preexec_fn=_end_with_parent(os.getpid()),
-            )
+        self._process = subprocess.Popen(
+            command,
+            # The stubs put the working directory on their sys.path.
+            cwd=workdir,
+            # What libraries leave in the folder of temporary files goes with ours.
+            env=distribution.environment | {"ARCH_SERVER_ID": self._id, "TMPDIR": str(workdir)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C in the terminal is for this process, which then stops the server.
+            start_new_session=True,
+            preexec_fn=_end_with_parent(os.getpid()),
+        )
+
+    def _check(self, names: Sequence[str]) -> list[str]:
+        """Sort out what no stub can be started for; the names of the rest.
+
+        Raises:
+            ServeError: There is too little shared memory for the rest.
+        """
+        configs = {name: read_config(self._repository / name) for name in names}
+        reasons = {name: refusal(name, config) for name, config in configs.items()}
+        self._refused = [ModelStatus(name, "", "UNAVAILABLE", reason) for name, reason in reasons.items() if reason]
+        served = [name for name in names if not reasons[name]]
+        check_shared_memory(configs[name] for name in served)
+        return served
 
     def _wait_until_loaded(self, names: Sequence[str]) -> None:
         process = self._process
@@ -239,7 +277,10 @@ class LocalServer:
             if index is not None:
                 self.models = self._statuses(index, names)
                 loaded = all(status.state not in ("LOADING", "UNLOADING") for status in self.models)
-                if loaded and self._metrics_answer():  # the last endpoint to open
+                metrics = self._metrics() if loaded else None  # the last endpoint to open
+                if metrics is not None:
+                    notes = {(told["model"], told["version"]): told["note"] for told in told_executions(metrics)}
+                    self.models = [replace(one, note=notes.get((one.name, one.version), "")) for one in self.models]
                     return
             time.sleep(_POLL_SECONDS)
         raise ServeError(f"the models were not loaded within {self._timeout_s:g} s: allow more time or load fewer")
@@ -253,23 +294,29 @@ class LocalServer:
         except (urllib.error.URLError, http.client.HTTPException, OSError):
             return None
 
-    def _metrics_answer(self) -> bool:
+    def _metrics(self) -> str | None:
         try:
-            with _HTTP.open(f"http://{self.metrics_url}/metrics", timeout=5):
-                return True
+            with _HTTP.open(f"http://{self.metrics_url}/metrics", timeout=5) as response:
+                text: str = response.read().decode("utf-8", errors="replace")
+                return text
         except (urllib.error.URLError, http.client.HTTPException, OSError):
-            return False
+            return None
 
     def _statuses(self, index: list[dict[str, str]], names: Sequence[str]) -> list[ModelStatus]:
+        refused = {status.name for status in self._refused}
         listed = [
-            ModelStatus(entry["name"], entry.get("version", ""), entry["state"], entry.get("reason", ""))
+            ModelStatus(entry["name"], entry.get("version", ""), entry["state"], self._said(entry.get("reason", "")))
             for entry in index
-            if entry["name"] in names and "state" in entry
+            if entry["name"] in names and entry["name"] not in refused and "state" in entry
         ]
         # Triton's index has no state, or no entry, for a model whose configuration or version folder it cannot read.
-        unlisted = set(names) - {status.name for status in listed}
+        unlisted = set(names) - refused - {status.name for status in listed}
         unread = [ModelStatus(name, "", "UNAVAILABLE", self._last_error(f"'{name}'")) for name in unlisted]
-        return sorted(listed + unread, key=lambda status: (status.name, status.version))
+        return sorted(listed + unread + self._refused, key=lambda status: (status.name, status.version))
+
+    def _said(self, text: str) -> str:
+        """What Triton says, with the user's path of the repository in place of ours."""
+        return text.replace(str(self._served), str(self._repository))
 
     def _describe_end(self, process: subprocess.Popen[bytes]) -> str:
         code = process.returncode
@@ -279,14 +326,14 @@ class LocalServer:
 
     def _last_error(self, mention: str = "") -> str:
         """The last error in the log that mentions something, in one line; empty when there is none."""
-        if self._log_file is None or not self._log_file.is_file():
+        if self._log is None or not self._log.is_file():
             return ""
-        lines = self._log_file.read_text(errors="replace").splitlines()
+        lines = self._log.read_text(errors="replace").splitlines()
         errors = [line for line in lines if _ERROR_LINE.match(line) and mention in line]
         if not errors:
             return ""
         # Triton writes a message of many lines as one, with the line breaks escaped.
-        message = _LOG_PREFIX.sub("", errors[-1]).split("\\n")
+        message = self._said(_LOG_PREFIX.sub("", errors[-1])).split("\\n")
         return next(part for part in message if mention in part).strip(' "')
 
 
@@ -297,7 +344,7 @@ def _claim_ports(host: str, ports: dict[str, int]) -> dict[str, int]:
         raise ServeUsageError(f"gRPC, HTTP and metrics need three different ports, not {', '.join(map(str, fixed))}")
     if any(not 0 <= port <= 65535 for port in fixed):
         raise ServeUsageError(f"a port is a number from 0 to 65535, not one of {', '.join(map(str, fixed))}")
-    claimed = {}
+    claimed, busy = {}, []
     with contextlib.ExitStack() as stack:
         for endpoint, port in ports.items():
             sock = stack.enter_context(socket.socket())
@@ -307,12 +354,15 @@ def _claim_ports(host: str, ports: dict[str, int]) -> dict[str, int]:
                 sock.bind((host, port))
                 sock.listen()
             except OSError as error:
-                if error.errno == errno.EADDRINUSE:
-                    raise ServeUsageError(
-                        f"port {port} is in use: stop what listens there, or choose another {endpoint} port (0: any)"
-                    ) from None
-                raise ServeUsageError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+                if error.errno != errno.EADDRINUSE:
+                    raise ServeUsageError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+                busy.append(endpoint)
             claimed[endpoint] = sock.getsockname()[1]
+    if busy:
+        raise ServeUsageError(
+            f"in use: port {', '.join(str(ports[one]) for one in busy)}. Stop what listens there, or choose others "
+            f"with {', '.join(f'--{one}-port' for one in busy)} (0 takes a free one)"
+        )
     return claimed
 
 

@@ -24,7 +24,7 @@ def swallowed() -> None:
         raise AssertionError("no signal")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_interrupts_and_is_remembered(number: int) -> None:
     interrupt.catch()
     interrupt.check()
@@ -32,6 +32,15 @@ def test_a_signal_interrupts_and_is_remembered(number: int) -> None:
         os.kill(os.getpid(), number)
     with pytest.raises(KeyboardInterrupt):
         interrupt.check()
+
+
+def test_nohup_is_heeded() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    interrupt.catch()
+    os.kill(os.getpid(), signal.SIGHUP)
+    interrupt.check()
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_an_error_is_an_interrupt_only_after_a_signal() -> None:

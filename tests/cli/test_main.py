@@ -62,7 +62,7 @@ def test_busy_port(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         code, text = run("serve", "--repository", str(tmp_path), "--grpc-port", str(port))
     assert code != 0
-    assert text.splitlines()[-1].startswith(f"arch: port {port} is in use")
+    assert text.splitlines()[-1].startswith(f"arch: in use: port {port}. Stop")
 
 
 @pytest.mark.parametrize(

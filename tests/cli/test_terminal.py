@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import arch_bench
 import pytest
 import typer
 from arch_bench.main import app
@@ -70,3 +72,28 @@ def test_a_terminal_gets_no_letter_that_it_does_not_have(tmp_path: Path, encodin
     assert ("寺" in text) == (encoding == "utf-8")
     assert ("┏" in text) == (encoding == "utf-8")
     assert ("+--" in text) != (encoding == "utf-8")
+
+
+COMMANDS = sorted((Path(arch_bench.__file__).parent / "commands").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: path.name)
+def test_every_command_prints_on_the_consoles_that_take_names_as_they_are(path: Path) -> None:
+    made = [
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Console"
+    ]
+    assert made == []
+
+
+def test_labels_and_titles_with_brackets_are_no_markup(tmp_path: Path) -> None:
+    for label in ("[bold]", "[cel]", ":dog:"):
+        (tmp_path / "[ds]" / label).mkdir(parents=True)
+        for index in range(3):
+            (tmp_path / "[ds]" / label / f"[red]{index}.wav").write_text("no audio")
+    (tmp_path / "[ds]" / "dataset.yaml").write_text("id: ds\ntitle: '[/red]'\n")
+    shown = arch("data", "info", str(tmp_path / "[ds]"), env=os.environ | {"COLUMNS": "200"}).stdout
+    assert all(text in shown for text in ("[bold]", "[cel]", ":dog:", "[/red]"))
+    faults = arch("data", "verify", str(tmp_path / "[ds]"), env=os.environ | {"COLUMNS": "200"}).stdout
+    assert "[cel]/[red]0.wav" in faults

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from arch_common.content import content_hash
 from arch_export.checkpoint.files import licence_of
-from arch_export.pipeline import content_hash, export
+from arch_export.pipeline import export
 from arch_export.repository.model_card import model_card
 from arch_serve.server import LocalServer
 from support.model_configs import config_of, facts_of

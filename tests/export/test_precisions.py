@@ -317,8 +317,9 @@ def test_the_server_tells_what_it_runs_in(server: LocalServer, checkpoint: Path)
     assert all(status.ready for status in server.models), server.models
     with Server(Endpoint(server.grpc_url, metrics=server.metrics_url)) as found:
         executed = {one.name: one.executed_by for one in found.models([])}
-    with Server(Endpoint(server.grpc_url)) as found:  # nobody said where the metrics are
-        assert {one.executed_by for one in found.models([])} == {""}
+    with Server(Endpoint(server.grpc_url)) as found:  # nobody said where the metrics are, but the server does
+        assert {one.name: one.executed_by for one in found.models([])} == executed
+        assert found.facts().name == "triton"
     note = "" if cpu_flags().intersection(VNNI_FLAGS) else " (this CPU has no VNNI"
     assert executed["tiny-hubert-int8"].startswith(f"int8 on CPUExecutionProvider{note}")
     assert ("(" in executed["tiny-hubert-int8"]) == bool(note)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from arch_export import pipeline
+from arch_common.content import content_hash
 from arch_export.encoder.precision import Precision, Target
 from arch_export.pipeline import export
 from arch_export.repository.triton_config import model_config
@@ -38,7 +38,7 @@ def test_configuration_holds_every_fact(repository: Path, checkpoint: Path) -> N
     assert (facts["sample_rate"], facts["embedding_size"], facts["opset"]) == ("16000", "32", "20")
     model = AutoModel.from_pretrained(checkpoint)
     assert int(facts["parameter_count"]) == sum(one.numel() for one in model.parameters())
-    assert facts["content_hash"] == pipeline.content_hash(repository / "tiny-hubert" / "1")
+    assert facts["content_hash"] == content_hash(repository / "tiny-hubert" / "1")
     assert 0 < float(facts["parity_max_relative_error"]) < 1e-4
     assert 0.99999 < float(facts["parity_min_cosine"]) <= 1.000001
 

@@ -5,6 +5,7 @@ Triton gives a model to its backend as a GPU's only where there is one, so Trito
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -17,7 +18,7 @@ from typing import Any
 import arch_serve
 import numpy as np
 import pytest
-from arch_common import session
+from arch_common import content, session
 from support.serve_models import add_model
 
 pytestmark = pytest.mark.torch
@@ -27,15 +28,17 @@ Load = Callable[..., dict[str, str]]
 
 
 class Metric:
-    """Keeps the labels of the last metric."""
+    """Keeps the labels of the last gauge."""
 
-    GAUGE = 0
+    GAUGE, COUNTER = 0, 1
     labels: dict[str, str]
 
-    def __init__(self, **_: object) -> None: ...
+    def __init__(self, kind: int, **_: object) -> None:
+        self._kind = kind
 
     def Metric(self, labels: dict[str, str]) -> SimpleNamespace:  # noqa: N802
-        Metric.labels = labels
+        if self._kind == Metric.GAUGE:
+            Metric.labels = labels
         return SimpleNamespace(set=lambda _: None)
 
 
@@ -46,7 +49,8 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     utils.Logger = SimpleNamespace(log_info=lambda _: None)
     utils.MetricFamily = Metric
     monkeypatch.setitem(sys.modules, utils.__name__, utils)
-    monkeypatch.setitem(sys.modules, "arch_session", session)  # beside the backend it is a copy
+    monkeypatch.setitem(sys.modules, "arch_session", session)  # beside the backend they are copies
+    monkeypatch.setitem(sys.modules, "arch_content", content)
     monkeypatch.setattr(sys, "path", list(sys.path))
     spec = importlib.util.spec_from_file_location("arch_backend", BACKEND)
     assert spec is not None
@@ -92,6 +96,28 @@ def test_without_cuda_the_choice_falls_on_the_cpu_where_there_is_one(load: Load,
     labels = load("GPU", target="auto", precision="fp32")
     assert labels["execution_provider"] == "CPUExecutionProvider"
     assert labels["note"] == "the GPU is not used: install 'onnxruntime-gpu[cuda,cudnn]' in place of 'onnxruntime'"
+
+
+def test_what_was_loaded_is_told_beside_what_was_exported(load: Load, tmp_path: Path) -> None:
+    files = tmp_path / "model" / "1"
+    (files / "weights").write_bytes(b"of an external file")
+    one = {name: hashlib.sha256((files / name).read_bytes()).digest() for name in ("model.onnx", "weights")}
+    expected = hashlib.sha256(b"".join(name.encode() + b"\0" + digest for name, digest in one.items())).hexdigest()
+    (files / ".DS_Store").touch()
+    (files / "cache").mkdir()
+    labels = load("CPU", content_hash=f"sha256:{expected}")
+    assert (labels["content_hash"], labels["served_hash"]) == (f"sha256:{expected}",) * 2
+    assert labels["note"] == ""
+    was = (files / "weights").stat()
+    (files / "weights").write_bytes(b"of another, as long")  # as long, and as old
+    os.utime(files / "weights", ns=(was.st_atime_ns, was.st_mtime_ns))
+    labels = load("GPU", content_hash=f"sha256:{expected}", target="auto")
+    assert labels["served_hash"] != labels["content_hash"] == f"sha256:{expected}"
+    assert labels["note"] == (
+        "the GPU is not used: install 'onnxruntime-gpu[cuda,cudnn]' in place of 'onnxruntime'; it is not what was "
+        "exported: its files were changed since"
+    )
+    assert load("CPU")["note"] == ""  # not of arch export
 
 
 def test_a_gpu_that_was_asked_for_is_not_replaced(load: Load, backend: ModuleType) -> None:

@@ -191,7 +191,7 @@ def test_instances_and_threads_are_those_of_the_configuration(server: LocalServe
 def test_the_server_runs_on_the_packages_of_this_environment(server: LocalServer) -> None:
     (stub,) = stubs(server, "plain")
     mapped = {entry.path for entry in stub.memory_maps()}
-    packages = Path(np.__file__).parent.parent
+    packages = Path(np.__file__).resolve().parents[1]
     for name in ("numpy", "onnxruntime"):
         assert any(path.startswith(f"{packages}/{name}/") for path in mapped)
 
@@ -219,13 +219,18 @@ def test_a_subset_of_models_and_a_clean_end(repository: Path, tmp_path: Path, mo
         assert server.models[0].ready
 
 
-def test_a_busy_port_is_named(repository: Path) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = other.getsockname()[1]
-        with pytest.raises(ServeUsageError, match=f"port {port} is in use"):
-            LocalServer(repository, grpc_port=0, http_port=port, metrics_port=0).start()
+def test_busy_ports_are_named_with_their_options(repository: Path) -> None:
+    with socket.socket() as one, socket.socket() as other:
+        for sock in (one, other):
+            sock.bind(("127.0.0.1", 0))
+            sock.listen()
+        grpc, metrics = (sock.getsockname()[1] for sock in (one, other))
+        with pytest.raises(ServeUsageError) as caught:
+            LocalServer(repository, grpc_port=grpc, http_port=0, metrics_port=metrics).start()
+    assert str(caught.value) == (
+        f"in use: port {grpc}, {metrics}. Stop what listens there, or choose others with --grpc-port, --metrics-port "
+        "(0 takes a free one)"
+    )
 
 
 def test_ports_must_differ(repository: Path) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from arch_common.errors import ArchError
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -24,6 +23,7 @@ from rich.table import Table
 
 from arch_bench import data
 from arch_bench.options import DataRoot
+from arch_bench.terminal import ERR, OUT
 
 if TYPE_CHECKING:
     from arch_harness.datasets import Dataset
@@ -33,10 +33,6 @@ app = typer.Typer(name="data", help="The datasets: list, fetch, verify, describe
 
 # More faults than these are counted, not shown.
 _SHOWN = 20
-
-# The names of files and labels are shown as they are: `[cel]` in one is no markup, and `:dog:` no picture.
-_out = Console(markup=False, emoji=False)
-_err = Console(markup=False, emoji=False, stderr=True)
 
 
 def _known(incomplete: str) -> list[str]:
@@ -57,14 +53,14 @@ Names = Annotated[
 @app.command("list")
 def list_datasets(data_root: DataRoot = Path("data")) -> None:
     """Show every dataset that arch knows, those of installed packages too."""
-    _out.print(f"Datasets; those present are in {data_root}", highlight=False, soft_wrap=True)
+    OUT.print(f"Datasets; those present are in {data_root}", soft_wrap=True)
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for column in ("id", "domain", "labels", "classes", "clips", "GB", "present"):
         table.add_column(column, justify="right" if column in {"classes", "clips", "GB"} else "left", no_wrap=True)
     present = {one.id: data.presence(one, data_root) for one in data.declarations().values()}
     # Long terms are cut in a narrow terminal, before anything else is; `arch data info` shows them whole.
     others = 55 + max(map(len, present.values()))
-    table.add_column("licence", no_wrap=True, max_width=max(8, _out.width - others))
+    table.add_column("licence", no_wrap=True, max_width=max(8, OUT.width - others))
     for one in data.declarations().values():
         table.add_row(
             one.id,
@@ -76,10 +72,9 @@ def list_datasets(data_root: DataRoot = Path("data")) -> None:
             present[one.id],
             one.licence,
         )
-    _out.print(table)
-    _out.print(
+    OUT.print(table)
+    OUT.print(
         "GB: about what arch data fetch downloads; -: it downloads nothing; ?: it shows as it downloads.",
-        highlight=False,
         soft_wrap=True,
     )
 
@@ -112,7 +107,7 @@ def fetch(
                     data.presence(declaration, data_root), ", but not whole"
                 )
                 note = f"{folder} is there already{state}; arch data verify {declaration.id} checks it"
-                _out.print(note, soft_wrap=True, highlight=False)
+                OUT.print(note, soft_wrap=True)
             elif declaration.remotes:
                 try:
                     with _downloads() as watch:
@@ -122,10 +117,10 @@ def fetch(
                     exit_code = max(exit_code, error.exit_code)
                 else:
                     note = f"{declaration.id} is in {folder}; licence: {declaration.licence}"
-                    _out.print(note, soft_wrap=True, highlight=False)
+                    OUT.print(note, soft_wrap=True)
     finally:  # after an interruption too
         for problem in problems:
-            _err.print(f"arch: {problem}", highlight=False, markup=False, soft_wrap=True)
+            ERR.print(f"arch: {problem}", soft_wrap=True)
     if exit_code:
         raise typer.Exit(exit_code)
 
@@ -148,14 +143,14 @@ class _Downloads:
         self._progress.advance(self._tasks[name], count)
 
     def note(self, text: str) -> None:
-        self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._progress.console.print(text, soft_wrap=True)
 
 
 @contextmanager
 def _downloads() -> Iterator[_Downloads]:
-    name = TextColumn("{task.description}", markup=False)
+    name = TextColumn("{task.description}")
     columns = (name, BarColumn(bar_width=20), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=_err) as progress:
+    with Progress(*columns, console=ERR) as progress:
         yield _Downloads(progress)
 
 
@@ -181,12 +176,12 @@ def verify(
 @contextmanager
 def _clips(what: str, total: int) -> Iterator[Callable[[], None]]:
     columns = (
-        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.description}"),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TextColumn("clips"),
     )
-    with Progress(*columns, console=_err) as progress:
+    with Progress(*columns, console=ERR) as progress:
         task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)
 
@@ -199,12 +194,12 @@ def _show_counts(dataset: Dataset) -> None:
     for group in dict.fromkeys([*expected.groups, *sorted(found.groups)]):
         table.add_row(group or "all", f"{found.groups.get(group, 0):,}", _number(expected.groups.get(group)))
     table.add_row("together", f"{found.clips:,}", _number(expected.clips), style="bold")
-    _out.print(table)
+    OUT.print(table)
 
 
 def _show_faults(dataset: Dataset, faults: list[Fault]) -> None:
     if not faults:
-        _out.print(f"{dataset.id}: no faults in {len(dataset.clips):,} clips", highlight=False)
+        OUT.print(f"{dataset.id}: no faults in {len(dataset.clips):,} clips")
         return
     table = Table(title=f"{dataset.id}: {len(faults):,} faults", title_justify="left")
     for column in ("fault", "where", "what"):
@@ -215,7 +210,7 @@ def _show_faults(dataset: Dataset, faults: list[Fault]) -> None:
             table.add_row(kind, fault.where, fault.detail)
         if len(these) > _SHOWN:
             table.add_row(kind, f"and {len(these) - _SHOWN:,} more", "")
-    _out.print(table)
+    OUT.print(table)
 
 
 @app.command()
@@ -258,10 +253,10 @@ def info(
     most = max(found.classes.values())
     for label, count in found.classes.items():
         classes.add_row(label, f"{count:,}", "█" * round(20 * count / most))
-    _out.print(facts, folds, classes)
+    OUT.print(facts, folds, classes)
     if plot is not None:
         data.draw(opened, found, plot)
-        _out.print(f"plot: {plot}", highlight=False, soft_wrap=True)
+        OUT.print(f"plot: {plot}", soft_wrap=True)
 
 
 @app.command(hidden=True)
@@ -277,4 +272,4 @@ def fake(
     folder = output or data_root / identifier
     fixture = data.imitate(identifier, folder, clips=clips, quirks=quirks, seed=seed)
     faults = "; ".join(f"{path}: {kind}" for path, kind in fixture.faults.items()) or "none"
-    _out.print(f"{fixture.clips} clips in {folder}; at fault: {faults}", highlight=False, soft_wrap=True)
+    OUT.print(f"{fixture.clips} clips in {folder}; at fault: {faults}", soft_wrap=True)

@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from arch_common import interrupt
 from arch_common.errors import UsageError
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from arch_bench import api, options
+from arch_bench.terminal import ERR, OUT
 
 if TYPE_CHECKING:
     from arch_export.pipeline import Exported
-
-_out = Console()
-_err = Console(stderr=True)
+    from rich.console import Console
 
 
 class LengthsChoice(StrEnum):
@@ -89,7 +87,7 @@ def export(
 ) -> None:
     """Turn a checkpoint into a verified ONNX encoder in a Triton model repository."""
     if list_:
-        _out.print(_alias_table())
+        OUT.print(_alias_table())
         return
     if checkpoint is None:
         raise UsageError("which checkpoint? Name an alias, a hub id or a folder; arch export --list shows the aliases")
@@ -105,14 +103,14 @@ def export(
         force=force,
         max_queue_size=max_queue_size,
     )
-    _out.print(export_table([exported]))
+    OUT.print(export_table([exported]))
     for miss in exported.misses:
-        _print(_err, f"warning: {exported.name} is marked: {miss}")
+        _print(ERR, f"warning: {exported.name} is marked: {miss}")
     if check:
-        with _err.status(f"serving {exported.name}"):
+        with ERR.status(f"serving {exported.name}"):
             found = api.check(exported)
         _print(
-            _out,
+            OUT,
             f"checked: Triton serves {', '.join(found.outputs)} of {exported.name} in "
             f"{found.executed_by or 'unknown precision'}, {found.relative_error:.1e} from the graph in this process",
         )
@@ -126,9 +124,9 @@ def run(checkpoint: str, repository: Path, **asked: Any) -> Exported:
         status.update(_plain(f"{checkpoint}: {text}"))
 
     def warn(text: str) -> None:
-        _print(_err, f"warning: {text}")
+        _print(ERR, f"warning: {text}")
 
-    with _err.status(_plain(f"exporting {checkpoint}")) as status:
+    with ERR.status(_plain(f"exporting {checkpoint}")) as status:
         return api.export(checkpoint, repository, on_step=step, on_warning=warn, **asked)
 
 
@@ -172,7 +170,7 @@ def _plain(text: str) -> Text:
 
 
 def _print(console: Console, text: str) -> None:
-    console.print(_plain(text), highlight=False, soft_wrap=True)
+    console.print(_plain(text), soft_wrap=True)
 
 
 def _alias_table() -> Table:

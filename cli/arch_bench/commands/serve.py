@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from arch_common import interrupt
 from arch_common.errors import ServeError
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from arch_bench import api, options
-
-_out = Console()
-_err = Console(stderr=True)
+from arch_bench.terminal import ERR, OUT
 
 
 def serve(
@@ -38,24 +37,33 @@ def serve(
         log_file=log_file,
     )
     try:
-        with _err.status("starting Triton and loading the models"):
+        with ERR.status("starting Triton and loading the models"):
             server.start()
-        table = Table(title=f"Triton over {repository}", title_justify="left")
+        table = Table(title=_shown(f"Triton over {repository}"), title_justify="left")
         for column in ("model", "version", "state", "reason"):
             table.add_column(column, overflow="fold")
         for status in server.models:
-            table.add_row(status.name, status.version, status.state, status.short_reason)
-        _out.print(table)
+            table.add_row(_shown(status.name), status.version, status.state, _shown(status.short_reason))
+        OUT.print(table)
+        for status in server.models:
+            if status.note:
+                text = f"warning: {status.name}: {status.note}"
+                ERR.print(text, soft_wrap=True)
         if not any(status.ready for status in server.models):
             raise ServeError("no model could be loaded")
-        _out.print(
+        OUT.print(
             f"gRPC {server.grpc_url} · HTTP {server.http_url} · metrics http://{server.metrics_url}/metrics · "
             "Ctrl-C stops it",
-            highlight=False,
             soft_wrap=True,
         )
         server.wait()
     except KeyboardInterrupt:
-        _err.print("stopping")
+        with contextlib.suppress(OSError):  # the terminal is closed
+            ERR.print("stopping")
     finally:
         server.stop()
+
+
+def _shown(text: str) -> Text:
+    """A name or a path as it is: brackets in it are no markup, and what is no UTF-8 shows as a question mark."""
+    return Text(text.encode(errors="replace").decode())

@@ -389,7 +389,7 @@ ATTRIBUTES: dict[str, Attribute] = {
         Attribute(
             "executed_by", "Runs in",
             "What the server says that it computes in, and with which execution provider of ONNX Runtime. NVIDIA's own "
-            "backend does not tell.",
+            "backend does not tell: what its configuration lets one know.",
         ),
         Attribute(
             "transport", "Transport",

@@ -1,14 +1,11 @@
-"""Triton's metrics, which also tell what a model is executed by and how busy GPUs are."""
+"""Triton's metrics, which tell what a model is executed by and how busy GPUs are."""
 
 from __future__ import annotations
 
 import http.client
-import re
 import urllib.request
 
 _MOST_BYTES = 4 * 1024**2
-_EXECUTION = re.compile(r"^arch_execution_info\{(.*)\} 1$", re.MULTILINE)
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 def read_metrics(address: str, timeout_s: float) -> str:
@@ -21,14 +18,3 @@ def read_metrics(address: str, timeout_s: float) -> str:
     except (OSError, ValueError, http.client.HTTPException):
         return ""
     return text
-
-
-def executed_by(metrics: str, model: str, content_hash: str) -> str:
-    """What the metrics say that a model runs on; empty where they do not say, as with NVIDIA's own backend."""
-    for match in _EXECUTION.finditer(metrics):
-        labels = dict(_LABEL.findall(match[1]))
-        # The hash tells this server's model from one of the same name on another server of the host.
-        if (labels.get("model"), labels.get("content_hash")) == (model, content_hash):
-            note = f" ({labels['note']})" if labels.get("note") else ""
-            return f"{labels['precision']} on {labels['execution_provider']}{note}"
-    return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any
 
@@ -12,7 +13,14 @@ from tritonclient.utils import InferenceServerException
 
 from arch_harness.results.run import ModelFacts, ServerFacts
 from arch_harness.triton.endpoint import Endpoint
-from arch_harness.triton.prometheus import executed_by, read_metrics
+from arch_harness.triton.execution import (
+    is_started_by_arch,
+    metrics_addresses,
+    runs_in_backend_of_arch,
+    told_by,
+    untold,
+)
+from arch_harness.triton.prometheus import read_metrics
 from arch_harness.triton.statistics import Statistics
 
 TIMEOUT_S = 30
@@ -71,7 +79,7 @@ class Server:
         metadata = self._call("get_server_metadata")
         return ServerFacts(
             address=self.address,
-            name=metadata.name,
+            name="triton" if is_started_by_arch(metadata.name) else metadata.name,
             version=metadata.version,
             started_by_arch=self.endpoint.started_by_arch,
             same_machine=self.endpoint.loopback,
@@ -108,8 +116,13 @@ class Server:
 
     def _facts(self, name: str, config: Any) -> ModelFacts:
         facts = _model_facts(name, config)
-        metrics = read_metrics(self.endpoint.metrics, _METRICS_TIMEOUT_S) if self.endpoint.metrics else ""
-        return facts.model_copy(update={"executed_by": executed_by(metrics, name, facts.content_hash)})
+        server = self._call("get_server_metadata").name
+        if runs_in_backend_of_arch(config):
+            for address in metrics_addresses(self.address, self.endpoint.metrics, server):
+                told = told_by(read_metrics(address, _METRICS_TIMEOUT_S), server, name, facts.content_hash)
+                if told is not None:
+                    return facts.model_copy(update=asdict(told))
+        return facts.model_copy(update={"executed_by": untold(config, facts.precision)})
 
     def statistics_if_up(self, model: str) -> Statistics | None:
         """The counters of a model; None where the server does not answer."""
@@ -148,8 +161,6 @@ def common_models(servers: Sequence[Server], names: list[str]) -> list[ModelFact
         found = [facts for facts in found if facts.name in there]
         for facts in found:
             other = there[facts.name]
-            if not (facts.executed_by and other.executed_by):  # one of them does not tell
-                other = other.model_copy(update={"executed_by": facts.executed_by})
             if other != facts:
                 raise UsageError(_unlike(facts, other, first, server))
     if not found:

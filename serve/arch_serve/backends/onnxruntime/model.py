@@ -3,17 +3,19 @@
 Triton runs this file for every model with `backend: "onnxruntime"` when the backend directory holds
 `onnxruntime/model.py` and no `libtriton_onnxruntime.so`. It reads the same keys of config.pbtxt as the C++ backend,
 so that a model repository serves unchanged in either. It runs inside Triton's Python stub and imports nothing of the
-package around it but a copy of `arch_common/session.py`, which lies beside it: what opened the graph when it was
-verified.
+package around it but copies of two files of `arch_common`, which lie beside it: `session.py`, which opened the graph
+when it was verified, and `content.py`, which hashed it when it was exported.
 
 Beyond the C++ backend, it runs a model whose parameter `precision` is `bf16` in OpenVINO, if the CPU multiplies bf16.
-What a model really runs on is told by the metric `arch_execution_info` on Triton's metrics endpoint, and in the log:
-this Triton's Python backend knows no response parameters.
+What a model really runs on, and the hash of what was loaded, is told by the metric `arch_execution_info` on Triton's
+metrics endpoint, and in the log: this Triton's Python backend knows no response parameters.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -26,9 +28,11 @@ import triton_python_backend_utils as pb_utils
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from arch_common import content
     from arch_common import session as sessions
 else:
     sys.path.insert(0, str(Path(__file__).parent))
+    import arch_content as content
     import arch_session as sessions
 
 # optimization.graph.level as the C++ backend reads it; it has no entry for 0, the default: everything.
@@ -43,6 +47,10 @@ _WITH_CUDA = "'onnxruntime-gpu[cuda,cudnn]' in place of 'onnxruntime'"
 _FAILED_NODE = re.compile(
     r"while running (?P<operator>\S+) node\. Name:'(?P<name>[^']*)' Status Message: (?P<why>[^\n;]*)"
 )
+_CHANGED = "it is not what was exported: its files were changed since"
+# Looked for up to here: an encoder of this family needs 25 ms.
+_SHORTEST_AT_MOST = 16000
+_OTHER_LENGTHS = (8000, 16000)
 
 
 class TritonPythonModel:
@@ -61,13 +69,16 @@ class TritonPythonModel:
             # Triton 2.51's Python backend then answers with empty tensors, and says nothing.
             raise pb_utils.TritonModelException(f"NumPy {np.__version__} in the server's Python: install 'numpy<2'")
         config = json.loads(args["model_config"])
+        self._name = args["model_name"]
         self._batching = config["max_batch_size"] > 0
         self._inputs = [entry["name"] for entry in config["input"]]
         self._outputs = [entry["name"] for entry in config["output"]]
         filename = config["default_model_filename"] or "model.onnx"
-        path = Path(args["model_repository"], args["model_version"], filename)
+        path = _version_folder(args) / filename
         if not path.is_file():
-            raise pb_utils.TritonModelException(f"{path.parent.name}/{filename} is missing: export the model again")
+            raise pb_utils.TritonModelException(
+                f"{args['model_version']}/{filename} is missing: export the model again"
+            )
         precision, target = _parameter(config, "precision"), _parameter(config, "target")
         on_cpu, note = args["model_instance_kind"] != "GPU", ""
         if not on_cpu and target == "auto" and not sessions.has_cuda():
@@ -92,17 +103,31 @@ class TritonPythonModel:
                 raise pb_utils.TritonModelException(f"KIND_GPU: {note}")
         _check_names("input", self._inputs, self._session.get_inputs())
         _check_names("output", self._outputs, self._session.get_outputs())
+        self._is_encoder = {port.name for port in self._session.get_inputs()} == {"waveform", "num_samples"}
+        self._provider = opened.provider
         self._buffers: dict[str, np.ndarray[Any, Any]] = {}
         if opened.provider == sessions.CUDA:
             self._check_runs_on_gpu()
-        self._report(args, config, opened, opened.note or note)
+        self._shortest = 0
+        # They come first, and have a num_samples of 0: Triton makes zeros or random numbers.
+        self._warmups = sum(max(1, one.get("count", 1)) for one in config.get("model_warmup", []) if one["batch_size"])
+        self._report(args, config, opened, [opened.note or note], content.content_hash(path.parent))
 
-    def _report(self, args: dict[str, str], config: dict[str, Any], opened: sessions.Opened, note: str) -> None:
-        """Tell what the model runs on, as a metric of value 1 whose labels say it."""
+    def _report(
+        self, args: dict[str, str], config: dict[str, Any], opened: sessions.Opened, notes: list[str], served: str
+    ) -> None:
+        """Tell what the model runs on, as a metric of value 1 whose labels say it, and prepare to count failures."""
+        exported = _parameter(config, "content_hash")
+        if exported and exported != served:
+            notes.append(_CHANGED)
+        note = "; ".join(filter(None, notes))
+        model = {"model": args["model_name"], "version": args["model_version"]}
         labels = {
-            "model": args["model_name"],
-            "version": args["model_version"],
-            "content_hash": _parameter(config, "content_hash"),
+            **model,
+            # Tells this server from others of its machine, whose models have the same names.
+            "server": os.environ.get("ARCH_SERVER_ID", ""),
+            "content_hash": exported,
+            "served_hash": served,
             "execution_provider": opened.provider,
             "precision": opened.precision,
             "note": note,
@@ -119,17 +144,20 @@ class TritonPythonModel:
         )
         self._metric = self._family.Metric(labels=labels)
         self._metric.set(1)
+        # Triton's own counter has one flag for all requests of an execution.
+        self._failure_family = pb_utils.MetricFamily(
+            name="arch_failed_requests_total",
+            description="Requests that a model answered with an error, those whose batch mates succeeded too",
+            kind=pb_utils.MetricFamily.COUNTER,
+        )
+        self._failures = self._failure_family.Metric(labels=model)
 
     def _check_runs_on_gpu(self) -> None:
         """Run one clip of a second, so that what the GPU refuses is told now, and not in a client's answer."""
-        if {port.name for port in self._session.get_inputs()} != {"waveform", "num_samples"}:
+        if not self._is_encoder:
             return  # not of arch export
-        clip: dict[str, np.ndarray[Any, Any]] = {
-            "waveform": np.zeros((1, 16000), np.float32),
-            "num_samples": np.full((1, 1), 16000, np.int64),
-        }
         try:
-            self._session.run(None, clip)
+            self._session.run(None, _silence(16000))
         except Exception as error:  # ONNX Runtime's own errors have no common base
             raise pb_utils.TritonModelException(
                 f"KIND_GPU: {_in_one_line(error)}; export it with --target cpu, or in another precision"
@@ -144,24 +172,93 @@ class TritonPythonModel:
         Returns:
             One `pb_utils.InferenceResponse` per request, in order.
         """
+        checked = self._is_encoder and not self._warmups
+        self._warmups = max(0, self._warmups - 1)
         batches = [requests] if self._batching else [[request] for request in requests]
-        return [response for batch in batches for response in self._respond(batch)]
+        responses = [response for batch in batches for response in self._respond(batch, checked)]
+        failed = [response for response in responses if response.has_error()]
+        if failed:
+            self._failures.increment(len(failed))
+            reason = failed[0].error().message()
+            pb_utils.Logger.log_error(f"{self._name}: {len(failed)} of {len(requests)} requests failed: {reason}")
+        if len(failed) == len(requests):
+            # Triton counts an execution as failed only if execute() does. An exception would say the reason behind a
+            # prefix and before a traceback, so the answers are sent first; to return them once more is the error.
+            for request, response in zip(requests, responses, strict=True):
+                request.get_response_sender().send(response, pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        return responses
 
-    def _respond(self, batch: Sequence[Any]) -> list[Any]:
+    def _respond(self, batch: Sequence[Any], checked: bool) -> list[Any]:
+        """A response for each request: what is wrong with one is no error of the others."""
+        faults = [self._fault(request) if checked else "" for request in batch]
+        sound = [request for request, fault in zip(batch, faults, strict=True) if not fault]
         try:
-            return self._infer(batch)
+            answers = iter(self._infer(sound) if sound else [])
         except Exception as error:
-            # An exception that left execute() would say the same, but with a traceback. Each response needs an error
-            # object of its own: Triton crashes on one that is shared.
-            reason = _in_one_line(error)
-            return [pb_utils.InferenceResponse([], pb_utils.TritonError(reason)) for _ in batch]
+            self._forget()
+            fault = self._too_short(sound)
+            code = pb_utils.TritonError.INVALID_ARG if fault else pb_utils.TritonError.INTERNAL
+            answers = iter([_failure(fault or _in_one_line(error), code) for _ in sound])
+        invalid = pb_utils.TritonError.INVALID_ARG
+        return [_failure(fault, invalid) if fault else next(answers) for fault in faults]
+
+    def _fault(self, request: Any) -> str:
+        """Why a clip cannot be embedded, as far as its tensors show; the graph would take any `num_samples`."""
+        samples = _tensor(request, "waveform").shape[-1]
+        if samples < max(1, self._shortest):
+            return self._too_short([request])
+        counts = _tensor(request, "num_samples")
+        wrong = counts[(counts < 1) | (counts > samples)]
+        if not wrong.size:
+            return ""
+        return f"num_samples must be from 1 to the {samples} samples of waveform, not {wrong[0]}"
+
+    def _too_short(self, batch: Sequence[Any]) -> str:
+        """Say what a clip must have if these, of one length, have less; empty if that is not their fault."""
+        samples = _tensor(batch[0], "waveform").shape[-1] if self._is_encoder else _SHORTEST_AT_MOST
+        if samples < _SHORTEST_AT_MOST and not self._shortest:
+            self._shortest = self._find_shortest()
+        if samples >= self._shortest:
+            return ""
+        return f"waveform must have at least {self._shortest} samples, not {samples}"
+
+    def _find_shortest(self) -> int:
+        """The fewest samples that the graph takes; 0 if it does not take a second either."""
+        least, most = 0, 1
+        while not self._takes(most):
+            if most >= _SHORTEST_AT_MOST:
+                return 0
+            least, most = most, 2 * most
+        while most - least > 1:
+            middle = (least + most) // 2
+            least, most = (least, middle) if self._takes(middle) else (middle, most)
+        return most
+
+    def _takes(self, samples: int) -> bool:
+        try:
+            self._session.run(None, _silence(samples))
+        except Exception:  # ONNX Runtime's own errors have no common base
+            self._forget()
+            return False
+        return True
+
+    def _forget(self) -> None:
+        """Have OpenVINO forget a run that failed.
+
+        It takes shapes for prepared that are those of the last run but one, the last that went well, and so fails at
+        every further clip of that length. Two lengths, because one may be just that.
+        """
+        if self._is_encoder and self._provider.startswith("OpenVINO"):
+            for samples in _OTHER_LENGTHS:
+                with contextlib.suppress(Exception):
+                    self._session.run(None, _silence(samples))
 
     def _infer(self, batch: Sequence[Any]) -> list[Any]:
         requested = [set(request.requested_output_names()) for request in batch]
         names = [name for name in self._outputs if any(name in wanted for wanted in requested)]
         feeds = {}
         for name in self._inputs:
-            parts = [pb_utils.get_input_tensor_by_name(request, name).as_numpy() for request in batch]
+            parts = [_tensor(request, name) for request in batch]
             rows = [len(part) for part in parts] if self._batching else []
             # A request alone stays where Triton put it.
             feeds[name] = parts[0] if len(parts) == 1 else self._joined(name, parts)
@@ -188,6 +285,30 @@ class TritonPythonModel:
             buffer = self._buffers[name] = np.empty(size, parts[0].dtype)
         batch = buffer[:size].reshape(-1, *parts[0].shape[1:])
         return np.concatenate(parts, out=batch)
+
+
+def _version_folder(args: dict[str, str]) -> Path:
+    """The folder of the model's files, by a path of plain ASCII.
+
+    The stub's Python takes paths for ASCII, whatever the locale; ONNX Runtime and OpenVINO take UTF-8.
+    """
+    folder = f"{args['model_repository']}/{args['model_version']}".encode()
+    return Path(f"/proc/self/fd/{os.open(folder, os.O_RDONLY | os.O_DIRECTORY)}")
+
+
+def _tensor(request: Any, name: str) -> np.ndarray[Any, Any]:
+    array: np.ndarray[Any, Any] = pb_utils.get_input_tensor_by_name(request, name).as_numpy()
+    return array
+
+
+def _silence(samples: int) -> dict[str, np.ndarray[Any, Any]]:
+    """A clip as the encoders of arch export take it."""
+    return {"waveform": np.zeros((1, samples), np.float32), "num_samples": np.full((1, 1), samples, np.int64)}
+
+
+def _failure(reason: str, code: Any) -> Any:
+    """An error response; each needs an error object of its own, because Triton crashes on one that is shared."""
+    return pb_utils.InferenceResponse([], pb_utils.TritonError(reason, code))
 
 
 def _in_one_line(error: Exception) -> str:
