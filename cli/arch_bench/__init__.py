@@ -24,7 +24,8 @@ from arch_common.errors import (
 )
 
 from arch_bench import cache, data
-from arch_bench.api import aliases, bench, check, demo, endpoints, export, load, probe, serve
+from arch_bench.api import aliases, bench, check, endpoints, export, load, probe, serve
+from arch_bench.demonstration import demo
 from arch_bench.loaded import Embeddings, LoadedRun
 
 __version__ = importlib.metadata.version("arch-bench")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from arch_bench.checking import Checked
 
-__all__ = ["aliases", "bench", "check", "default_output", "demo", "endpoints", "export", "load", "probe", "serve"]
+__all__ = ["aliases", "bench", "check", "default_output", "endpoints", "export", "load", "probe", "serve"]
 
 REPOSITORY = Path("model_repository")
 
@@ -350,58 +350,3 @@ def probe(
         command,
     )
     return LoadedRun(Path(folder), run, root, tuple(problems))
-
-
-def demo(
-    output: str | Path = Path("reports/demo"),
-    repository: str | Path = REPOSITORY,
-    data_root: str | Path | None = None,
-    *,
-    on_step: Callable[[str], None] = lambda _: None,
-    on_warning: Callable[[str], None] = lambda _: None,
-    on_exported: Callable[[list[Exported]], None] = lambda _: None,
-    command: str = "arch_bench.demo()",
-    console: Console | None = None,
-) -> LoadedRun:
-    """The whole job on synthesised sound with two small encoders; needs every part, and no download.
-
-    Args:
-        output: folder for the report.
-        repository: for the two models.
-        data_root: for the dataset and the checkpoint.
-        on_step: told what is being done before the bench.
-        on_warning: told what should be known of the exports although they go on.
-        on_exported: told what was exported.
-        command: what the report names as its origin.
-        console: draws progress and notes; None stays silent.
-    """
-    root, output = data.root(data_root), Path(output)
-    on_step("making a small random HuBERT")
-    with needs("export"):
-        from arch_export.checkpoint.random_weights import write_random_hubert
-    checkpoint = write_random_hubert(root / "checkpoints" / "hubert-small-random")
-    exported = []
-    for one in ("logmel", checkpoint):
-        name = Path(one).name
-
-        def step(text: str, name: str = name) -> None:
-            on_step(f"{name}: {text}")
-
-        exported.append(export(one, repository, on_step=step, on_warning=on_warning))
-    on_exported(exported)
-    on_step("synthesising the dataset")
-    with needs("bench"):
-        from arch_harness.datasets.catalog.demo import write_demo
-    folder = write_demo(root / "demo")
-    # A demonstration shows what happens, and so begins anew.
-    for old in (output / "results.json", *(output / "measurements").glob("*--demo.json")):
-        old.unlink(missing_ok=True)
-    return bench(
-        f"demo={folder}",
-        models=[one.name for one in exported],
-        repository=repository,
-        output=output,
-        recompute=True,
-        command=command,
-        console=console,
-    )

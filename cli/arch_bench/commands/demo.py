@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from arch_common import interrupt
 
-from arch_bench import api, options
+from arch_bench import api, demonstration, options
 from arch_bench.commands.bench import show
 from arch_bench.commands.export import export_table
 from arch_bench.terminal import ERR, OUT
@@ -40,7 +40,7 @@ def demo(
 
     try:
         with interrupt.honoured():
-            run = api.demo(
+            run = demonstration.demo(
                 output,
                 repository,
                 data_root,

@@ -78,15 +78,19 @@ def runs_in_backend_of_arch(config: Any) -> bool:
     return bool(config.runtime == "model.py")
 
 
-def untold(config: Any, precision: str) -> str:
+def untold(config: Any, precision: str, address: str) -> str:
     """What a model is executed by where the server does not tell: no two that differ are the same.
 
     Args:
         config: the model's configuration, from the server.
         precision: of the export.
+        address: of the server.
     """
     if runs_in_backend_of_arch(config):
-        return "an unknown precision by the backend of arch (no metrics of this server were found)"
+        why = "(no metrics of this server were found)"
+        if precision == "bf16":  # which machines without AMX run as fp32: two servers may differ
+            return f"an unknown precision by the backend of arch at {address} {why}"
+        return f"{precision} by the backend of arch {why}"
     place = "/".join(sorted({_PLACES.get(group.kind, "CPU or GPU") for group in config.instance_group})) or "CPU or GPU"
     target = config.parameters["target"].string_value if "target" in config.parameters else ""
     note = ""

@@ -122,7 +122,7 @@ class Server:
                 told = told_by(read_metrics(address, _METRICS_TIMEOUT_S), server, name, facts.content_hash)
                 if told is not None:
                     return facts.model_copy(update=asdict(told))
-        return facts.model_copy(update={"executed_by": untold(config, facts.precision)})
+        return facts.model_copy(update={"executed_by": untold(config, facts.precision, self.address)})
 
     def statistics_if_up(self, model: str) -> Statistics | None:
         """The counters of a model; None where the server does not answer."""

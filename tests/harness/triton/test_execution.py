@@ -87,14 +87,18 @@ def test_where_the_metrics_are() -> None:
         ),
         (
             *("model.py", "KIND_CPU", "cpu", "bf16"),
-            "an unknown precision by the backend of arch (no metrics of this server were found)",
+            "an unknown precision by the backend of arch at there:8001 (no metrics of this server were found)",
+        ),
+        (
+            *("model.py", "KIND_CPU", "cpu", "int8"),
+            "int8 by the backend of arch (no metrics of this server were found)",
         ),
     ],
 )
 def test_what_is_not_told(runtime: str, kind: str, target: str, precision: str, expected: str) -> None:
     text = f'runtime: "{runtime}" instance_group {{ kind: {kind} }}'
     text += f'parameters {{ key: "target" value {{ string_value: "{target}" }} }}'
-    assert untold(text_format.Parse(text, model_config_pb2.ModelConfig()), precision) == expected
+    assert untold(text_format.Parse(text, model_config_pb2.ModelConfig()), precision, "there:8001") == expected
 
 
 def test_bf16_that_runs_as_fp32_is_warned_of() -> None:
@@ -111,7 +115,9 @@ def test_bf16_that_runs_as_fp32_is_warned_of() -> None:
             ],
         ),
     ):
-        facts = model.model_copy(update={"precision": precision, "executed_by": untold(config, precision)})
+        facts = model.model_copy(
+            update={"precision": precision, "executed_by": untold(config, precision, "there:8001")}
+        )
         assert Bench.warnings([facts], run.settings) == expected
 
 
@@ -140,5 +146,5 @@ def test_without_metrics_the_backend_is_known_all_the_same(
     monkeypatch.setattr("arch_harness.triton.server.read_metrics", lambda *_: "")
     with Server(Endpoint(server.grpc_url)) as found:
         assert {one.executed_by for one in found.models([])} == {
-            "an unknown precision by the backend of arch (no metrics of this server were found)"
+            "fp32 by the backend of arch (no metrics of this server were found)"
         }

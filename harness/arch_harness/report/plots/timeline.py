@@ -22,18 +22,23 @@ if TYPE_CHECKING:
     from arch_harness.report.plots.panels import Panel
     from arch_harness.results.measurement import Utilisation
 
-_CLIENT, _GPU = "#56B4E9", "#D55E00"
+_CLIENT, _GPU, _MEASURED = "#56B4E9", "#D55E00", "#009E73"
 _ROW = 0.8  # inches
 _TOP, _BOTTOM = 0.38, 0.96  # of a row's band, in rows: 100 % and 0 %
 
 
 def _timeline(panel: Panel) -> Figure:
     measured = [(look, one.utilisation) for look, one in panel.measured()]
+    spans = [
+        [(phase.start, phase.end) for phase in one.phases if phase.name == "measured"] for _, one in panel.measured()
+    ]
     handles: list[Artist] = [
         Line2D([], [], color=INK, label=f"{METRICS['clips_per_s'].header}, 100 % = highest"),
         Patch(color=_CLIENT, label=f"{METRICS['client_cores'].header}, 100 % = {plural(panel.cores, 'core')}"),
         Patch(color=OTHERS, label=f"{METRICS['machine_cores'].header}, likewise"),
     ]
+    if any(spans):
+        handles.append(Line2D([], [], color=_MEASURED, linewidth=3, label="the measured phase"))
     if any(one.gpu for _, one in measured):
         handles.append(Line2D([], [], color=_GPU, label=METRICS["gpu_busy"].header))
     figure = panel.figure(_ROW * len(measured), handles)
@@ -43,6 +48,11 @@ def _timeline(panel: Panel) -> Figure:
     for row, (_, one) in enumerate(measured):
         highest = max(one.clips_per_s)
         _draw_band(axes, row, one, highest, panel.cores)
+        for start, end in spans[row]:
+            whole = one.seconds[-1] or 1
+            axes.plot(
+                [100 * start / whole, min(100, 100 * end / whole)], [row + _BOTTOM] * 2, color=_MEASURED, linewidth=3
+            )
         figures.append(f"{format_metric('clips_per_s', highest)} clips/s · {number(one.seconds[-1])} s")
         bounds += [row + _TOP, row + _BOTTOM]
     label_rows(axes, [look for look, _ in measured], figures, left=-0.105)
@@ -75,7 +85,7 @@ TIMELINE_PLOT = PlotKind(
     "Over time",
     "Clips per second as a share of a model's highest, which stands beside its name with the time that it took, the "
     "cores of this machine that were busy and, where it can be read, the use of the GPUs, each the mean since the "
-    "sample before.",
+    "sample before. Before and after the measured phase the load is another.",
     "clips per second, busy cores and GPU use over time",
     lambda result: result.measurement is not None and bool(result.measurement.utilisation.seconds),
     _timeline,
