@@ -86,14 +86,14 @@ class PassState:
             counted: each server's counters.
         """
         now = time.perf_counter() - self.started
-        self.close(progress, counted)
+        self.close(progress, counted, now)
         self.windows.append(Window(len(self.windows), self.load, now, progress, counted))
 
-    def close(self, progress: list[Progress], counted: list[Statistics | None]) -> None:
-        """Close the last window."""
+    def close(self, progress: list[Progress], counted: list[Statistics | None], now: float) -> None:
+        """Close the last window, `now` being the seconds since the pass began."""
         if self.windows and self.windows[-1].after is None:
             last = self.windows[-1]
-            last.end, last.counted_after = time.perf_counter() - self.started, counted
+            last.end, last.counted_after = now, counted
             # Workers that are not the same cannot be compared, and the window is disturbed then.
             last.after = progress if len(progress) == len(last.before) else last.before
 

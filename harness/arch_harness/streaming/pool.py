@@ -381,7 +381,7 @@ class WorkerPool:
         everyone = [*self._handles, *state.retired]
         answered = [sum(handle.answered(position) for handle in everyone) for position in range(len(self.endpoints))]
         counted = self._counted(state.job.model, before, answered)
-        state.close(progress, statistics_of(self._servers, state.job.model))
+        state.close(progress, statistics_of(self._servers, state.job.model), seconds)
         servers = [
             # Every worker finds out for itself that a server is dead.
             ServerCounts(endpoint.address, counted[at], answered[at], max(handle.dropped(at) for handle in everyone))

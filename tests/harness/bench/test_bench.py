@@ -166,9 +166,10 @@ def test_a_finished_run_is_kept_and_another_one_refused(
     assert again.stderr.count("done by an earlier run, kept") == 2
     assert read_run(output / "results.json").results == run.results
 
-    other = arch(*common, "--seed", "1")
+    other = arch(*common, "--concurrency", "3")
     assert other.returncode == 2
-    assert one_line(other) == f"arch: {output} holds results of another settings; choose another --output"
+    settings = "(concurrency None instead of 3)"
+    assert one_line(other) == f"arch: {output} holds results of other settings {settings}; choose another --output"
     elsewhere = arch(*common, "--server", server.grpc_url)
     assert one_line(elsewhere) == f"arch: {output} holds results of another server; choose another --output"
     shutil.copytree(demo_dataset, tmp_path / "data")

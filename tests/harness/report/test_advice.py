@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from arch_harness.report.text import advice
-from arch_harness.report.text.advice import RULES, Case, sentences_of
+from arch_harness.report.text.advice import RULES, Situation, sentences_of
 from arch_harness.results.measurement import Measurement
 from arch_harness.results.run import ModelFacts
 from support.measurements import load_point, measurement
@@ -26,7 +26,7 @@ def case(
     facts: dict[str, Any] | None = None,
     together: bool = True,
     **stages: float,
-) -> Case:
+) -> Situation:
     """1,000 clips in 100 s, by 4 workers and with 8 places in flight, on a machine of 16 cores."""
     found = measurement(10.0, 200.0, 1000)
     found |= {"bottleneck": bottleneck, "workers": 4, "mean_concurrency": 8}
@@ -39,7 +39,9 @@ def case(
     else:
         found["server"]["busy_seconds"] = busy
     found |= measured or {}
-    return Case(Measurement.model_validate(found), ModelFacts.model_validate(model("a") | (facts or {})), 16, together)
+    return Situation(
+        Measurement.model_validate(found), ModelFacts.model_validate(model("a") | (facts or {})), 16, together
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def case(
         ),
     ],
 )
-def test_the_limit_in_words(found: Case, words: str) -> None:
+def test_the_limit_in_words(found: Situation, words: str) -> None:
     assert sentences_of(found)[0] == words
 
 
@@ -148,7 +150,7 @@ NOT_GIVEN = [
 
 
 @pytest.mark.parametrize(("rule", "found", "words"), GIVEN)
-def test_advice_is_given(rule: Callable[[Case], str | None], found: Case, words: str) -> None:
+def test_advice_is_given(rule: Callable[[Situation], str | None], found: Situation, words: str) -> None:
     sentence = rule(found)
     assert sentence is not None
     assert words in sentence
@@ -156,7 +158,7 @@ def test_advice_is_given(rule: Callable[[Case], str | None], found: Case, words:
 
 
 @pytest.mark.parametrize(("rule", "found"), NOT_GIVEN)
-def test_advice_is_not_given(rule: Callable[[Case], str | None], found: Case) -> None:
+def test_advice_is_not_given(rule: Callable[[Situation], str | None], found: Situation) -> None:
     assert rule(found) is None
 
 

@@ -28,7 +28,7 @@ _LATE = 0.1
 
 
 @dataclass(frozen=True)
-class Case:
+class Situation:
     """One measurement, and what it was made with.
 
     Attributes:
@@ -56,7 +56,7 @@ class Case:
         return full is not None and full.server is not None and full.server >= SATURATED
 
 
-def sentences_of(case: Case) -> list[str]:
+def sentences_of(case: Situation) -> list[str]:
     """What limited the throughput, and what follows from it."""
     one = case.measurement
     stages, full = one.stages, one.occupancy
@@ -66,7 +66,7 @@ def sentences_of(case: Case) -> list[str]:
     return found + [sentence for rule in RULES if (sentence := rule(case)) is not None]
 
 
-def _limit(case: Case, stages: Stages, full: Occupancy) -> str:
+def _limit(case: Situation, stages: Stages, full: Occupancy) -> str:
     def part(milliseconds: float | None) -> str:
         return _whole((milliseconds or 0.0) / (stages.latency_ms or 1.0))
 
@@ -97,7 +97,7 @@ def _limit(case: Case, stages: Stages, full: Occupancy) -> str:
             )
 
 
-def _more_in_flight(case: Case) -> str | None:
+def _more_in_flight(case: Situation) -> str | None:
     """Only where the number was asked for: the search stops where more brought nothing."""
     one = case.measurement
     waits = one.bottleneck in ("server compute", "server queue") and not case.saturated
@@ -106,7 +106,7 @@ def _more_in_flight(case: Case) -> str | None:
     return "More requests in flight would keep it busier: raise --concurrency, or leave it out to have it found."
 
 
-def _no_more_helps(case: Case) -> str | None:
+def _no_more_helps(case: Situation) -> str | None:
     one = case.measurement
     waits = one.bottleneck in ("server compute", "server queue") and not case.saturated
     if not waits or not one.concurrency_found or case.crowded:
@@ -114,19 +114,19 @@ def _no_more_helps(case: Case) -> str | None:
     return "More requests in flight were tried and brought no more."
 
 
-def _no_core_free(case: Case) -> str | None:
+def _no_core_free(case: Situation) -> str | None:
     if not case.crowded or case.saturated:
         return None
     return "Every core of this machine is busy: more requests in flight or more workers would only wait."
 
 
-def _more_workers(case: Case) -> str | None:
+def _more_workers(case: Situation) -> str | None:
     if case.measurement.bottleneck not in ("decoding", "client") or case.crowded:
         return None
     return "Add workers (--workers): cores of this machine are free."
 
 
-def _queue_delay(case: Case) -> str | None:
+def _queue_delay(case: Situation) -> str | None:
     """Not where there is a bound on the queue: the batcher sleeps then, the more often the shorter the delay."""
     one, model = case.measurement, case.model
     if one.bottleneck != "server queue" or case.saturated or model.max_queue_size is not None or one.server is None:
@@ -141,14 +141,14 @@ def _queue_delay(case: Case) -> str | None:
     )
 
 
-def _shared_memory(case: Case) -> str | None:
+def _shared_memory(case: Situation) -> str | None:
     one = case.measurement
     if one.bottleneck != "network" or not case.same_machine or one.transport != "grpc":
         return None
     return "Client and server share this machine: --transport shared-memory keeps the audio out of the messages."
 
 
-def _too_short(case: Case) -> str | None:
+def _too_short(case: Situation) -> str | None:
     if runs_of(case.measurement)[0].steadiness != "too short":
         return None
     return (
@@ -157,7 +157,7 @@ def _too_short(case: Case) -> str | None:
     )
 
 
-def _not_steady(case: Case) -> str | None:
+def _not_steady(case: Situation) -> str | None:
     if runs_of(case.measurement)[0].steadiness != "not steady":
         return None
     rates = case.measurement.window_clips_per_s
@@ -167,7 +167,7 @@ def _not_steady(case: Case) -> str | None:
     )
 
 
-def _late(case: Case) -> str | None:
+def _late(case: Situation) -> str | None:
     worst = max(filter(_is_late, case.measurement.loads), key=lambda point: point.late_ms or 0.0, default=None)
     if worst is None:
         return None
@@ -182,7 +182,7 @@ def _is_late(point: LoadPoint) -> bool:
     return bool(point.late_ms and point.latency_ms and point.late_ms >= _LATE * point.latency_ms.p50)
 
 
-def _stalls(case: Case) -> str | None:
+def _stalls(case: Situation) -> str | None:
     one, model = case.measurement, case.model
     stalled = sum(point.stalls for point in one.loads)
     if not stalled:
@@ -202,7 +202,7 @@ def _stalls(case: Case) -> str | None:
     )
 
 
-RULES: tuple[Callable[[Case], str | None], ...] = (
+RULES: tuple[Callable[[Situation], str | None], ...] = (
     _more_in_flight,
     _no_more_helps,
     _no_core_free,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from arch_harness.report.text.advice import Case, sentences_of
+from arch_harness.report.text.advice import Situation, sentences_of
 from arch_harness.report.text.numbers import UNKNOWN, clean, format_metric, number, plural
 from arch_harness.report.text.tables import Column, Meaning, Section, Table, cells_of, columns_of, meanings_of
 from arch_harness.results import rows
@@ -56,11 +56,11 @@ def build_timing(run: Run, results: Sequence[Result], known: Sequence[Column] = 
     if not measured:
         return None
     explained = (*known, *STAGE_COLUMNS)
+    situations = [
+        (result, Situation(one, models[result.model], run.machine.cores, together)) for result, one in measured
+    ]
     return Timing(
-        sentences=[
-            f"{_pair(result)}: {' '.join(sentences_of(Case(one, models[result.model], run.machine.cores, together)))}"
-            for result, one in measured
-        ],
+        sentences=[f"{_pair(result)}: {' '.join(sentences_of(found))}" for result, found in situations],
         stages=Table(STAGE_COLUMNS, [cells_of(STAGE_COLUMNS, _stage_values(result, one)) for result, one in measured]),
         meanings=meanings_of(STAGE_COLUMNS, known),
         more=[
