@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import urllib.error
 import urllib.request
 
 _MOST_BYTES = 4 * 1024**2
@@ -15,6 +16,9 @@ def read_metrics(address: str, timeout_s: float) -> str:
     try:
         with opener.open(f"http://{address}/metrics", timeout=timeout_s) as answer:
             text: str = answer.read(_MOST_BYTES).decode("utf-8", errors="replace")
+    except urllib.error.HTTPError as error:
+        error.close()  # it holds the connection
+        return ""
     except (OSError, ValueError, http.client.HTTPException):
         return ""
     return text

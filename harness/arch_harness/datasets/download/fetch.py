@@ -243,6 +243,7 @@ def _transfer(source: _Source, part: Path, watch: Watch, stop: threading.Event) 
     try:
         response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310 - http(s) only, see _Source
     except urllib.error.HTTPError as error:
+        error.close()  # it holds the connection
         if error.code != 416:
             raise
         if error.headers.get("Content-Range") == f"bytes */{have}" and _is_version(error.headers, version):

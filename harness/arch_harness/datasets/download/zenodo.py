@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -35,6 +36,8 @@ def with_checksums(remotes: Sequence[Remote], on_note: Callable[[str], None]) ->
             try:
                 records[record] = _checksums(record)
             except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
+                if isinstance(error, urllib.error.HTTPError):
+                    error.close()  # it holds the connection
                 records[record] = {}
                 on_note(f"the checksums of Zenodo record {record} cannot be read ({error}); going on without")
         return file._replace(checksum=records[record].get(place["key"]))
