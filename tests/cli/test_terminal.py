@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import subprocess
@@ -11,11 +10,8 @@ from typing import Any
 
 import pytest
 import typer
-from arch_bench.loaded import LoadedRun
 from arch_bench.main import app
-from rich.console import Console
 from support.commands import ARCH, arch
-from support.runs import unscored, usual
 
 # Is no UTF-8, and is no markup, a picture or a closing tag either.
 HOSTILE = b"caf\xe9 [red]x[/b] :dog: [/]"
@@ -74,16 +70,3 @@ def test_a_terminal_gets_no_letter_that_it_does_not_have(tmp_path: Path, encodin
     assert ("寺" in text) == (encoding == "utf-8")
     assert ("┏" in text) == (encoding == "utf-8")
     assert ("+--" in text) != (encoding == "utf-8")
-
-
-def test_the_scores_of_a_run_bear_the_marks_and_remarks_of_the_report() -> None:
-    screen = io.StringIO()
-    Console(file=screen, width=300).print(LoadedRun(Path("out"), usual(), Path("cache")).scores())
-    rows = [line.split() for line in screen.getvalue().splitlines()]
-    assert [row[4] for row in rows if row[:2] == ["esc50", "wav2vec2-base"]] == ["91.3*", "86.3*"]
-    assert [row[4] for row in rows if row[:2] == ["gtzan", "wav2vec2-base"]] == ["87.6", "82.6"]
-    assert screen.getvalue().count("* esc50 is incomplete: 2,000 of the 2,500 clips and 50 of the 50 classes") == 1
-    assert "106 failures" in screen.getvalue()
-    screen = io.StringIO()
-    Console(file=screen, width=300).print(LoadedRun(Path("out"), unscored(), Path("cache")).scores())
-    assert "esc50 × hubert-base-ls960 has no score: none of its 2,000 clips gave an embedding" in screen.getvalue()
