@@ -120,7 +120,11 @@ def check_ray(processes: Mapping[str, psutil.Process]) -> None:
         ArchError: if one of its processes has ended.
     """
     for name, process in processes.items():
-        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+        try:
+            ended = not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            ended = True
+        if ended:
             raise ArchError(f"Ray has ended under the run: its process {name!r} was killed, for want of memory perhaps")
 
 
