@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,23 @@ def test_models_that_not_all_servers_have_are_named(tmp_path: Path, server: Loca
         assert [one.model for one in read_run(tmp_path / "out" / "results.json").results] == ["logmel"]
         named = arch(*bench_of(tmp_path / "sounds", tmp_path / "named", server, other))
         assert "left out" not in named.stderr
+
+
+@pytest.mark.parametrize(("encoding", "letter"), [("utf-8", "寺"), ("latin-1", "?")])
+def test_names_are_shown_as_they_are_or_with_a_mark_for_what_is_no_letter(
+    tmp_path: Path, server: LocalServer, encoding: str, letter: str
+) -> None:
+    folder = tmp_path / "寺 [red]"
+    for path in clips_of(folder):
+        write_clip(path)
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "COLUMNS": "200"}
+    output = tmp_path / "[bold]寺[/b]"
+    done = arch(*bench_of(folder, output, server), encoding=encoding, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert f"report: {tmp_path}/[bold]{letter}[/b]/report.html" in done.stdout.splitlines()
+    (result,) = read_run(output / "results.json").results
+    assert result.dataset.startswith("寺")
+    assert f"{letter}{result.dataset[1:]} × logmel: " in done.stdout
 
 
 @pytest.mark.parametrize(
