@@ -242,7 +242,7 @@ def bench(
         from arch_harness.probes import EPOCHS
         from arch_harness.results.run import check_settings
         from arch_harness.streaming.pool import WorkerPool
-        from arch_harness.triton.server import Server, common_models
+        from arch_harness.triton.server import Server, common_models, models_left_out
     settings = check_settings(
         seed=seed,
         seeds=seeds,
@@ -262,8 +262,9 @@ def bench(
         reached = stack.enter_context(_reached(_listed(servers), Path(repository), _listed(models), display.note))
         running = [stack.enter_context(Server(one)) for one in reached]
         facts = common_models(running, _listed(models))
-        for warning in Bench.warnings(facts, settings):
-            display.note(warning)
+        left_out = models_left_out(running, facts) if len(running) > 1 and not _listed(models) else []
+        for line in (*left_out, *Bench.warnings(facts, settings)):
+            display.note(line)
         pool = WorkerPool(reached, settings.workers, settings.concurrency, ray_address, transport)
         embeddings = EmbeddingStore(store.root(cache), display.note)
         run = Bench(running, facts, opened, settings, output, command, pool, embeddings, recompute)
@@ -306,7 +307,11 @@ def _reached(
         for status in server.models:
             if not status.ready:
                 note(f"warning: {status.name} is not served: {status.short_reason}")
-        yield [Endpoint(server.grpc_url, metrics=server.metrics_url, started_by_arch=True)]
+        try:
+            yield [Endpoint(server.grpc_url, metrics=server.metrics_url, started_by_arch=True)]
+        except BaseException:
+            server.kill()  # nobody waits for an answer any more
+            raise
 
 
 def probe(

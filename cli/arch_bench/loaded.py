@@ -67,8 +67,8 @@ class LoadedRun:
 
     @property
     def failed(self) -> int:
-        """Clips that gave no embedding, over all results; they count in no score."""
-        return sum(result.failed for result in self.run.results)
+        """Clips that gave no embedding, over all pairs; they count in no score."""
+        return self.run.failed
 
     def to_pandas(self) -> pd.DataFrame:
         """One row for each model, dataset and probe; the columns are in docs/results.md and keep their names."""
@@ -112,7 +112,7 @@ class LoadedRun:
 
     def scores(self) -> RenderableType:
         """What every probe scores, for a terminal; the speed, which is of when the embeddings were computed, is not."""
-        from arch_harness.report.text.overview import failures_line
+        from arch_harness.report.text.remarks import failures_line, remarks
         from arch_harness.report.text.tables import cells_of, columns_of
         from arch_harness.results.rows import row
         from rich.console import Group
@@ -125,10 +125,11 @@ class LoadedRun:
             justify: Literal["left", "right"] = "right" if column.numeric else "left"
             title = Text(f"{column.title}\n{column.unit}".rstrip())
             table.add_column(title, justify=justify, no_wrap=column.numeric, overflow="fold")
+        facts = {dataset.id: dataset for dataset in self.run.datasets}
         for result in self.run.results:
             for one in result.probes:
-                table.add_row(*map(Text, cells_of(columns, row(result, one))))
-        return Group(table, Text(failures_line(self.run)))
+                table.add_row(*map(Text, cells_of(columns, row(result, one, dataset=facts[result.dataset]))))
+        return Group(table, *map(Text, remarks(self.run)), Text(failures_line(self.run)))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The report for a terminal."""

@@ -174,6 +174,11 @@ class LocalServer:
         if self._process is process:
             raise ServeError(self._describe_end(process))
 
+    def kill(self) -> None:
+        """End the server without waiting for requests in flight; `stop` removes what it leaves behind."""
+        if self._process is not None:
+            self._process.kill()
+
     def stop(self) -> None:
         """End the server, after the requests in flight, and remove what it leaves behind; harmless when it is over."""
         process, self._process = self._process, None

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from arch_harness.results.measurement import ServerTimes
-from arch_harness.results.run import Run
+from arch_harness.results.run import Run, Unscored
 from arch_harness.results.scores import Comparison, LayerScores
 from support.measurements import measurement
 
@@ -43,6 +43,9 @@ def dataset(name: str) -> dict[str, Any]:
         "citation": "Piczak. ESC: Dataset for Environmental Sound Classification. ACM Multimedia, 2015.",
         "path": f"/data/{name}",
         "classes": 50,
+        "classes_used": 50,
+        "classes_official": 50,
+        "incomplete": False,
         "clips": 2000,
         "clips_official": 2000,
         "max_seconds": 5.0,
@@ -193,7 +196,7 @@ def server_of(run: Run, index: int) -> ServerTimes:
 def usual() -> Run:
     """3 models on 2 datasets with failures, a partial dataset, and requests of others."""
     run = run_of(MODELS, DATASETS, failed=53)
-    run.datasets[0].clips_official = 2500
+    run.datasets[0].clips_official, run.datasets[0].incomplete = 2500, True
     run.datasets[1].notes = ["Clips of one artist may be in several folds."]
     server_of(run, 1).foreign_requests = 7
     run.comparisons = [
@@ -201,6 +204,22 @@ def usual() -> Run:
         Comparison.model_validate(comparison(DATASETS[0], MODELS[0], MODELS[2], 0.052, 0.097)),
     ]
     return run
+
+
+def unscored() -> Run:
+    """2 models on 2 datasets; one of them has no score on the first one, where every clip failed."""
+    run = run_of(MODELS[:2], DATASETS)
+    lost = run.results.pop(1)
+    failures = [
+        {"clip": f"audio/{index:04d}.wav", "stage": "decode", "reason": "is empty"} for index in range(lost.clips)
+    ]
+    reason = "none of its 2,000 clips gave an embedding; audio/0000.wav: is empty"
+    run.unscored = [
+        Unscored.model_validate(
+            {"model": lost.model, "dataset": lost.dataset, "reason": reason, "clips": lost.clips, "failures": failures}
+        )
+    ]
+    return Run.model_validate(run.model_dump())
 
 
 def stress() -> Run:
@@ -216,7 +235,7 @@ def hostile() -> Run:
     return run
 
 
-RUNS = {"small": small, "usual": usual, "stress": stress, "hostile": hostile}
+RUNS = {"small": small, "usual": usual, "unscored": unscored, "stress": stress, "hostile": hostile}
 
 
 def layer_scores(layers: int = 7) -> LayerScores:

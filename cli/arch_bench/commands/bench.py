@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from arch_common import interrupt
-from rich.console import Console
 
 from arch_bench import api, options
+from arch_bench.terminal import ERR, OUT
 
 if TYPE_CHECKING:
-    from arch_bench.loaded import LoadedRun
+    from rich.console import Console
 
-_out = Console()
-_err = Console(stderr=True)
+    from arch_bench.loaded import LoadedRun
 
 
 def bench(
@@ -93,12 +92,12 @@ def bench(
                 repeat=repeat,
                 rate=rate,
                 command=options.shown_command(sys.argv[1:]),
-                console=_err,
+                console=ERR,
             )
     except KeyboardInterrupt:
-        _err.print(f"interrupted; the same command with --output {shlex.quote(str(output))} goes on from here")
+        ERR.print(f"interrupted; the same command with --output {shlex.quote(str(output))} goes on from here")
         raise typer.Exit(interrupt.INTERRUPTED) from None
-    show(run, _out, _err)
+    show(run, OUT, ERR)
 
 
 def show(run: LoadedRun, out: Console, err: Console) -> None:
@@ -108,9 +107,9 @@ def show(run: LoadedRun, out: Console, err: Console) -> None:
         typer.Exit: with 1, if clips failed or a pair has no score.
     """
     out.print(run)
-    out.print(f"report: {run.report}", highlight=False, soft_wrap=True)
+    out.print(f"report: {run.report}", soft_wrap=True)
     for problem in run.problems:
-        err.print(f"arch: {problem}", highlight=False, markup=False, soft_wrap=True)
+        err.print(f"arch: {problem}", soft_wrap=True)
     if run.failed:
         err.print(f"arch: {run.failed} clips failed and count in no score; the report names them", soft_wrap=True)
     if run.failed or run.problems:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from arch_common.errors import ArchError, ScoreError, UsageError
 
 from arch_harness.bench.compare import compare_models
 from arch_harness.bench.fingerprints import embedding_fingerprint, result_fingerprint
+from arch_harness.bench.resumable import resumable
 from arch_harness.bench.score import Probed, is_done, probe_pair
 from arch_harness.bench.speed import SpeedRuns
 from arch_harness.measuring.machine import describe_machine
@@ -28,6 +30,7 @@ from arch_harness.results.run import (
     Run,
     ServerFacts,
     Settings,
+    Unscored,
     read_run,
     write_run,
 )
@@ -114,9 +117,8 @@ class Bench:
         """
         lines = []
         for one in models:
-            # With a note in brackets, if it is not as it should be.
-            if one.executed_by and (not one.executed_by.startswith(f"{one.precision} ") or "(" in one.executed_by):
-                lines.append(f"warning: {one.name} is served in {one.executed_by}")
+            if one.runs_otherwise:
+                lines.append(f"warning: {one.name}, exported in {one.precision}, is served in {one.executed_by}")
             if one.parity_missed:
                 lines.append(f"warning: {one.name} misses its limits: {one.parity_missed}")
         without = ", ".join(one.name for one in models if not one.layer_embeddings)
@@ -160,6 +162,7 @@ class Bench:
         datasets = {dataset.id: dataset for dataset in earlier.datasets} | {d.id: d for d in now.datasets}
         now.datasets = list(datasets.values())
         now.results = [result for result in earlier.results if result not in again]
+        now.unscored = earlier.unscored
         now.comparisons = [] if again else earlier.comparisons
         now.created = earlier.created
 
@@ -193,9 +196,17 @@ class Bench:
             ArchError: if the servers are lost or the disk is full; what is done is saved, and the same call goes on
                 from there.
         """
+        with resumable(f"the same command with --output {shlex.quote(str(self._output))}"):
+            return self._execute(display)
+
+    def _execute(self, display: Display) -> list[Path]:
         with ExitStack() as stack:
-            # Not before it is needed: all embeddings may be in the store.
-            pool = cache(lambda: stack.enter_context(self._pool))
+
+            @cache  # not before it is needed: all embeddings may be in the store
+            def pool() -> WorkerPool:
+                display.note(f"starting {self._pool.workers} worker{'' if self._pool.workers == 1 else 's'}")
+                return stack.enter_context(self._pool)
+
             for dataset in self._datasets:
                 for model in self._models:
                     interrupt.check()
@@ -225,6 +236,7 @@ class Bench:
             probed = probe_pair(self._output, model.name, dataset, stored, failures, settings, fingerprint, display)
         except ScoreError as error:
             self.problems.append(f"{model.name} on {dataset.id} has no score: {error}")
+            self._save(_unscored(model, dataset, failures, str(error)))
             return
         self._save(_result(model, dataset, passed, failures, fingerprint, probed))
 
@@ -253,9 +265,9 @@ class Bench:
                 display.note(f"{name}: {there:,} of {len(dataset.clips):,} embeddings {origin}, {computed}")
             passed = EmbeddingPass(fingerprint=fingerprint, started=datetime.now(UTC), failures=[], measurement=None)
             if clips:
-                job = self._job(model, dataset)
+                job, workers = self._job(model, dataset), pool()
                 with display.embedding(model.name, dataset.id, len(clips)) as on_progress:
-                    streamed = pool().embed(job, clips, lambda chunk: entry.append(chunk.embeddings), on_progress)
+                    streamed = workers.embed(job, clips, lambda chunk: entry.append(chunk.embeddings), on_progress)
                 passed.failures = [
                     Failure(clip=dataset.clips[index].path, stage=stage, reason=reason)
                     for index, stage, reason in sorted(streamed.failures)
@@ -281,14 +293,21 @@ class Bench:
             max_batch_size=model.max_batch_size,
         )
 
-    def _save(self, result: Result) -> None:
-        pair = (result.model, result.dataset)
-        self.run.results = [old for old in self.run.results if (old.model, old.dataset) != pair] + [result]
-        models = [model.name for model in self.run.models]
-        datasets = [dataset.id for dataset in self.run.datasets]
-        self.run.results.sort(key=lambda one: (datasets.index(one.dataset), models.index(one.model)))
-        self.run.comparisons = []  # made anew when all results are there
-        write_run(self.run, self._output / RESULTS)
+    def _save(self, outcome: Result | Unscored) -> None:
+        """Put what came of a pair in the place of what an earlier run made of it."""
+        run, pair = self.run, (outcome.model, outcome.dataset)
+        run.results = [one for one in run.results if (one.model, one.dataset) != pair]
+        run.unscored = [one for one in run.unscored if (one.model, one.dataset) != pair]
+        if isinstance(outcome, Result):
+            run.results.append(outcome)
+        else:
+            run.unscored.append(outcome)
+        models = [model.name for model in run.models]
+        datasets = [dataset.id for dataset in run.datasets]
+        run.results.sort(key=lambda one: (datasets.index(one.dataset), models.index(one.model)))
+        run.unscored.sort(key=lambda one: (datasets.index(one.dataset), models.index(one.model)))
+        run.comparisons = []  # made anew when all results are there
+        write_run(run, self._output / RESULTS)
 
 
 def _identity(server: ServerFacts) -> tuple[str, ...]:
@@ -339,6 +358,10 @@ def _result(
     )
 
 
+def _unscored(model: ModelFacts, dataset: Dataset, failures: list[Failure], reason: str) -> Unscored:
+    return Unscored(model=model.name, dataset=dataset.id, reason=reason, clips=len(dataset.clips), failures=failures)
+
+
 def _dataset_facts(dataset: Dataset) -> DatasetFacts:
     declaration = dataset.declaration
     return DatasetFacts(
@@ -349,8 +372,11 @@ def _dataset_facts(dataset: Dataset) -> DatasetFacts:
         citation=declaration.citation,
         path=str(dataset.folder),
         classes=len(dataset.classes),
+        classes_used=dataset.classes_used,
+        classes_official=declaration.classes_used_official,
         clips=len(dataset.clips),
         clips_official=declaration.clips_official,
+        incomplete=dataset.incomplete,
         max_seconds=declaration.max_seconds,
         folds=len(dataset.folds),
         notes=dataset.notes,

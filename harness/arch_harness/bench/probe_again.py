@@ -12,6 +12,7 @@ from arch_common.errors import ScoreError, UsageError
 
 from arch_harness.bench.compare import compare_models
 from arch_harness.bench.fingerprints import embedding_fingerprint, result_fingerprint
+from arch_harness.bench.resumable import resumable
 from arch_harness.bench.score import is_done, probe_pair
 from arch_harness.datasets import Fold
 from arch_harness.datasets.registry import open_dataset
@@ -77,23 +78,28 @@ def probe_again(
         fingerprints.append(result_fingerprint(measured, settings))
     run.settings, run.command, run.comparisons = settings, command, []
     problems = []
-    for position, fingerprint in enumerate(fingerprints):
-        result = run.results[position]
-        if is_done(folder, result, fingerprint):
-            display.note(f"{result.model} on {result.dataset}: scored so already, kept")
-            continue
-        model, dataset = models[result.model], datasets[result.dataset]
-        with store.open(model, dataset, earlier.layers) as entry:
-            stored = entry.read()
-        try:
-            probed = probe_pair(folder, model.name, dataset, stored, result.failures, settings, fingerprint, display)
-        except ScoreError as error:
-            problems.append(f"{model.name} on {dataset.id} has no new score: {error}")
-            continue
-        run.results[position] = Result.model_validate({**dict(result), **probed.fields(), "fingerprint": fingerprint})
-        write_run(run, folder / RESULTS)
-    run.comparisons = compare_models(run, folder)
-    write_report(run, folder)
+    with resumable("the same command"):
+        for position, fingerprint in enumerate(fingerprints):
+            result = run.results[position]
+            if is_done(folder, result, fingerprint):
+                display.note(f"{result.model} on {result.dataset}: scored so already, kept")
+                continue
+            model, dataset = models[result.model], datasets[result.dataset]
+            with store.open(model, dataset, earlier.layers) as entry:
+                stored = entry.read()
+            try:
+                probed = probe_pair(
+                    folder, model.name, dataset, stored, result.failures, settings, fingerprint, display
+                )
+            except ScoreError as error:
+                problems.append(f"{model.name} on {dataset.id} has no new score: {error}")
+                continue
+            run.results[position] = Result.model_validate(
+                {**dict(result), **probed.fields(), "fingerprint": fingerprint}
+            )
+            write_run(run, folder / RESULTS)
+        run.comparisons = compare_models(run, folder)
+        write_report(run, folder)
     return run, problems
 
 

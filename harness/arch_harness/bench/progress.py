@@ -5,13 +5,50 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+LINE_S = 10.0
+"""Seconds from one line to the next where no bar can be drawn."""
+
+
+class _Lines:
+    """Says in a line now and then how work goes, where the console is a pipe or a file."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began = self._said = time.monotonic()
+        self._before: int | None = None
+
+    def say(self, what: str, done: int, total: int | None, unit: str, how: str = "") -> None:
+        """Say it, if that is due.
+
+        Args:
+            what: is being done.
+            done: of it so far.
+            total: of it; None where that is not known.
+            unit: of both, in the plural.
+            how: it goes.
+        """
+        if self._console.is_terminal:
+            return
+        now = time.monotonic()
+        if self._before is None and done:  # before it, workers may have had to start
+            self._before, self._began = done, now
+        if now - self._said < LINE_S:
+            return
+        self._said = now
+        count = f"{done:,} {unit}" if total is None else f"{done:,} of {total:,} {unit}"
+        new = done - (done if self._before is None else self._before)
+        seconds = (total - done) * (now - self._began) / new if total and new else 0.0
+        words = [count, how, f"{timedelta(seconds=round(seconds))} left" if seconds else ""]
+        self._console.print(f"{what}: {', '.join(filter(None, words))}", highlight=False, markup=False, soft_wrap=True)
+
 
 class Display:
-    """Draws progress bars on a console; where that is no terminal, one line is left for each finished bar.
+    """Draws progress bars on a console; where that is no terminal, says every ten seconds in a line how it goes.
 
     Args:
         console: None draws nothing.
@@ -30,7 +67,7 @@ class Display:
 
         The speed counts from the first clips that are told of: before them, workers may have had to start.
         """
-        progress = self._progress("embed", TextColumn("{task.fields[rate]}"))
+        progress, lines = self._progress("embed", TextColumn("{task.fields[rate]}")), _Lines(self.console)
         with progress:
             task = progress.add_task(f"{model} on {dataset}", total=clips, rate="")
 
@@ -39,13 +76,14 @@ class Display:
             def advance(done: int, audio_seconds: float, phase: str) -> None:
                 nonlocal first
                 now = time.monotonic()
-                first = first or (now, done, audio_seconds)
-                elapsed = now - first[0]
-                rate = ""
-                if elapsed:
-                    rate = f"{(done - first[1]) / elapsed:.1f} clips/s {(audio_seconds - first[2]) / elapsed:.0f} s/s"
-                    rate = f"{phase} {rate}"
+                if done:
+                    first = first or (now, done, audio_seconds)
+                elapsed = now - first[0] if first else 0.0
+                rate = phase
+                if first and elapsed:
+                    rate += f" {(done - first[1]) / elapsed:.1f} clips/s {(audio_seconds - first[2]) / elapsed:.0f} s/s"
                 progress.update(task, completed=done, rate=rate)
+                lines.say(f"embed {model} on {dataset}", done, clips, "clips", rate)
 
             yield advance
 
@@ -58,17 +96,30 @@ class Display:
             TimeElapsedColumn(),
             console=self.console,
         )
+        lines = _Lines(self.console)
         with progress:
             task = progress.add_task(f"{model} on {dataset}, {what}", total=None, state="")
-            yield lambda done, _, phase: progress.update(task, state=f"{phase}, {done:,} requests")
+
+            def advance(done: int, _: float, phase: str) -> None:
+                progress.update(task, state=f"{phase}, {done:,} requests")
+                lines.say(f"measure {model} on {dataset}, {what}", done, None, "requests", phase)
+
+            yield advance
 
     @contextmanager
     def probing(self, model: str, dataset: str, epochs: int) -> Iterator[Callable[[], None]]:
         """A bar over the probe's epochs, all folds together; gives the function that advances it by one."""
-        progress = self._progress("probe", TextColumn("epochs"))
+        progress, lines, done = self._progress("probe", TextColumn("epochs")), _Lines(self.console), 0
         with progress:
             task = progress.add_task(f"{model} on {dataset}", total=epochs)
-            yield lambda: progress.advance(task)
+
+            def advance() -> None:
+                nonlocal done
+                done += 1
+                progress.advance(task)
+                lines.say(f"probe {model} on {dataset}", done, epochs, "epochs")
+
+            yield advance
 
     def _progress(self, verb: str, unit: TextColumn) -> Progress:
         return Progress(

@@ -56,8 +56,9 @@ class SpeedRuns:
                 if len(found.repeats) < count:
                     interrupt.check()
                     what = f"run {count + 1} of {self._run.settings.repeat}"
+                    workers = pool()
                     with display.measuring(name, self._dataset.id, what) as on_progress:
-                        again = _repeat(pool(), jobs[name], self._clips(name), found, on_progress)
+                        again = _repeat(workers, jobs[name], self._clips(name), found, on_progress)
                     self._keep(name, found.model_copy(update={"repeats": [*found.repeats, again]}))
         rate = self._equal_rate(jobs)
         if rate is None:
@@ -70,8 +71,9 @@ class SpeedRuns:
                 ):
                     continue
                 interrupt.check()
+                workers = pool()
                 with display.measuring(name, self._dataset.id, f"at {rate:.3g} clips/s") as on_progress:
-                    point = pool().measure_at(jobs[name], self._clips(name), rate, on_progress)
+                    point = workers.measure_at(jobs[name], self._clips(name), rate, on_progress)
                 self._keep(name, _with_load(found, count, point))
 
     def _measured(self, jobs: Mapping[str, Job]) -> Iterator[tuple[str, Measurement]]:

@@ -99,6 +99,11 @@ def resample_clip(
     return result
 
 
+def is_beyond_full_scale(clip: NDArray[np.float32]) -> bool:
+    """Whether a clip FP32 [n], n > 0, has samples beyond `LARGEST_SAMPLE` in either direction."""
+    return bool(clip.max() > LARGEST_SAMPLE or clip.min() < -LARGEST_SAMPLE)
+
+
 def decode_reason(path: Path, error: Exception) -> str:
     """Why libsndfile could not read a file, in words that fit behind its path."""
     try:

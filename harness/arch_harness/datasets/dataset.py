@@ -65,6 +65,20 @@ class Dataset:
         """How many clips there are here of each group and label."""
         return count_clips(self.clips)
 
+    @property
+    def classes_used(self) -> int:
+        """Classes that a clip here has; a declaration may have more."""
+        return len({label for clip in self.clips for label in clip.labels})
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether clips or classes of the official release are missing here."""
+        official = self.declaration.official.clips, self.declaration.classes_used_official
+        return any(
+            there is not None and here < there
+            for here, there in zip((len(self.clips), self.classes_used), official, strict=True)
+        )
+
     @cached_property
     def listing(self) -> str:
         """A digest that changes when a clip, its label or its fold changes, but not with the files' state."""
@@ -197,9 +211,7 @@ def _not_showable(name: str) -> str:
 
 def _shortfall(declaration: Declaration, clips: int, classes: int) -> list[str]:
     """A note where clips or classes of the official release are not here."""
-    official = declaration.official
-    # FMA's probe has outputs for genres that no clip of the release has.
-    expected = len(official.classes) or declaration.classes_official
+    official, expected = declaration.official, declaration.classes_used_official
     if official.clips in {None, clips} and expected in {None, classes}:
         return []
     has = [f"{official.clips:,} clips"] if official.clips is not None else []

@@ -134,3 +134,9 @@ class Declaration:
     def clips_official(self) -> int | None:
         """Clips of the official release; None where no published figure is known."""
         return self.official.clips
+
+    @property
+    def classes_used_official(self) -> int | None:
+        """Classes that clips of the official release have; None where that is not known."""
+        # FMA's probe has outputs for genres that no clip of the release has.
+        return len(self.official.classes) or self.classes_official

@@ -383,9 +383,7 @@ class Entry:
             reason = error.strerror or error
             raise ArchError(f"cannot {verb} the embeddings in {self.folder}: {reason}{elsewhere}") from error
         except ArchError as error:
-            raise ArchError(
-                f"{error}; the embeddings stored so far stay, the same command goes on from them"
-            ) from error
+            raise ArchError(f"{error}; the embeddings stored so far stay") from error
 
     def _wait(self, holder: str) -> None:
         self._note(f"waiting for {holder}, which uses the same embeddings in {self.folder}")

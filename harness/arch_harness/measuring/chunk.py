@@ -21,6 +21,7 @@ class Answer:
         index: position in the dataset.
         embedding: FP32 [1 + layers, embedding size]; row 0 is the embedding, the others are those of the layers.
         seconds: of audio, padding not counted.
+        beyond_full_scale: whether it holds samples that were never scaled.
         server: position of the server that it came from.
         late_ms: from when it was due to when it was sent, part of the latency; 0 where it was due when it could be.
         sent_in: number of the window in which it was sent first.
@@ -30,6 +31,7 @@ class Answer:
     index: int
     embedding: NDArray[np.float32]
     seconds: float
+    beyond_full_scale: bool
     server: int
     decode_ms: float
     resample_ms: float

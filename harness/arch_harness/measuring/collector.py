@@ -57,12 +57,14 @@ class MeasurementCollector:
     Attributes:
         failures: (index, stage, reason), in order of arrival.
         audio_seconds: of the clips that succeeded.
+        beyond_full_scale: clips among them with samples that were never scaled.
         samples: of the clips that succeeded.
     """
 
     def __init__(self) -> None:
         self.failures: list[tuple[int, Literal["decode", "infer"], str]] = []
         self.audio_seconds = 0.0
+        self.beyond_full_scale = 0
         self.samples = Samples()
 
     @property
@@ -75,6 +77,7 @@ class MeasurementCollector:
         for answer in chunk.answers:
             self.samples.add(answer)
             self.audio_seconds += answer.seconds
+            self.beyond_full_scale += answer.beyond_full_scale
         self.failures += chunk.failures
 
     def fail(self, index: int, stage: Literal["decode", "infer"], reason: str) -> None:
@@ -161,6 +164,7 @@ class MeasurementCollector:
                 for place, one in enumerate(servers)
             ],
             transport=transport,
+            beyond_full_scale=self.beyond_full_scale,
             faults=faults,
             stages=stages,
             utilisation=utilisation,

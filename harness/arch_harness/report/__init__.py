@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from arch_common.errors import ArchError
@@ -55,7 +56,8 @@ def write_report(run: Run, folder: Path) -> list[Path]:
     for kind in (*(kind.name for kind in (*RESULT_PLOTS, *TIMING_PLOTS)), CONFUSION):
         for path in (folder / _PLOTS).glob(f"{kind}-*.svg"):
             if path not in texts:
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # the report is there: nothing in it names this one
+                    path.unlink()
     return written
 
 

@@ -219,6 +219,7 @@ class Measurement(StrictModel):
     server: ServerTimes | None = Field(description="over all servers; null if the counters of one are lost")
     servers: list[ServerShare]
     transport: Transport = Field(description=meaning("transport"))
+    beyond_full_scale: Count = Field(default=0, description=meaning("beyond_full_scale"))
     faults: Faults
     stages: Stages | None = Field(description="null where no clip was answered")
     utilisation: Utilisation

@@ -283,6 +283,12 @@ _TABLE = (
         "speed_runs", "Runs", "", "",
         "Measurements of the speed, of which clips/s and latencies are the mean.", "client",
     ),
+    Metric(
+        "beyond_full_scale", "Beyond full scale", "", "",
+        "Clips of those that were embedded in this run with samples beyond 4, where full scale is 1: files of "
+        "floating-point samples that were never scaled. They are sent as they are, as the ARCH protocol has it.",
+        "client",
+    ),
 )  # fmt: skip
 
 METRICS: dict[str, Metric] = {metric.id: metric for metric in _TABLE}
@@ -343,6 +349,11 @@ ATTRIBUTES: dict[str, Attribute] = {
         Attribute(
             "concurrency_found", "In flight found",
             "Whether the places in flight were raised until the throughput stopped growing, instead of asked for.",
+        ),
+        Attribute(
+            "incomplete", "Incomplete",
+            "Whether clips or classes of the dataset's official release are missing: such scores are marked with *, "
+            "and cannot be compared with published ones.",
         ),
     )
 }  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from arch_common.errors import ArchError
 from arch_common.files import whole_file
 
 from arch_harness.results.scores import ScoreMetric
@@ -62,8 +63,15 @@ _ARRAYS = ("clips", "folds", "groups", "values", "truth")
 
 
 def save_predictions(path: Path, predictions: Predictions, fingerprint: str) -> None:
-    """Write what a probe made of each test clip to `path` (.npz), whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write what a probe made of each test clip to `path` (.npz), whole or not at all.
+
+    Raises:
+        ArchError: if it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArchError(f"cannot write {path}: {error.strerror}") from error
     arrays = {name: getattr(predictions, name) for name in _ARRAYS}
     with whole_file(path) as file:
         np.savez(file, metric=np.array(predictions.metric), fingerprint=np.array(fingerprint), **arrays)

@@ -9,7 +9,7 @@ from arch_harness.results.repeats import LATENCIES, mean_of, rtfx_of, runs_of
 
 if TYPE_CHECKING:
     from arch_harness.results.measurement import Measurement, ServerTimes
-    from arch_harness.results.run import ModelFacts, Result, Run
+    from arch_harness.results.run import DatasetFacts, ModelFacts, Result, Run
     from arch_harness.results.scores import LayerScores, ProbeScore
 
 _OF_MODEL = (
@@ -40,16 +40,24 @@ def rows(run: Run) -> list[dict[str, Any]]:
     The speed of a model on a dataset is repeated in the row of each probe.
     """
     models = {model.name: model for model in run.models}
-    return [row(result, probe, models[result.model]) for result in run.results for probe in (result.probes or (None,))]
+    datasets = {dataset.id: dataset for dataset in run.datasets}
+    return [
+        row(result, probe, models[result.model], datasets[result.dataset])
+        for result in run.results
+        for probe in (result.probes or (None,))
+    ]
 
 
-def row(result: Result, probe: ProbeScore | None, model: ModelFacts | None = None) -> dict[str, Any]:
+def row(
+    result: Result, probe: ProbeScore | None, model: ModelFacts | None = None, dataset: DatasetFacts | None = None
+) -> dict[str, Any]:
     """The values of one row by column, as they are stored: shares from 0 to 1, times in the metric's unit.
 
     Args:
         result: of a model and dataset.
         probe: one of its probes; None takes the headline that the result repeats.
         model: its facts, if they are wanted.
+        dataset: likewise.
     """
     found: dict[str, Any] = dict.fromkeys(COLUMNS)
     found |= {"model": result.model, "dataset": result.dataset, "score_metric": result.metric}
@@ -59,6 +67,8 @@ def row(result: Result, probe: ProbeScore | None, model: ModelFacts | None = Non
         found |= layer_row(result.layers)
     if model is not None:
         found |= model_row(model)
+    if dataset is not None:
+        found["incomplete"] = dataset.incomplete
     if result.measurement is not None:
         found |= speed(result.measurement)
     return found
@@ -111,6 +121,7 @@ def speed(measurement: Measurement) -> dict[str, Any]:
         "concurrency": measurement.concurrency,
         "mean_concurrency": measurement.mean_concurrency,
         "dropped": sum(server.dropped for server in measurement.servers),
+        "beyond_full_scale": measurement.beyond_full_scale,
         **{name: getattr(measurement.faults, name) for name in _OF_FAULTS},
         **measurement.use(),
         **{figure: mean_of(measurement, figure) for figure in LATENCIES},

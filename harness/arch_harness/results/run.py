@@ -67,6 +67,21 @@ class Result(StrictModel):
         return self
 
 
+class Unscored(StrictModel):
+    """One model on one dataset without a score, and why; a later run that scores it puts a result in its place."""
+
+    model: str
+    dataset: str
+    reason: str
+    clips: Count = Field(description=meaning("clips"))
+    failures: list[Failure]
+
+    @property
+    def failed(self) -> int:
+        """Clips that gave no embedding."""
+        return len(self.failures)
+
+
 class ModelFacts(StrictModel):
     """What the export wrote into the model's configuration and the server repeats."""
 
@@ -91,6 +106,12 @@ class ModelFacts(StrictModel):
     max_queue_size: Annotated[int, Field(ge=1)] | None = Field(default=None, description=meaning("max_queue_size"))
     instances: Annotated[int, Field(ge=1)] = Field(default=1, description=meaning("instances"))
 
+    @property
+    def runs_otherwise(self) -> bool:
+        """Whether the server says that it computes in another precision than the export's, or has a remark on it."""
+        by = self.executed_by
+        return bool(by) and (not by.startswith(f"{self.precision} ") or "(" in by)
+
 
 class DatasetFacts(StrictModel):
     """The data on disk that was used."""
@@ -101,9 +122,12 @@ class DatasetFacts(StrictModel):
     licence: str
     citation: str
     path: str
-    classes: Count
+    classes: Count = Field(description="that a clip can have; with those that no clip here has")
+    classes_used: Count = Field(description="that clips here have")
+    classes_official: Count | None = Field(description="in the official release; null where that is not known")
     clips: Count
-    clips_official: Count | None = Field(description="clips of the official release; null where there is none")
+    clips_official: Count | None = Field(description="in the official release; null where that is not known")
+    incomplete: bool = Field(description=meaning("incomplete"))
     max_seconds: float
     folds: Count
     notes: list[str] = Field(description="known limits of the protocol or of the data found, for the reader")
@@ -166,19 +190,30 @@ class Run(StrictModel):
     models: list[ModelFacts]
     datasets: list[DatasetFacts]
     results: list[Result]
+    unscored: list[Unscored] = Field(default=[], description="pairs that were asked for and have no score")
     comparisons: list[Comparison] = Field(default=[])
+
+    @property
+    def outcomes(self) -> list[Result | Unscored]:
+        """What came of every pair, those without a score last."""
+        return [*self.results, *self.unscored]
+
+    @property
+    def failed(self) -> int:
+        """Clips that gave no embedding, over all pairs."""
+        return sum(one.failed for one in self.outcomes)
 
     @model_validator(mode="after")
     def _references(self) -> Run:
         for what, names in (
             ("model", [model.name for model in self.models]),
             ("dataset", [dataset.id for dataset in self.datasets]),
-            ("result", [f"{result.model} on {result.dataset}" for result in self.results]),
+            ("result", [f"{one.model} on {one.dataset}" for one in self.outcomes]),
         ):
             twice = {name for name in names if names.count(name) > 1}
             if twice:
                 raise ValueError(f"the {what} {min(twice)!r} stands there twice")
-        for result in self.results:
+        for result in self.outcomes:
             if result.model not in {model.name for model in self.models}:
                 raise ValueError(f"a result names the model {result.model!r}, which is not described")
             if result.dataset not in {dataset.id for dataset in self.datasets}:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 from arch_common.errors import ArchError, UsageError
 
 from arch_harness.results.measurement import Transport
@@ -19,6 +21,7 @@ from arch_harness.triton.endpoint import Endpoint
 _START_S = 120.0
 _REACH_S = 10.0
 _STARTS = 2
+_RAY = ("raylet", "gcs_server")
 
 
 def connect(address: str | None, workers: int) -> None:
@@ -33,6 +36,7 @@ def connect(address: str | None, workers: int) -> None:
     import ray
 
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    _let_print(False)
     handler = signal.getsignal(signal.SIGTERM)
     try:
         if address is None:
@@ -81,6 +85,47 @@ def _start(workers: int, common: dict[str, Any]) -> None:
                 raise
         else:
             return
+
+
+def disconnect() -> None:
+    """End Ray here, or leave the cluster."""
+    import ray
+
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            # It watches for machines that come and go, of which there are none, and hears no SIGTERM for a second.
+            if any(part.endswith("/monitor.py") and "/autoscaler/" in part for part in child.cmdline()):
+                child.kill()
+    ray.shutdown()
+    _let_print(True)
+
+
+def _let_print(allowed: bool) -> None:
+    """Whether Ray may print what happens in it: pages of its state where a process of it dies, which is told here."""
+    import ray
+
+    ray._private.worker._worker_logs_enabled = allowed  # there is no public way
+
+
+def own_processes() -> dict[str, psutil.Process]:
+    """The processes by which Ray was started here, without which it does nothing; none of a cluster's."""
+    children = {child.name(): child for child in psutil.Process().children()}
+    return {name: children[name] for name in _RAY if name in children}
+
+
+def check_ray(processes: Mapping[str, psutil.Process]) -> None:
+    """See whether Ray still runs: calls to one that is gone would wait for minutes.
+
+    Raises:
+        ArchError: if one of its processes has ended.
+    """
+    for name, process in processes.items():
+        try:
+            ended = not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            ended = True
+        if ended:
+            raise ArchError(f"Ray has ended under the run: its process {name!r} was killed, for want of memory perhaps")
 
 
 def _has_home() -> bool:

@@ -206,6 +206,11 @@ class Balancer:
             )
             return f"no server for {NO_SERVER_S:.0f} s ({reasons})"
 
+    def waited_s(self) -> float:
+        """Seconds for which every server has been dead; 0 while one is alive."""
+        with self._changed:
+            return 0.0 if self._dead_since is None else time.monotonic() - self._dead_since
+
     def close(self) -> None:
         """End the checks and the connections."""
         with self._changed:

@@ -20,6 +20,8 @@ from arch_harness.triton.statistics import Statistics
 WHOLE_AGAIN = 1
 """Deaths of workers by a chunk after which it is sent in halves."""
 
+_MOST_DEATHS = 3
+
 
 @dataclass(frozen=True)
 class PendingChunk:
@@ -116,6 +118,22 @@ class PassState:
         changed = load is not self.load
         self.load = load
         return changed
+
+    def take_back(self, handle: WorkerHandle) -> None:
+        """Have the clips of a worker that died done again; one that workers die of again and again has failed."""
+        for reference, (owner, pending) in list(self.running.items()):
+            if owner is not handle:
+                continue
+            del self.running[reference]
+            if len(pending.clips) == 1 and pending.deaths >= _MOST_DEATHS:
+                self.collector.fail(pending.clips[0][0], "decode", "workers die while they read or send it")
+            elif pending.deaths >= WHOLE_AGAIN and len(pending.clips) > 1:
+                half = len(pending.clips) // 2
+                halves = (pending.clips[:half], pending.clips[half:])
+                self.waiting += [PendingChunk(part, pending.deaths + 1) for part in halves]
+            else:
+                self.waiting.append(PendingChunk(pending.clips, pending.deaths + 1))
+        self.retired.append(handle)
 
     def disturb(self) -> None:
         """A worker or a server was lost: what is measured now says nothing."""

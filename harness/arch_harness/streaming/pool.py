@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from arch_common import interrupt
 from arch_common.errors import ArchError, UsageError
@@ -19,16 +19,19 @@ from arch_harness.measuring.chunk import Chunk
 from arch_harness.measuring.collector import ServerCounts, statistics_of
 from arch_harness.measuring.utilisation import UtilisationSampler
 from arch_harness.results.measurement import THREADS_PER_WORKER, Faults, LoadPoint, Measurement, Transport
-from arch_harness.streaming.actors import WorkerHandle, connect, start_worker
+from arch_harness.streaming.actors import WorkerHandle, check_ray, connect, disconnect, own_processes, start_worker
 from arch_harness.streaming.buffers import buffer_bytes, remove_stale
 from arch_harness.streaming.concurrency import ConcurrencySearch
-from arch_harness.streaming.pass_state import WHOLE_AGAIN, PassState, PendingChunk
+from arch_harness.streaming.pass_state import PassState, PendingChunk
 from arch_harness.streaming.phases import embedding_plan, rate_plan, repeat_plan
 from arch_harness.streaming.steering import Steering
 from arch_harness.streaming.wire import Job
 from arch_harness.triton.endpoint import Endpoint
 from arch_harness.triton.server import Server
 from arch_harness.triton.statistics import Statistics
+
+if TYPE_CHECKING:
+    import psutil
 
 _SMALLEST_CHUNK = 16
 
@@ -40,11 +43,11 @@ _MOST_IN_FLIGHT_BYTES = 512 * 1024**2
 _TICK_S = 0.1
 _STOP_S = 5.0
 _COUNT_S = 1.0
-_MOST_DEATHS = 3
+_TELL_WAIT_S = 2.0
 _DEATHS_IN_VAIN = 20
 
 ProgressTold = Callable[[int, float, str], None]
-"""Told the clips done (failed ones included), the seconds of audio embedded so far, and the phase of the pass."""
+"""Told often: the clips done (failed ones included), the seconds of audio embedded, and the phase of the pass."""
 
 
 @dataclass(frozen=True)
@@ -91,20 +94,20 @@ class WorkerPool:
         self._handles: list[WorkerHandle] = []
         self._servers = [Server(endpoint) for endpoint in self.endpoints]
         self._steering = Steering(self._handles, self._servers)
+        self._ray: dict[str, psutil.Process] = {}
         self._found: dict[tuple[str, int], int] = {}
 
     def __enter__(self) -> WorkerPool:
-        import ray
-
         remove_stale()
         connect(self._ray_address, self.workers)
+        self._ray = own_processes()
         try:
             self._handles += [self._start_worker() for _ in range(self.workers)]
             for handle in self._handles:
                 handle.wait_until_started()
             self._check_places()
         except BaseException:
-            ray.shutdown()
+            disconnect()
             raise
         return self
 
@@ -117,7 +120,7 @@ class WorkerPool:
             ray.get([handle.actor.close.remote() for handle in self._handles], timeout=_STOP_S)
         for handle in self._handles:
             ray.kill(handle.actor)
-        ray.shutdown()
+        disconnect()
         remove_stale()
 
     def _start_worker(self) -> WorkerHandle:
@@ -296,15 +299,19 @@ class WorkerPool:
                 del state.running[reference]
                 state.deaths_in_vain = 0
                 take(chunk)
-                on_progress(state.collector.clips, state.collector.audio_seconds, state.load.phase)
                 if chunk.lost:
-                    raise ArchError(
-                        f"gave up after {state.collector.clips} clips, which are kept: {chunk.lost}; the same command "
-                        "goes on from here"
-                    )
+                    raise ArchError(f"gave up after {state.collector.clips} clips, which are kept: {chunk.lost}")
             if time.monotonic() - looked >= _TICK_S:
+                check_ray(self._ray)
                 self._steering.steer(state)
+                on_progress(state.collector.clips, state.collector.audio_seconds, self._doing(state))
                 looked = time.monotonic()
+        on_progress(state.collector.clips, state.collector.audio_seconds, self._doing(state))
+
+    def _doing(self, state: PassState) -> str:
+        """The phase of a pass; or that it waits, where every worker finds every server dead."""
+        waited = min(handle.last.waited_s for handle in self._handles)
+        return f"waiting for the server for {waited:.0f} s" if waited >= _TELL_WAIT_S else state.load.phase
 
     def _dispatch(self, state: PassState) -> bool:
         """Give each worker as many chunks as it can have at a time; whether any are under way."""
@@ -331,24 +338,13 @@ class WorkerPool:
         """Put a new worker in the place of one that died, and have its clips done again."""
         import ray
 
+        check_ray(self._ray)
         ray.kill(handle.actor)  # it may be only what it brought that was lost
         state.workers_lost += 1
         state.deaths_in_vain += 1
         if state.deaths_in_vain > _DEATHS_IN_VAIN:
             raise ArchError(f"workers die again and again: {str(error).strip().splitlines()[-1]}") from error
-        for reference, (owner, pending) in list(state.running.items()):
-            if owner is not handle:
-                continue
-            del state.running[reference]
-            if len(pending.clips) == 1 and pending.deaths >= _MOST_DEATHS:
-                state.collector.fail(pending.clips[0][0], "decode", "workers die while they read or send it")
-            elif pending.deaths >= WHOLE_AGAIN and len(pending.clips) > 1:
-                half = len(pending.clips) // 2
-                halves = (pending.clips[:half], pending.clips[half:])
-                state.waiting += [PendingChunk(part, pending.deaths + 1) for part in halves]
-            else:
-                state.waiting.append(PendingChunk(pending.clips, pending.deaths + 1))
-        state.retired.append(handle)
+        state.take_back(handle)
         substitute = self._start_worker()
         self._handles[self._handles.index(handle)] = substitute
         substitute.wait_until_started()

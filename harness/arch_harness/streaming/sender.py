@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from arch_harness.datasets.audio import DecodeError, decode_clip, resample_clip
+from arch_harness.datasets.audio import DecodeError, decode_clip, is_beyond_full_scale, resample_clip
 from arch_harness.measuring.chunk import Answer, Chunk
 from arch_harness.streaming.balancer import Balancer, Connection, back_off
 from arch_harness.streaming.wire import Job, MalformedError, classify, read_answer, request_body, request_head
@@ -52,6 +52,7 @@ class _Request:
     buffers: BufferPool
     buffer: Buffer
     seconds: float
+    beyond_full_scale: bool
     decode_ms: float
     resample_ms: float
     decoded: float
@@ -197,6 +198,7 @@ class Sender:
                 buffers,
                 buffer,
                 len(clip) / self._job.sample_rate,
+                is_beyond_full_scale(clip),
                 (resampling - started) * 1e3,
                 (done - resampling) * 1e3,
                 decoded=done,
@@ -256,6 +258,7 @@ class Sender:
                     request.index,
                     embedding,
                     request.seconds,
+                    request.beyond_full_scale,
                     connection.position,
                     request.decode_ms,
                     request.resample_ms,

@@ -42,6 +42,7 @@ class WorkerStatus:
         answered: requests answered without an error, by server.
         dropped: times that a server was taken for dead, by server.
         reads_shared_memory: whether it sends through shared memory, by server.
+        waited_s: seconds for which every server has been dead; 0 while one is alive.
     """
 
     done: int
@@ -50,6 +51,7 @@ class WorkerStatus:
     answered: list[int] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)
     reads_shared_memory: list[bool] = field(default_factory=list)
+    waited_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ class Worker:
             [connection.answered for connection in connections],
             [connection.dropped for connection in connections],
             [connection.reads_shared_memory for connection in connections],
+            self._balancer.waited_s(),
         )
 
     def stop(self) -> None:

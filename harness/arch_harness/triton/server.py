@@ -168,6 +168,17 @@ def common_models(servers: Sequence[Server], names: list[str]) -> list[ModelFact
     return found
 
 
+def models_left_out(servers: Sequence[Server], kept: Sequence[ModelFacts]) -> list[str]:
+    """A line for each model of `arch export` that some servers have and others lack."""
+    there = {server.address: {facts.name for facts in server.models([])} for server in servers}
+    names = sorted(set().union(*there.values()) - {facts.name for facts in kept})
+    return [
+        f"{name} is left out: it is not served at "
+        f"{', '.join(address for address, served in there.items() if name not in served)}"
+        for name in names
+    ]
+
+
 def _unlike(facts: ModelFacts, other: ModelFacts, first: Server, second: Server) -> str:
     which = next(name for name in ModelFacts.model_fields if getattr(facts, name) != getattr(other, name))
     if which == "executed_by":

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from arch_harness.results.run import Result, read_run
 from arch_serve.server import LocalServer
-from support.commands import ARCH, arch, marked, one_line, still_running
+from support.commands import ARCH, arch, marked, one_line, processes, still_running
 from support.waiting import until
 
 pytestmark = [pytest.mark.torch, pytest.mark.ray, pytest.mark.triton, pytest.mark.slow]
@@ -126,6 +126,29 @@ def test_killed_while_embedding_goes_on_with_what_is_stored(
     assert result_of(tmp_path / "undisturbed").score == pytest.approx(result.score, abs=1e-3)
 
 
+def test_a_killed_ray_ends_the_run_with_one_line_and_the_next_goes_on(
+    tmp_path: Path, cache: Path, server: LocalServer, many: Path
+) -> None:
+    command, mark = options(server, many, tmp_path / "out", "tiny-hubert"), str(tmp_path)
+    running = subprocess.Popen([*ARCH, *command], stderr=subprocess.PIPE, text=True, env=marked(mark))
+    until(lambda: any(cache.glob("*/*.parquet")), running)
+    (raylet,) = processes(mark, "raylet")
+    raylet.kill()
+    _, errors = running.communicate(timeout=120)
+    assert running.returncode == 1, errors
+    said = [line for line in errors.splitlines() if line and not line.startswith(("starting ", "embed "))]
+    assert said == [
+        "arch: Ray has ended under the run: its process 'raylet' was killed, for want of memory perhaps; what was done "
+        f"is kept, and the same command with --output {tmp_path / 'out'} goes on from there"
+    ]
+    until(lambda: not still_running(mark), pause_s=0.1)
+    done = arch(*command)
+    assert done.returncode == 0, done.stderr
+    result = result_of(tmp_path / "out")
+    assert result.stored > 0
+    assert result.stored + (result.measurement.clips if result.measurement else 0) == MANY
+
+
 def _kill(command: list[str], ready: Callable[[], bool], mark: str) -> None:
     """Run a command, and kill it with -9 once `ready`; nothing that it started stays."""
     running = subprocess.Popen([*ARCH, *command], stderr=subprocess.PIPE, text=True, env=marked(mark))
@@ -156,7 +179,7 @@ def test_a_full_disk_ends_the_run_with_one_line_and_the_next_goes_on(
     done = arch(*command)
     assert done.returncode == 1, done.stderr
     line = one_line(done)
-    assert "No space left on device; the embeddings stored so far stay, the same command goes on from them" in line
+    assert "No space left on device; the embeddings stored so far stay; what was done is kept, and the same" in line
     subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
     done = arch(*command)
     assert done.returncode == 0, done.stderr

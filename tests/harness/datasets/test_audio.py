@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from arch_harness.datasets.audio import DecodeError, load_clip, pad_clip
+from arch_harness.datasets.audio import DecodeError, is_beyond_full_scale, load_clip, pad_clip
 from numpy.typing import NDArray
 
 FREQUENCY = 440.0
@@ -169,6 +169,14 @@ def test_samples_beyond_full_scale_stay_as_they_are(tmp_path: Path) -> None:
     loud = tone(RATE)[:, 0] * 32768
     soundfile.write(tmp_path / "x.wav", loud, RATE, subtype="FLOAT")
     np.testing.assert_allclose(load_clip(tmp_path / "x.wav", RATE, 5), loud, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("samples", "beyond"),
+    [([0.0, 4.0, -4.0], False), ([0.0, 4.001], True), ([-4.001, 0.0], True), ([32767.0], True), ([0.3], False)],
+)
+def test_what_was_never_scaled_is_told_by_either_side(samples: list[float], beyond: bool) -> None:
+    assert is_beyond_full_scale(np.array(samples, dtype=np.float32)) == beyond
 
 
 def test_padding_is_at_the_end() -> None:

@@ -195,8 +195,9 @@ def test_what_is_not_complete_says_so_in_clips_and_classes(
 ) -> None:
     write_fixture(DECLARATIONS[identifier], tmp_path / "d", quirks=False)
     (tmp_path / "d" / "arch-fixture.json").unlink()
-    notes = load_dataset(DECLARATIONS[identifier], tmp_path / "d").notes
-    found = [note for note in notes if "were found where" in note]
+    dataset = load_dataset(DECLARATIONS[identifier], tmp_path / "d")
+    found = [note for note in dataset.notes if "were found where" in note]
+    assert dataset.incomplete == (shortfall is not None)
     assert found == ([f"{shortfall}the score cannot be compared with published ones."] if shortfall else [])
 
 

@@ -13,8 +13,9 @@ from arch_harness.report.plots.plot_kinds import RESULT_PLOTS, TIMING_PLOTS, dra
 from arch_harness.report.text.numbers import clean, number, percent, scientific, shorten
 from arch_harness.report.text.overview import build_overview, results_table, run_notes, summary_lines
 from arch_harness.results.metric_definitions import METRICS
+from arch_harness.results.run import Unscored
 from support.pages import Page, markdown_rows, terminal
-from support.runs import RUNS, layer_scores, run_of, small, usual
+from support.runs import DATASETS, MODELS, RUNS, layer_scores, run_of, small, unscored, usual
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ def test_every_format_shows_the_same_rows(name: str, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"results.json", "report.md", "report.html", "plots"}
 
     rows = results_table(run).rows
-    assert len(rows) == len(run.results)
+    assert len(rows) == len(run.results) + len(run.unscored)
     in_markdown = markdown_rows((tmp_path / "out/report.md").read_text())
     page = Page((tmp_path / "out/report.html").read_text())
     cells = [cell.strip() for cell in page.cells]
@@ -46,13 +47,25 @@ def test_the_numbers_are_those_of_the_run() -> None:
     run = usual()
     row = results_table(run).rows[0]
     assert row == (
-        *("esc50", "wav2vec2-base", "accuracy", "91.3", "0.4", "89.2–93.2", "89.3–93.3", "90.2", "2.0", "2,000", "53"),
+        *(
+            "esc50",
+            "wav2vec2-base",
+            "accuracy",
+            "91.3*",
+            "0.4",
+            "89.2–93.2",
+            "89.3–93.3",
+            "90.2*",
+            "2.0",
+            "2,000",
+            "53",
+        ),
         *("17.3", "steady", "86.5", "42.5", "159", "119", "48.9", "130", "6.10"),
     )
     built = build_overview(run)
     assert built.summary[0] == (
-        "esc50: wav2vec2-base has the highest score, 91.3% (chance 2.0%), at 17.3 clips/s; "
-        "log-mel-statistics is the fastest, at 36.4 clips/s with a score of 83.9%. "
+        "esc50: wav2vec2-base has the highest score, 91.3%* (chance 2.0%), at 17.3 clips/s; "
+        "log-mel-statistics is the fastest, at 36.4 clips/s with a score of 83.9%*. "
         "The score is no more than noise apart from that of hubert-base-ls960."
     )
     sections = {section.title: section.table for section in built.probing}
@@ -61,10 +74,10 @@ def test_the_numbers_are_those_of_the_run() -> None:
         ("+1.4", "-0.4 to +3.1", "no more than noise"),
         ("+7.4", "+5.2 to +9.7", "more than noise"),
     ]
-    assert sections["Probes"].rows[1][2:9] == ("knn", "accuracy", "86.3", "–", "84.2–88.2", "85.2", "86.1")
+    assert sections["Probes"].rows[1][2:9] == ("knn", "accuracy", "86.3*", "–", "84.2–88.2", "85.2*", "86.1*")
     assert len(sections["Folds"].rows) == 30
     assert [column.header for column in sections["Folds"].columns][6:8] == ["Score, linear (%)", "Score, knn (%)"]
-    assert sections["Folds"].rows[0][6:] == ("89.3", "84.3", "88.2")
+    assert sections["Folds"].rows[0][6:] == ("89.3*", "84.3*", "88.2*")
     # A class without test clips has no score that could be the lowest.
     assert [row[2:] for row in sections["Classes"].rows[:2]] == [
         ("dog", "40", "70.0", "80.0", "61.0", "rain (25.0 %)"),
@@ -97,11 +110,100 @@ def test_failures_are_cut_and_counted(tmp_path: Path) -> None:
 
 def test_notes_say_what_is_not_comparable() -> None:
     notes = run_notes(usual())
-    assert notes[0].startswith("esc50: 2,000 of the 2,500 clips of the official release were used")
     assert "gtzan: Clips of one artist may be in several folds." in notes
     assert "esc50 × hubert-base-ls960: others sent the model 7 requests" in notes[-1]
     missing = "1 of its classes are borne by no test clip (sea <waves>)"
     assert [missing in note for note in run_notes(small())] == [True]
+
+
+def test_a_pair_without_a_score_is_named_with_its_failures_in_every_format(tmp_path: Path) -> None:
+    run = unscored()
+    write_report(run, tmp_path)
+    lost = f"{DATASETS[0]} × {MODELS[1]}"
+    reason = f"{lost} has no score: none of its 2,000 clips gave an embedding; audio/0000.wav: is empty."
+    counted = f"2,000 failures: clips that gave no embedding and take part in no score ({lost}: 2,000)."
+    for text in (
+        (tmp_path / "report.md").read_text().replace("\\", ""),
+        Page((tmp_path / "report.html").read_text()).text,
+        terminal(run, 300),
+    ):
+        assert reason in text
+        assert counted in text
+        assert "No clip failed." not in text
+    page = Page((tmp_path / "report.html").read_text()).text
+    assert f"{lost}: 2,000 of 2,000 clips" in page
+    assert page.count("is empty") == 1 + 50
+    # Behind the scored ones of its dataset, with dashes for what is not known.
+    assert [row[:4] for row in results_table(run).rows[:3]] == [
+        (DATASETS[0], MODELS[0], "accuracy", "91.3"),
+        (DATASETS[0], MODELS[1], "–", "–"),
+        (DATASETS[1], MODELS[0], "accuracy", "87.6"),
+    ]
+    assert results_table(run).rows[1][9:11] == ("2,000", "2,000")
+
+
+def test_many_pairs_without_a_score_are_counted() -> None:
+    run = run_of(("a", "b", "c", "d", "e", "f"), ("d",))
+    lost = {"dataset": "d", "reason": "no fold", "clips": 3, "failures": []}
+    run = run.model_copy(
+        update={"results": [], "unscored": [Unscored.model_validate(lost | {"model": name}) for name in "abcdef"]}
+    )
+    assert summary_lines(run) == [
+        "The run has no results.",
+        *(f"d × {name} has no score: no fold." for name in "abcd"),
+        "2 more pairs without a score, see results.json.",
+    ]
+
+
+def test_every_score_on_incomplete_data_bears_a_mark_and_no_other_does(tmp_path: Path) -> None:
+    run = usual()
+    run.results[0].layers = run.results[3].layers = layer_scores()
+    partial = run.datasets[0]
+    partial.clips, partial.classes_used, partial.classes_official = 400, 10, 50
+    line = (
+        "* esc50 is incomplete: 400 of the 2,500 clips and 10 of the 50 classes of the official release. Its scores "
+        "are not comparable with published ones."
+    )
+    built = build_overview(run)
+    headers = {metric.header for metric in METRICS.values() if metric.source == "probe" and metric.unit == "%"}
+    headers -= {METRICS[name].header for name in ("score_std", "chance")}
+    headers |= {"Score, linear", "Score, knn"}
+    seen = set()
+    for table in (built.results, *(section.table for section in built.probing)):
+        for row in table.rows:
+            for column, cell in zip(table.columns, row, strict=True):
+                marked = row[0] == "esc50" and column.title in headers and cell != "–"
+                assert cell.endswith("*") == marked, (column.title, row)
+                seen |= {column.title} if marked else set()
+    assert seen == {
+        *("Score", "Macro F1", "Balanced accuracy", "Its score", "Last layer", "Weighted sum"),
+        *("Score, linear", "Score, knn"),
+    }
+    write_report(run, tmp_path)
+    assert line in Page((tmp_path / "report.html").read_text()).text
+    assert line in (tmp_path / "report.md").read_text().replace("\\", "")
+    assert terminal(run, 300).count(line) == 1
+    # The drawings say it too, and their files keep their names.
+    for kind in ("score", "layers", "confusion"):
+        assert "esc50 (incomplete)" in (tmp_path / "plots" / f"{kind}-esc50.svg").read_text()
+        assert "incomplete" not in (tmp_path / "plots" / f"{kind}-gtzan.svg").read_text()
+
+
+def test_clips_far_beyond_full_scale_and_another_execution_are_told() -> None:
+    run = small()
+    assert "beyond full scale" not in terminal(run, 300)
+    measured = run.results[0].measurement
+    assert measured is not None
+    measured.beyond_full_scale = 3
+    run.models[0].precision, run.models[0].executed_by = "bf16", "fp32 on CPU by NVIDIA's backend (no OpenVINO)"
+    line = (
+        "esc50 × wav2vec2-base: 3 clips of 2,000 hold samples far beyond full scale: the files were never scaled, and "
+        "were sent as they are. arch data verify names them."
+    )
+    assert run_notes(run).count(line) == 1
+    assert terminal(run, 300).count(line) == 1
+    told = "wav2vec2-base was exported in bf16 and ran in fp32 on CPU by NVIDIA's backend (no OpenVINO)."
+    assert told in run_notes(run)
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

@@ -9,7 +9,8 @@ from rich.cells import cell_len
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from arch_harness.report.text.overview import failures_line, ordered_results, results_table
+from arch_harness.report.text.overview import ordered_results, results_table
+from arch_harness.report.text.remarks import failures_line, remarks
 from arch_harness.report.text.timing import build_timing
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class TerminalReport:
         self._table = results_table(run)
         self._timing = build_timing(run, ordered_results(run))
         self._failures = failures_line(run)
-        self._failed = any(result.failed for result in run.results)
+        self._failed = bool(run.failed)
+        self._remarks = remarks(run)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Lay the tables out for the width at hand."""
@@ -42,6 +44,8 @@ class TerminalReport:
                 yield Text()
         for sentence in self._timing.sentences if self._timing else []:
             yield Text(sentence)
+        for sentence in self._remarks:
+            yield Text(sentence, style="yellow")
         yield Text(self._failures, style="yellow" if self._failed else "")
 
 

@@ -12,12 +12,13 @@ from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from arch_harness.report.plots.panels import add_legend, looks_of
+from arch_harness.report.plots.panels import add_legend, looks_of, title_of
 from arch_harness.report.plots.style import FAINT, INK, styled
 from arch_harness.report.plots.svg import Plot, PlotGroup, as_svg, file_names
 from arch_harness.report.text.classes import MOST_CLASSES, shares_of, shown_probes
 from arch_harness.report.text.numbers import clean, shorten
 from arch_harness.report.text.overview import ordered_results
+from arch_harness.report.text.remarks import incomplete_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,12 +45,13 @@ def draw_confusion(run: Run) -> list[PlotGroup]:
             drawn.append((result, probe, shares))
     if not drawn:
         return []
-    plots, looks = [], looks_of(run)
+    plots, looks, incomplete = [], looks_of(run), incomplete_of(run)
     with styled():
         files = file_names(CONFUSION, [clean(result.dataset) for result, _, _ in drawn])
         for file, (result, probe, shares) in zip(files, drawn, strict=True):
-            figure = _picture(clean(result.dataset), looks[result.model], probe, shares)
-            label = f"{clean(result.dataset)}: share of each class's clips taken for each class"
+            title = title_of(clean(result.dataset), result.dataset in incomplete)
+            figure = _picture(title, looks[result.model], probe, shares)
+            label = f"{title}: share of each class's clips taken for each class"
             plots.append(Plot(file, label, as_svg(figure), wide=len(shares) * _CELL > _SQUARE * 1.5))
     text = (
         "Rows are the true classes, columns what the best model's first probe took them for. Blue is right, orange "

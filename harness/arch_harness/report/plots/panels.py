@@ -46,16 +46,23 @@ class Panel:
     """What one drawing shows.
 
     Attributes:
-        title: the dataset.
+        dataset: its name.
         results: of the dataset, in the order of the run's models.
         looks: by the model's name.
         cores: of the client's machine.
+        incomplete: whether a part of the dataset is missing.
     """
 
-    title: str
+    dataset: str
     results: Sequence[Result]
     looks: dict[str, Look]
     cores: int
+    incomplete: bool
+
+    @property
+    def title(self) -> str:
+        """The dataset, and whether it is incomplete."""
+        return title_of(self.dataset, self.incomplete)
 
     def measured(self) -> Iterator[tuple[Look, Measurement]]:
         """The models that were measured."""
@@ -99,6 +106,11 @@ class PlotKind:
     label: str
     shows: Callable[[Result], bool]
     make: Callable[[Panel], Figure]
+
+
+def title_of(dataset: str, incomplete: bool) -> str:
+    """What stands over a drawing: what scores, and whether the scores are of a part of it."""
+    return f"{dataset} (incomplete)" if incomplete else dataset
 
 
 def looks_of(run: Run) -> dict[str, Look]:

@@ -34,8 +34,8 @@ def draw_plots(run: Run, kinds: Sequence[PlotKind]) -> list[PlotGroup]:
                 found = [result for result in run.results if result.dataset == dataset.id and kind.shows(result)]
                 if found:
                     found.sort(key=lambda result: place[result.model])
-                    panels.append(Panel(clean(dataset.id), found, looks, run.machine.cores))
-            files = file_names(kind.name, [panel.title for panel in panels])
+                    panels.append(Panel(clean(dataset.id), found, looks, run.machine.cores, dataset.incomplete))
+            files = file_names(kind.name, [panel.dataset for panel in panels])
             drawn = [
                 Plot(file, f"{panel.title}: {kind.label}", as_svg(kind.make(panel)))
                 for file, panel in zip(files, panels, strict=True)

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from arch_harness.report.text.numbers import clean, number, percent, plural, shorten, timestamp
 from arch_harness.report.text.probes import close_rivals, probe_notes, probe_sections
+from arch_harness.report.text.remarks import (
+    MAX_REASON,
+    failures_line,
+    incomplete_lines,
+    incomplete_of,
+    unscaled_lines,
+    unscored_lines,
+)
 from arch_harness.report.text.setup import datasets_table, hardware_terms, method_terms, model_meanings, models_table
 from arch_harness.report.text.speed import speed_sections
-from arch_harness.report.text.tables import Column, Meaning, Section, Table, cells_of, columns_of, meanings_of
+from arch_harness.report.text.tables import MARK, Column, Meaning, Section, Table, cells_of, columns_of, meanings_of
 from arch_harness.report.text.timing import Timing, build_timing, timing_notes
 from arch_harness.results import rows
 from arch_harness.results.repeats import mean_of
 
 if TYPE_CHECKING:
-    from arch_harness.results.run import Result, Run
+    from arch_harness.results.run import Result, Run, Unscored
 
 MAX_FAILURES = 50
 """Failures shown per result; `results.json` holds all."""
-
-_MAX_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,16 @@ def ordered_results(run: Run) -> list[Result]:
 
 
 def results_table(run: Run) -> Table:
-    """The main table: one row per model and dataset."""
-    return Table(RESULT_COLUMNS, [cells_of(RESULT_COLUMNS, rows.row(result, None)) for result in ordered_results(run)])
+    """The main table: one row per model and dataset, those of a dataset without a score behind the others."""
+    found, results = [], ordered_results(run)
+    for dataset in run.datasets:
+        found += [rows.row(one, None, dataset=dataset) for one in results if one.dataset == dataset.id]
+        found += [_unscored_row(one) for one in run.unscored if one.dataset == dataset.id]
+    return Table(RESULT_COLUMNS, [cells_of(RESULT_COLUMNS, values) for values in found])
+
+
+def _unscored_row(one: Unscored) -> dict[str, Any]:
+    return {"dataset": one.dataset, "model": one.model, "clips": one.clips, "failed": one.failed}
 
 
 def _speed(result: Result) -> float:
@@ -79,31 +93,22 @@ def _speed(result: Result) -> float:
     return -1.0 if result.measurement is None else mean_of(result.measurement, "clips_per_s") or 0.0
 
 
-def failures_line(run: Run) -> str:
-    """How many clips failed, in one sentence."""
-    failed = sum(result.failed for result in run.results)
-    if not failed:
-        return "No clip failed."
-    where = [f"{clean(r.dataset)} × {clean(r.model)}: {r.failed:,}" for r in ordered_results(run) if r.failed]
-    shown = "; ".join(where[:4]) + (f"; and {plural(len(where) - 4, 'more result')}" if len(where) > 4 else "")
-    return f"{plural(failed, 'failure')}: clips that gave no embedding and take part in no score ({shown})."
-
-
 def summary_lines(run: Run) -> list[str]:
-    """A sentence per dataset: the best model by score, and the fastest."""
+    """A sentence per dataset: the best model by score, and the fastest; and what is to be known of the scores."""
     sentences = []
-    results = ordered_results(run)
+    results, incomplete = ordered_results(run), incomplete_of(run)
     for dataset in run.datasets:
         found = [result for result in results if result.dataset == dataset.id]
         if found:
+            mark = MARK if dataset.id in incomplete else ""
             rivals = close_rivals(run, found[0].model, dataset.id)
-            sentences.append(f"{clean(dataset.id)}: {_verdict(found)}{' ' + rivals if rivals else ''}")
-    return sentences or ["The run has no results."]
+            sentences.append(f"{clean(dataset.id)}: {_verdict(found, mark)}{' ' + rivals if rivals else ''}")
+    return [*(sentences or ["The run has no results."]), *incomplete_lines(run), *unscored_lines(run)]
 
 
-def _verdict(found: list[Result]) -> str:
+def _verdict(found: list[Result], mark: str) -> str:
     best, fastest = found[0], max(found, key=_speed)
-    figures = f"{percent(best.score)}% (chance {percent(best.chance)}%)"
+    figures = f"{percent(best.score)}%{mark} (chance {percent(best.chance)}%)"
     speed = "with embeddings from the store" if best.measurement is None else f"at {number(_speed(best))} clips/s"
     if len(found) == 1:
         return f"{clean(best.model)} scores {figures} {speed}."
@@ -120,43 +125,38 @@ def _verdict(found: list[Result]) -> str:
         )
     return (
         f"{clean(best.model)} has the highest score, {figures}{tie} {speed}; {clean(fastest.model)} is the fastest, "
-        f"at {number(_speed(fastest))} clips/s with a score of {percent(fastest.score)}%."
+        f"at {number(_speed(fastest))} clips/s with a score of {percent(fastest.score)}%{mark}."
     )
 
 
 def _failures(run: Run) -> list[FailureList]:
     columns = (Column("Clip"), Column("Stage"), Column("Reason"))
     lists = []
-    for result in ordered_results(run):
-        if not result.failures:
+    found: list[Result | Unscored] = [*ordered_results(run), *run.unscored]
+    for one in found:
+        if not one.failures:
             continue
-        rows = [(clean(f.clip), f.stage, shorten(clean(f.reason), _MAX_REASON)) for f in result.failures[:MAX_FAILURES]]
-        hidden = len(result.failures) - len(rows)
+        rows = [(clean(f.clip), f.stage, shorten(clean(f.reason), MAX_REASON)) for f in one.failures[:MAX_FAILURES]]
+        hidden = len(one.failures) - len(rows)
         more = f"and {hidden:,} more, see results.json" if hidden else ""
-        title = f"{clean(result.dataset)} × {clean(result.model)}: {result.failed:,} of {plural(result.clips, 'clip')}"
+        title = f"{clean(one.dataset)} × {clean(one.model)}: {one.failed:,} of {plural(one.clips, 'clip')}"
         lists.append(FailureList(title, Table(columns, rows), more))
     return lists
 
 
 def run_notes(run: Run) -> list[str]:
     """What the reader must know before comparing the numbers with others."""
-    lines = []
-    for dataset in run.datasets:
-        name, official = clean(dataset.id), dataset.clips_official
-        if official is not None and dataset.clips < official:
-            lines.append(
-                f"{name}: {dataset.clips:,} of the {official:,} clips of the official release were used, "
-                "so the scores are not comparable with published numbers."
-            )
-        lines += [f"{name}: {clean(note)}" for note in dataset.notes]
+    lines = [f"{clean(dataset.id)}: {clean(note)}" for dataset in run.datasets for note in dataset.notes]
     lines += probe_notes(run)
+    lines += unscaled_lines(run)
     lines += timing_notes(ordered_results(run))
-    lines += [
-        f"{clean(model.name)} misses the limits of {clean(model.precision)} and was installed with --force: "
-        f"{clean(model.parity_missed)}."
-        for model in run.models
-        if model.parity_missed
-    ]
+    for model in run.models:
+        name, precision = clean(model.name), clean(model.precision)
+        if model.runs_otherwise:
+            lines.append(f"{name} was exported in {precision} and ran in {clean(model.executed_by)}.")
+        if model.parity_missed:
+            missed = clean(model.parity_missed)
+            lines.append(f"{name} misses the limits of {precision} and was installed with --force: {missed}.")
     return lines
 
 

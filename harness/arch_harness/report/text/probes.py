@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from arch_harness.report.text.classes import class_sections
-from arch_harness.report.text.numbers import clean, format_metric, points
+from arch_harness.report.text.numbers import clean, points
+from arch_harness.report.text.remarks import incomplete_of
 from arch_harness.report.text.tables import Column, Section, Table, cells_of, columns_of, meanings_of
 from arch_harness.results import rows
 
@@ -31,11 +32,12 @@ def probe_sections(run: Run, results: Sequence[Result], known: Sequence[Column])
         results: of it, in the order in which they are shown.
         known: columns that are explained already.
     """
+    incomplete = incomplete_of(run)
     sections = [
         _comparisons(run),
-        _probes(results, known),
-        _layers(results, known),
-        _folds(run, results),
+        _probes(results, known, incomplete),
+        _layers(results, known, incomplete),
+        _folds(run, results, incomplete),
         *class_sections(results),
     ]
     return [section for section in sections if section.table.rows]
@@ -83,19 +85,20 @@ def probe_notes(run: Run) -> list[str]:
     return lines
 
 
-def _layers(results: Sequence[Result], known: Sequence[Column]) -> Section:
+def _layers(results: Sequence[Result], known: Sequence[Column], incomplete: frozenset[str]) -> Section:
     columns = (*columns_of("dataset", "model"), *_LAYER_COLUMNS, Column("A cut leaves out"))
     found = []
     for result in results:
         if result.layers is None:
             continue
         best, last = result.layers.best, result.layers.layers[-1]
-        ends = {"score_low": best.interval.low, "score_high": best.interval.high}
+        more = {"score_low": best.interval.low, "score_high": best.interval.high}
+        more["incomplete"] = result.dataset in incomplete
         found.append(
             (
                 clean(result.dataset),
                 clean(result.model),
-                *cells_of(_LAYER_COLUMNS, rows.layer_row(result.layers) | ends),
+                *cells_of(_LAYER_COLUMNS, rows.layer_row(result.layers) | more),
                 f"{last.layer - best.layer} of {last.layer} transformer layers",
             )
         )
@@ -136,8 +139,12 @@ def _comparisons(run: Run) -> Section:
     return Section("Comparisons", text, Table(columns, found))
 
 
-def _probes(results: Sequence[Result], known: Sequence[Column]) -> Section:
-    found = [cells_of(_PROBE_COLUMNS, rows.row(result, one)) for result in results for one in result.probes]
+def _probes(results: Sequence[Result], known: Sequence[Column], incomplete: frozenset[str]) -> Section:
+    found = [
+        cells_of(_PROBE_COLUMNS, rows.row(result, one) | {"incomplete": result.dataset in incomplete})
+        for result in results
+        for one in result.probes
+    ]
     first = next((result.probes[0].interval for result in results if result.probes), None)
     drawn = f" The intervals come of {first.resamples:,} bootstrap samples." if first else ""
     return Section(
@@ -148,10 +155,9 @@ def _probes(results: Sequence[Result], known: Sequence[Column]) -> Section:
     )
 
 
-def _folds(run: Run, results: Sequence[Result]) -> Section:
+def _folds(run: Run, results: Sequence[Result], incomplete: frozenset[str]) -> Section:
     several = [name for name in run.settings.probes if any(len(result.probes) > 1 for result in results)]
-    (score,) = columns_of("score")
-    macro_f1 = columns_of("macro_f1")
+    score, macro_f1 = columns_of("score", "macro_f1")
     columns = (
         *columns_of("dataset", "model"),
         Column("Fold"),
@@ -159,13 +165,14 @@ def _folds(run: Run, results: Sequence[Result]) -> Section:
         Column("Validation", "clips", True),
         Column("Test", "clips", True),
         *([replace(score, title=f"{score.title}, {name}") for name in several] or [score]),
-        *macro_f1,
+        macro_f1,
     )
     found = []
     for result in results:
         by_name = {one.probe: one for one in result.probes}
         for index, fold in enumerate(result.folds):
             scores = [by_name[name].folds[index].score if name in by_name else None for name in several] or [fold.score]
+            marked = {"incomplete": result.dataset in incomplete}
             found.append(
                 (
                     clean(result.dataset),
@@ -174,8 +181,8 @@ def _folds(run: Run, results: Sequence[Result]) -> Section:
                     f"{fold.train:,}",
                     f"{fold.validation:,}",
                     f"{fold.test:,}",
-                    *(format_metric("score", one) for one in scores),
-                    *cells_of(macro_f1, {"macro_f1": fold.macro_f1}),
+                    *(cell for one in scores for cell in cells_of([score], {"score": one} | marked)),
+                    *cells_of([macro_f1], {"macro_f1": fold.macro_f1} | marked),
                 )
             )
     return Section("Folds", "The score of each fold, the mean over seeds.", Table(columns, found))

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 SCORE_METRICS = {"accuracy": "accuracy", "map_macro": "mAP"}
 """How a table names what a score is."""
 
+MARK = "*"
+"""Stands behind a score on data of which a part is missing."""
+
+_MARKED = {
+    *("score", "macro_f1", "balanced_accuracy", "map_weighted"),
+    *("best_layer_score", "last_layer_score", "weighted_sum_score"),
+}
 _NAMES = ("model", "dataset", "probe")  # need no explanation
 
 
@@ -85,7 +92,8 @@ def cells_of(columns: Iterable[Column], values: Mapping[str, Any]) -> tuple[str,
 
     Args:
         columns: of the table.
-        values: by the ids of `arch_harness.results.rows`; what is missing is not known.
+        values: by the ids of `arch_harness.results.rows`; what is missing is not known. Where `incomplete` is true,
+            scores bear a mark.
     """
     return tuple(_cell(column.id, values) for column in columns)
 
@@ -100,7 +108,8 @@ def _cell(identifier: str, values: Mapping[str, Any]) -> str:
         )
     value = values.get(identifier)
     if identifier in METRICS:
-        return format_metric(identifier, value)
+        marked = values.get("incomplete") and value is not None and identifier in _MARKED
+        return format_metric(identifier, value) + (MARK if marked else "")
     if value is None:
         return UNKNOWN
     return SCORE_METRICS[value] if identifier == "score_metric" else clean(str(value))

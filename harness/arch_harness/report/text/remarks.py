@@ -1,0 +1,74 @@
+"""What must not be missed beside scores, in every format: data of which a part is missing, pairs without a score."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from arch_harness.report.text.numbers import clean, plural, shorten
+from arch_harness.report.text.tables import MARK
+
+if TYPE_CHECKING:
+    from arch_harness.results.run import DatasetFacts, Run
+
+MAX_REASON = 300
+"""Characters of a reason that are shown; `results.json` holds all."""
+
+_MOST_PAIRS = 4
+
+
+def incomplete_of(run: Run) -> frozenset[str]:
+    """The datasets of which clips or classes are missing; their scores bear a mark."""
+    return frozenset(dataset.id for dataset in run.datasets if dataset.incomplete)
+
+
+def incomplete_lines(run: Run) -> list[str]:
+    """A sentence for each dataset of which clips or classes are missing, that explains the mark."""
+    return [
+        f"{MARK} {clean(dataset.id)} is incomplete: {_used(dataset)} of the official release. Its scores are not "
+        "comparable with published ones."
+        for dataset in run.datasets
+        if dataset.incomplete
+    ]
+
+
+def _used(dataset: DatasetFacts) -> str:
+    counts = (
+        (dataset.clips, dataset.clips_official, "clips"),
+        (dataset.classes_used, dataset.classes_official, "classes"),
+    )
+    return " and ".join(f"{here:,} of the {there:,} {what}" for here, there, what in counts if there is not None)
+
+
+def unscored_lines(run: Run) -> list[str]:
+    """A sentence for each pair without a score, the first few of them."""
+    lines = [
+        f"{clean(one.dataset)} × {clean(one.model)} has no score: {shorten(clean(one.reason), MAX_REASON)}."
+        for one in run.unscored[:_MOST_PAIRS]
+    ]
+    more = len(run.unscored) - len(lines)
+    return lines + ([f"{plural(more, 'more pair')} without a score, see results.json."] if more else [])
+
+
+def unscaled_lines(run: Run) -> list[str]:
+    """A sentence for each result whose clips go far beyond full scale."""
+    return [
+        f"{clean(one.dataset)} × {clean(one.model)}: {plural(one.measurement.beyond_full_scale, 'clip')} of "
+        f"{one.measurement.clips:,} hold samples far beyond full scale: the files were never scaled, and were sent as "
+        "they are. arch data verify names them."
+        for one in run.results
+        if one.measurement is not None and one.measurement.beyond_full_scale
+    ]
+
+
+def failures_line(run: Run) -> str:
+    """How many clips failed, in one sentence."""
+    if not run.failed:
+        return "No clip failed."
+    where = [f"{clean(one.dataset)} × {clean(one.model)}: {one.failed:,}" for one in run.outcomes if one.failed]
+    shown = "; ".join(where[:4]) + (f"; and {plural(len(where) - 4, 'more result')}" if len(where) > 4 else "")
+    return f"{plural(run.failed, 'failure')}: clips that gave no embedding and take part in no score ({shown})."
+
+
+def remarks(run: Run) -> list[str]:
+    """What a reader must know of the scores in a table."""
+    return [*incomplete_lines(run), *unscaled_lines(run), *unscored_lines(run)]
