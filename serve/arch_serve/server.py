@@ -39,6 +39,8 @@ _PR_SET_PDEATHSIG = 1
 _ID = "arch:"
 _ERROR_LINE = re.compile(r"E\d{4} |error|[^ ]*: error ", re.IGNORECASE)
 _LOG_PREFIX = re.compile(r"^E\d{4} \S+ \d+ \S+\] ")
+# What Triton says on every machine without a GPU, whatever else is wrong.
+_WITHOUT_GPU = re.compile(r"Failed to initialize NVML|CudaDriverHelper has not been initialized")
 _LIBC = ctypes.CDLL(None)
 # A proxy of the environment must not come between us and our own server.
 _HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -291,6 +293,9 @@ class LocalServer:
             with _HTTP.open(request, timeout=5) as response:
                 index: list[dict[str, str]] = json.load(response)
                 return index
+        except urllib.error.HTTPError as error:  # it is there, and will not answer another time either
+            said = self._said(error.read().decode("utf-8", errors="replace").strip())
+            raise ServeError(f"Triton cannot list the models of {self._repository}: {said or error}") from error
         except (urllib.error.URLError, http.client.HTTPException, OSError):
             return None
 
@@ -329,7 +334,9 @@ class LocalServer:
         if self._log is None or not self._log.is_file():
             return ""
         lines = self._log.read_text(errors="replace").splitlines()
-        errors = [line for line in lines if _ERROR_LINE.match(line) and mention in line]
+        errors = [
+            line for line in lines if _ERROR_LINE.match(line) and mention in line and not _WITHOUT_GPU.search(line)
+        ]
         if not errors:
             return ""
         # Triton writes a message of many lines as one, with the line breaks escaped.
@@ -339,6 +346,8 @@ class LocalServer:
 
 def _claim_ports(host: str, ports: dict[str, int]) -> dict[str, int]:
     """Check that ports are free, and choose one for each 0."""
+    if not host.strip():  # the system takes it for every address, Triton for none
+        raise ServeUsageError("the address to listen on is empty: name one, such as 127.0.0.1, or 0.0.0.0 for all")
     fixed = [port for port in ports.values() if port]
     if len(set(fixed)) < len(fixed):
         raise ServeUsageError(f"gRPC, HTTP and metrics need three different ports, not {', '.join(map(str, fixed))}")
