@@ -201,7 +201,9 @@ def _show_faults(dataset: Dataset, faults: list[Fault]) -> None:
     if not faults:
         OUT.print(f"{dataset.id}: no faults in {len(dataset.clips):,} clips")
         return
-    table = Table(title=f"{dataset.id}: {len(faults):,} faults", title_justify="left")
+    table = Table(
+        title=f"{dataset.id}: {len(faults):,} {'fault' if len(faults) == 1 else 'faults'}", title_justify="left"
+    )
     for column in ("fault", "where", "what"):
         table.add_column(column, overflow="fold")
     for kind in dict.fromkeys(fault.kind for fault in faults):
