@@ -103,9 +103,13 @@ def fetch(
         for declaration in wanted:
             folder = data_root / declaration.id
             if folder.exists():
-                state = {"yes": "", "fixture": ", a fixture of arch data fake"}.get(
-                    data.presence(declaration, data_root), ", but not whole"
-                )
+                states = {"yes": "", "fixture": ", a fixture of arch data fake"}
+                state = states.get(data.presence(declaration, data_root))
+                if state is None:  # a script that goes on would find half a dataset, or none
+                    cure = "move it away, and fetch it again" if declaration.remotes else declaration.manual
+                    problems.append(f"{folder} is there already, but not whole: {cure}")
+                    exit_code = max(exit_code, 1)
+                    continue
                 note = f"{folder} is there already{state}; arch data verify {declaration.id} checks it"
                 OUT.print(note, soft_wrap=True)
             elif declaration.remotes:
