@@ -86,7 +86,7 @@ class LocalServer:
     Args:
         repository: The model repository's folder.
         models: Models to load; None loads every model in the repository.
-        host: Address to listen on.
+        host: IPv4 address to listen on, or a name that stands for one.
         grpc_port: Port for gRPC; 0 takes a free one. So do the other two.
         http_port: Port for HTTP.
         metrics_port: Port for Prometheus metrics.
@@ -153,6 +153,8 @@ class LocalServer:
         if self._process is not None:
             raise ServeError("this server is already running")
         names = select_models(self._repository, self._requested)
+        # Triton's HTTP takes a name for 255.255.255.255.
+        self._host = _resolve(self._host)
         self._ports = _claim_ports(self._host, self._ports)
         try:
             self._launch(self._cleanup.enter_context(working_folder()), names)
@@ -344,10 +346,18 @@ class LocalServer:
         return next(part for part in message if mention in part).strip(' "')
 
 
-def _claim_ports(host: str, ports: dict[str, int]) -> dict[str, int]:
-    """Check that ports are free, and choose one for each 0."""
+def _resolve(host: str) -> str:
     if not host.strip():  # the system takes it for every address, Triton for none
         raise ServeUsageError("the address to listen on is empty: name one, such as 127.0.0.1, or 0.0.0.0 for all")
+    try:
+        return socket.gethostbyname(host)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no name of a host"
+        raise ServeUsageError(f"cannot listen on {host}: {reason}; wants an IPv4 address, or a name of one") from error
+
+
+def _claim_ports(host: str, ports: dict[str, int]) -> dict[str, int]:
+    """Check that ports are free, and choose one for each 0."""
     fixed = [port for port in ports.values() if port]
     if len(set(fixed)) < len(fixed):
         raise ServeUsageError(f"gRPC, HTTP and metrics need three different ports, not {', '.join(map(str, fixed))}")

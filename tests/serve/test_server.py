@@ -263,6 +263,22 @@ def test_an_empty_address_is_refused(repository: Path) -> None:
         local_server(repository, ["plain"], host="").start()
 
 
+@pytest.mark.parametrize("host", ["::1", " 127.0.0.1", "no.such.host.invalid", "a" * 70])
+def test_what_is_no_address_is_refused(repository: Path, host: str) -> None:
+    with pytest.raises(
+        ServeUsageError, match=f"^cannot listen on {host}: .*; wants an IPv4 address, or a name of one$"
+    ):
+        local_server(repository, ["plain"], host=host).start()
+
+
+def test_a_name_of_this_machine_is_an_address_to_listen_on(repository: Path) -> None:
+    """Triton itself would have its HTTP listen on 255.255.255.255."""
+    with local_server(repository, ["plain"], host="localhost", timeout_s=60) as server:
+        assert server.http_url.startswith("127.0.0.1:")
+        with triton.InferenceServerClient(server.grpc_url) as client:
+            assert client.is_model_ready("plain")
+
+
 @pytest.mark.parametrize("target", ["gone", "dead"])
 def test_a_link_that_leads_nowhere_is_refused(tmp_path: Path, target: str) -> None:
     """Triton would load the models, and answer no request for their list."""
