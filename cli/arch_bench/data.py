@@ -118,12 +118,14 @@ def check_plot(path: str | Path) -> Path:
     """Where `draw` is to write.
 
     Raises:
-        UsageError: if it is no .svg or .png, or there is no such folder.
+        UsageError: if it is no .svg or .png, there is no such folder, or it is one itself.
     """
     if Path(path).suffix.lower() not in {".svg", ".png"}:
         raise UsageError(f"{path} must end in .svg or .png")
     if not Path(path).parent.is_dir():
         raise UsageError(f"cannot write {path}: there is no folder {Path(path).parent}")
+    if Path(path).is_dir():
+        raise UsageError(f"cannot write {path}: it is a folder")
     return Path(path)
 
 

@@ -39,6 +39,8 @@ _PR_SET_PDEATHSIG = 1
 _ID = "arch:"
 _ERROR_LINE = re.compile(r"E\d{4} |error|[^ ]*: error ", re.IGNORECASE)
 _LOG_PREFIX = re.compile(r"^E\d{4} \S+ \d+ \S+\] ")
+# What Triton says on every machine without a GPU, whatever else is wrong.
+_WITHOUT_GPU = re.compile(r"Failed to initialize NVML|CudaDriverHelper has not been initialized")
 _LIBC = ctypes.CDLL(None)
 # A proxy of the environment must not come between us and our own server.
 _HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -84,7 +86,7 @@ class LocalServer:
     Args:
         repository: The model repository's folder.
         models: Models to load; None loads every model in the repository.
-        host: Address to listen on.
+        host: IPv4 address to listen on, or a name that stands for one.
         grpc_port: Port for gRPC; 0 takes a free one. So do the other two.
         http_port: Port for HTTP.
         metrics_port: Port for Prometheus metrics.
@@ -151,6 +153,8 @@ class LocalServer:
         if self._process is not None:
             raise ServeError("this server is already running")
         names = select_models(self._repository, self._requested)
+        # Triton's HTTP takes a name for 255.255.255.255.
+        self._host = _resolve(self._host)
         self._ports = _claim_ports(self._host, self._ports)
         try:
             self._launch(self._cleanup.enter_context(working_folder()), names)
@@ -296,6 +300,9 @@ class LocalServer:
             with _HTTP.open(request, timeout=5) as response:
                 index: list[dict[str, str]] = json.load(response)
                 return index
+        except urllib.error.HTTPError as error:  # it is there, and will not answer another time either
+            said = self._said(error.read().decode("utf-8", errors="replace").strip())
+            raise ServeError(f"Triton cannot list the models of {self._repository}: {said or error}") from error
         except (urllib.error.URLError, http.client.HTTPException, OSError):
             return None
 
@@ -334,12 +341,24 @@ class LocalServer:
         if self._log is None or not self._log.is_file():
             return ""
         lines = self._log.read_text(errors="replace").splitlines()
-        errors = [line for line in lines if _ERROR_LINE.match(line) and mention in line]
+        errors = [
+            line for line in lines if _ERROR_LINE.match(line) and mention in line and not _WITHOUT_GPU.search(line)
+        ]
         if not errors:
             return ""
         # Triton writes a message of many lines as one, with the line breaks escaped.
         message = self._said(_LOG_PREFIX.sub("", errors[-1])).split("\\n")
         return next(part for part in message if mention in part).strip(' "')
+
+
+def _resolve(host: str) -> str:
+    if not host.strip():  # the system takes it for every address, Triton for none
+        raise ServeUsageError("the address to listen on is empty: name one, such as 127.0.0.1, or 0.0.0.0 for all")
+    try:
+        return socket.gethostbyname(host)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no name of a host"
+        raise ServeUsageError(f"cannot listen on {host}: {reason}; wants an IPv4 address, or a name of one") from error
 
 
 def _claim_ports(host: str, ports: dict[str, int]) -> dict[str, int]:

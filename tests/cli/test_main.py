@@ -53,6 +53,22 @@ def test_no_server_there(tmp_path: Path, demo_dataset: Path) -> None:
     assert (code, text) == (2, "arch: 'localhost' is no server address: wants HOST:PORT of Triton's gRPC endpoint")
 
 
+def test_serve_that_is_interrupted_before_it_serves(tmp_path: Path) -> None:
+    """Whoever waits for it must not take that for a server that did its work."""
+    code = """if True:
+        import os, signal, sys
+        from arch_serve.server import LocalServer
+        LocalServer.start = lambda self: os.kill(os.getpid(), signal.SIGINT)
+        from arch_bench.main import main
+        sys.argv = ["arch", "serve", "--repository", sys.argv[1]]
+        main()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "stopping")
+
+
 def test_busy_port(tmp_path: Path) -> None:
     (tmp_path / "model" / "1").mkdir(parents=True)
     (tmp_path / "model" / "config.pbtxt").touch()

@@ -97,3 +97,9 @@ def test_labels_and_titles_with_brackets_are_no_markup(tmp_path: Path) -> None:
     assert all(text in shown for text in ("[bold]", "[cel]", ":dog:", "[/red]"))
     faults = arch("data", "verify", str(tmp_path / "[ds]"), env=os.environ | {"COLUMNS": "200"}).stdout
     assert "[cel]/[red]0.wav" in faults
+
+
+def test_a_full_disk_under_the_output_is_one_line() -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run([*ARCH, "data", "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "arch: cannot write the output: No space left on device\n")

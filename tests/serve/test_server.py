@@ -19,6 +19,7 @@ import psutil
 import pytest
 import tritonclient.grpc as triton
 from arch_common.errors import ServeError, ServeUsageError
+from arch_serve import server as server_module
 from arch_serve.server import LocalServer
 from support.serve_models import WIDTH, add_model
 from support.waiting import until
@@ -245,7 +246,8 @@ def test_a_server_that_dies_makes_wait_raise(repository: Path) -> None:
         started = [process, *process.children(recursive=True)]
         mapped = shared_memory(started)
         process.kill()
-        with pytest.raises(ServeError, match="tritonserver was killed by SIGKILL"):
+        # And not that it found no GPU.
+        with pytest.raises(ServeError, match=r"^tritonserver was killed by SIGKILL$"):
             server.wait()
     assert_gone(started, 5)
     assert [path for path in mapped if path.exists()] == []
@@ -254,6 +256,53 @@ def test_a_server_that_dies_makes_wait_raise(repository: Path) -> None:
 def test_a_server_that_cannot_start_says_why(repository: Path) -> None:
     with pytest.raises(ServeError, match=r"cannot listen on 192\.0\.2\.1"):
         local_server(repository, ["plain"], host="192.0.2.1").start()
+
+
+def test_an_empty_address_is_refused(repository: Path) -> None:
+    with pytest.raises(ServeUsageError, match="the address to listen on is empty: name one, such as 127"):
+        local_server(repository, ["plain"], host="").start()
+
+
+@pytest.mark.parametrize("host", ["::1", " 127.0.0.1", "no.such.host.invalid", "a" * 70])
+def test_what_is_no_address_is_refused(repository: Path, host: str) -> None:
+    with pytest.raises(
+        ServeUsageError, match=f"^cannot listen on {host}: .*; wants an IPv4 address, or a name of one$"
+    ):
+        local_server(repository, ["plain"], host=host).start()
+
+
+def test_a_name_of_this_machine_is_an_address_to_listen_on(repository: Path) -> None:
+    """Triton itself would have its HTTP listen on 255.255.255.255."""
+    with local_server(repository, ["plain"], host="localhost", timeout_s=60) as server:
+        assert server.http_url.startswith("127.0.0.1:")
+        with triton.InferenceServerClient(server.grpc_url) as client:
+            assert client.is_model_ready("plain")
+
+
+@pytest.mark.parametrize("target", ["gone", "dead"])
+def test_a_link_that_leads_nowhere_is_refused(tmp_path: Path, target: str) -> None:
+    """Triton would load the models, and answer no request for their list."""
+    add_model(tmp_path, "plain")
+    (tmp_path / "dead").symlink_to(target)
+    with pytest.raises(ServeUsageError, match=f"{tmp_path} holds links that lead nowhere: remove or mend dead$"):
+        local_server(tmp_path).start()
+
+
+def test_a_server_that_cannot_list_its_models_says_so_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_model(tmp_path, "plain")
+    select = server_module.select_models
+
+    def select_and_lose(repository: Path, models: Sequence[str] | None) -> list[str]:
+        """A link loses its target after the repository was looked at."""
+        names = select(repository, models)
+        (repository / "dead").symlink_to("gone")
+        return names
+
+    monkeypatch.setattr(server_module, "select_models", select_and_lose)
+    with pytest.raises(
+        ServeError, match=f"Triton cannot list the models of {tmp_path}: .*failed to stat.*{tmp_path}/dead"
+    ):
+        local_server(tmp_path).start()
 
 
 def test_loading_has_a_time_limit(repository: Path) -> None:

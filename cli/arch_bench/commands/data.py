@@ -103,9 +103,13 @@ def fetch(
         for declaration in wanted:
             folder = data_root / declaration.id
             if folder.exists():
-                state = {"yes": "", "fixture": ", a fixture of arch data fake"}.get(
-                    data.presence(declaration, data_root), ", but not whole"
-                )
+                states = {"yes": "", "fixture": ", a fixture of arch data fake"}
+                state = states.get(data.presence(declaration, data_root))
+                if state is None:  # a script that goes on would find half a dataset, or none
+                    cure = "move it away, and fetch it again" if declaration.remotes else declaration.manual
+                    problems.append(f"{folder} is there already, but not whole: {cure}")
+                    exit_code = max(exit_code, 1)
+                    continue
                 note = f"{folder} is there already{state}; arch data verify {declaration.id} checks it"
                 OUT.print(note, soft_wrap=True)
             elif declaration.remotes:
@@ -201,7 +205,9 @@ def _show_faults(dataset: Dataset, faults: list[Fault]) -> None:
     if not faults:
         OUT.print(f"{dataset.id}: no faults in {len(dataset.clips):,} clips")
         return
-    table = Table(title=f"{dataset.id}: {len(faults):,} faults", title_justify="left")
+    table = Table(
+        title=f"{dataset.id}: {len(faults):,} {'fault' if len(faults) == 1 else 'faults'}", title_justify="left"
+    )
     for column in ("fault", "where", "what"):
         table.add_column(column, overflow="fold")
     for kind in dict.fromkeys(fault.kind for fault in faults):

@@ -36,6 +36,7 @@ def serve(
         metrics_port=metrics_port,
         log_file=log_file,
     )
+    serving = False
     try:
         with ERR.status("starting Triton and loading the models"):
             server.start()
@@ -56,10 +57,13 @@ def serve(
             "Ctrl-C stops it",
             soft_wrap=True,
         )
+        serving = True
         server.wait()
     except KeyboardInterrupt:
         with contextlib.suppress(OSError):  # the terminal is closed
             ERR.print("stopping")
+        if not serving:
+            raise typer.Exit(interrupt.INTERRUPTED) from None
     finally:
         server.stop()
 

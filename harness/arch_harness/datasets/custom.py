@@ -22,6 +22,8 @@ from arch_harness.datasets.listing import NUMBER, is_showable, open_table, print
 DEFAULT_SECONDS = 10.0
 DESCRIPTION = "dataset.yaml"
 MANIFESTS = ("manifest.csv", "manifest.jsonl")
+# Names that are likely to be meant for them.
+_NEARLY = ("dataset.yml", "manifest.json", "manifest.ndjson", "manifest.tsv")
 
 _COLUMNS = ("path", "label", "labels", "split", "fold")
 _SOME_SUFFIXES = ".wav, .flac, .ogg, .opus, .mp3 or .aiff"
@@ -47,20 +49,44 @@ def declare_custom(path: Path) -> tuple[Declaration, Path]:
     if not is_showable(str(path)):
         raise UsageError(f"the path {printable(str(path))} is not UTF-8 or holds control characters; rename it")
     if os.path.isdir(path):  # noqa: PTH112 - no OSError, whatever is asked for
-        if os.path.isfile(path / DESCRIPTION):  # noqa: PTH113
-            return _described(path / DESCRIPTION)
-        manifest = next((path / name for name in MANIFESTS if os.path.isfile(path / name)), None)  # noqa: PTH113
-        return _declare({}, path.name, manifest, path), path
+        description = _find(path, DESCRIPTION)
+        if description is not None:
+            return _described(description)
+        return _declare({}, path.name, _find(path, *MANIFESTS), path), path
     if path.suffix in {".yaml", ".yml"} and os.path.isfile(path):  # noqa: PTH113
         return _described(path)
     raise UsageError(f"{path} is neither a folder nor a .yaml file that describes a dataset")
+
+
+def _find(folder: Path, *names: str) -> Path | None:
+    """The first of the files that is there.
+
+    Raises:
+        UsageError: if none is, but something that is meant for one: passed over, it would leave a dataset with other
+            labels, splits or lengths than it says.
+    """
+    for name in names:
+        if os.path.isfile(folder / name):  # noqa: PTH113
+            return folder / name
+    try:
+        entries = sorted(os.listdir(folder))  # noqa: PTH208
+    except OSError:  # looking for clips says so
+        return None
+    stem = names[0].partition(".")[0]
+    for entry in entries:
+        if entry.lower() in (*names, *_NEARLY) and entry.lower().partition(".")[0] == stem:
+            wrong = "is no file that can be read" if entry in names else "is not read"
+            raise UsageError(f"{folder / entry} {wrong}: it must be a file named {' or '.join(names)}, or not be there")
+    return None
 
 
 def _described(path: Path) -> tuple[Declaration, Path]:
     import yaml
 
     try:
-        described = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        described = yaml.safe_load(text)
+        node = yaml.compose(text, yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UsageError(f"{path}{line}: {printable(error.problem or 'this is no YAML')}") from error
@@ -78,6 +104,10 @@ def _described(path: Path) -> tuple[Declaration, Path]:
         raise UsageError(f"{path} cannot be understood: {reason_of(error)}") from error
     if not isinstance(described, dict):
         raise UsageError(f"{path}: wants `key: value` lines; the keys are {', '.join(_KEYS)}")
+    keys = [key.value for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:  # YAML takes the last
+        raise UsageError(f"{path}: the key {reprlib.repr(twice)} is there twice")
     unknown = [str(key) for key in described if key not in _KEYS]
     if unknown:
         raise UsageError(f"{path}: unknown key {unknown[0]!r}; the keys are {', '.join(_KEYS)}")
@@ -86,6 +116,12 @@ def _described(path: Path) -> tuple[Declaration, Path]:
     if not os.path.isdir(folder):  # noqa: PTH112
         raise UsageError(f"{path}: folder: there is no folder {printable(str(folder))}")
     manifest = path.parent / described["manifest"] if "manifest" in described else None
+    beside = next((folder / name for name in MANIFESTS if os.path.lexists(folder / name)), None)
+    if manifest is None and beside is not None:  # which the folder alone would have been read by
+        raise UsageError(
+            f"{path} names no manifest, but there is {beside}: say `manifest: {os.path.relpath(beside, path.parent)}`, "
+            "or move it away to have one folder a class"
+        )
     name = path.parent.name if path.name == DESCRIPTION else path.stem
     return _declare(described, name, manifest, folder), folder
 
@@ -202,12 +238,25 @@ def _read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line, object_pairs_hook=_columns)
+            except UsageError as error:
+                raise UsageError(f"{path}, line {number}: {error}") from error
             except (ValueError, RecursionError) as error:
                 raise UsageError(f"{path}, line {number}: this is no JSON: {error}") from error
             if not isinstance(row, dict):
                 raise UsageError(f"{path}, line {number}: wants an object with path and label")
-            yield number, {_column(key): value for key, value in row.items()}
+            yield number, row
+
+
+def _columns(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, which would take the last of two values."""
+    row: dict[str, Any] = {}
+    for key, value in pairs:
+        column = _column(key)
+        if column in row and column in _COLUMNS:
+            raise UsageError(f"the key {column} is there twice")
+        row[column] = value
+    return row
 
 
 def _column(name: str) -> str:

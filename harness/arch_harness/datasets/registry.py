@@ -92,8 +92,12 @@ def open_dataset(argument: str, data_root: Path, *, strict: bool = False) -> Dat
     identifier = identifier.removesuffix(STRICT)
     if "/" in identifier:  # a folder may have such a name, an id has not
         given = ""
-    is_path = "/" in argument or argument.endswith((".yaml", ".yml")) or os.path.isdir(argument)  # noqa: PTH112
-    if not given and is_path and not _is_known(identifier):
+    if given and not path:  # as a variable of the shell that is not set leaves it
+        raise UsageError(f"{argument} names no path behind the =; leave the = out to look below --data-root")
+    own = not given and not _is_known(identifier)
+    if own and named_strict and _is_path(identifier) and not os.path.exists(argument):  # noqa: PTH110 - no OSError
+        raise UsageError(f"{identifier}: no stricter split: own data is split as it says itself; leave {STRICT} out")
+    if own and _is_path(argument):
         where = Path(os.path.expanduser(argument))  # noqa: PTH111 - leaves a `~nobody` as it is
         declaration, folder = declare_custom(where)
         reference = os.path.realpath(where)
@@ -109,6 +113,11 @@ def open_dataset(argument: str, data_root: Path, *, strict: bool = False) -> Dat
         if named_strict and isinstance(declaration.strict, str):
             raise UsageError(f"{identifier}: no stricter split: {declaration.strict}")
     return load_dataset(with_strict_split(declaration) if strict or named_strict else declaration, folder, reference)
+
+
+def _is_path(argument: str) -> bool:
+    """Whether it names data of one's own, and no id."""
+    return "/" in argument or argument.endswith((".yaml", ".yml")) or os.path.isdir(argument)  # noqa: PTH112
 
 
 def presence(declaration: Declaration, folder: Path) -> str:

@@ -12,6 +12,7 @@ from arch_common.errors import UsageError
 
 # Where Triton's gRPC and metrics are unless told otherwise.
 _GRPC_PORT, _METRICS_PORT = "8001", 8002
+_LAST_PORT = 65535
 _HEADER = re.compile(r"\s*([A-Za-z0-9_.-]+)\s*:\s*([\x20-\x7e]+?)\s*")
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^/:\s]+):\d{1,5}")
 
@@ -29,7 +30,7 @@ class Endpoint:
         started_by_arch: whether it runs for this benchmark only.
 
     Raises:
-        UsageError: if `address` is no `host:port`.
+        UsageError: if `address` is no `host:port`, or no port has that number.
     """
 
     address: str
@@ -43,6 +44,8 @@ class Endpoint:
         if not _ADDRESS.fullmatch(self.address):
             raise UsageError(f"{self.address!r} is no server address: wants HOST:PORT of Triton's gRPC endpoint")
         host, port = self.address.rsplit(":", 1)
+        if not 0 < int(port) <= _LAST_PORT:  # gRPC would go to another, the rest of a division by 65,536
+            raise UsageError(f"{self.address!r} is no server address: a port is a number from 1 to {_LAST_PORT}")
         if self.metrics is None and port == _GRPC_PORT:
             object.__setattr__(self, "metrics", f"{host}:{_METRICS_PORT}")
 

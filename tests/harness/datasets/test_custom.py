@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -234,6 +236,7 @@ def test_faults_of_a_csv_manifest(tmp_path: Path, lines: list[str], message: str
         ('{"path": "./a.wav", "labels": ["x"]}', "line 2: a.wav stands in line 1 already"),
         ("{", "line 2: this is no JSON"),
         ("[1]", "line 2: wants an object"),
+        ('{"path": "b.wav", "Path": "d.wav", "labels": ["x"]}', "line 2: the key path is there twice"),
         ("[" * 100_000, "line 2: this is no JSON"),
         ('{"path": "b.wav", "labels": ["\\udcff"]}', r"line 2: label is '\\udcff'; it must be text"),
         ('{"path": "\\ud800.wav", "labels": ["x"]}', "line 2: path is .*; it must be text"),
@@ -268,9 +271,13 @@ def test_faults_of_a_json_lines_manifest(tmp_path: Path, line: str, message: str
         ("a: &a [x, x]\nb: &b [*a, *a]\ntask: [*b, *b]\n", "unknown key 'a'"),
         ("folder: gone\n", "there is no folder"),
         ("manifest: gone.csv\n", "cannot read .*gone.csv"),
-        ("id: a/b\n", "cannot be an id"),
+        ("id: a/b\nmanifest: manifest.csv\n", "cannot be an id"),
+        (
+            "manifest: manifest.csv\nmax_seconds: 3\nmax_seconds: 5\n",
+            "dataset.yaml: the key 'max_seconds' is there twice",
+        ),
         ("id: esc50\nmanifest: manifest.csv\n", "the id 'esc50' of a dataset that arch knows"),
-        ("{}\n", "is in no class folder"),
+        ("{}\n", "dataset.yaml names no manifest, but there is .*/m/manifest.csv: say `manifest: manifest.csv`"),
     ],
 )
 def test_faults_of_a_description(tmp_path: Path, text: str, message: str) -> None:
@@ -278,6 +285,45 @@ def test_faults_of_a_description(tmp_path: Path, text: str, message: str) -> Non
     (tmp_path / "m" / "dataset.yaml").write_text(text)
     with pytest.raises(UsageError, match=message):
         open_dataset(str(tmp_path / "m"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("dataset.yml", "dataset.yaml"),
+        ("Dataset.yaml", "dataset.yaml"),
+        ("manifest.tsv", "manifest.csv or manifest.jsonl"),
+        ("manifest.json", "manifest.csv or manifest.jsonl"),
+        ("MANIFEST.CSV", "manifest.csv or manifest.jsonl"),
+    ],
+)
+def test_what_is_nearly_named_as_a_description_is_not_passed_over(tmp_path: Path, name: str, wanted: str) -> None:
+    touch(tmp_path, *(f"{label}/{take}.wav" for label in ("cat", "dog") for take in range(5)), name)
+    message = f"{tmp_path / name} is not read: it must be a file named {wanted}, or not be there"
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        open_dataset(str(tmp_path), tmp_path)
+
+
+def test_a_clip_beside_the_folders_of_classes_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{label}/{take}.wav" for label in ("cat", "dog") for take in range(5)), "loose.wav")
+    with pytest.raises(UsageError, match=r"loose\.wav is in no class folder"):
+        open_dataset(str(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["dataset.yaml", "manifest.csv", "manifest.jsonl"])
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_a_description_that_is_no_file_is_not_passed_over(tmp_path: Path, name: str, kind: str) -> None:
+    touch(tmp_path, *(f"{label}/{take}.wav" for label in ("cat", "dog") for take in range(5)))
+    place = tmp_path / name
+    {"link": lambda: place.symlink_to("gone"), "pipe": lambda: os.mkfifo(place), "folder": place.mkdir}[kind]()
+    with pytest.raises(UsageError, match=f"{name} is no file that can be read: it must be a file named"):
+        open_dataset(str(tmp_path), tmp_path)
+
+
+def test_a_manifest_is_read_whatever_else_lies_beside_it(tmp_path: Path) -> None:
+    folder = manifest(tmp_path / "m", CSV)
+    touch(folder, "manifest.tsv", "manifest.json", "datasets.yml")
+    assert len(open_dataset(str(folder), tmp_path).clips) == 4
 
 
 def test_what_is_no_dataset(tmp_path: Path) -> None:

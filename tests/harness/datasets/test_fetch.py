@@ -330,6 +330,21 @@ def test_every_dataset_asked_for_is_tried(site: Site, tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["data", "fetch", "esc50", "--data-root", str(tmp_path)]).exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("identifier", "cure"), [("esc50", "move it away"), ("emovo", "EMOVO is given by its authors")]
+)
+def test_a_folder_that_is_not_whole_is_not_taken_for_fetched(tmp_path: Path, identifier: str, cure: str) -> None:
+    from arch_bench.main import app
+
+    folder = tmp_path / identifier
+    folder.mkdir()
+    (folder / "mine.txt").touch()
+    done = CliRunner().invoke(app, ["data", "fetch", identifier, "--data-root", str(tmp_path)])
+    assert done.exit_code == 1
+    assert f"arch: {folder} is there already, but not whole: {cure}" in " ".join(done.output.split())
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
+
+
 def test_two_fetches_at_once(site: Site, tmp_path: Path) -> None:
     declaration = one_zip(site)
     refused: list[ArchError] = []

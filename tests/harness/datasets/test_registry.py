@@ -85,3 +85,14 @@ def test_a_listing_does_not_change_with_the_files_and_a_fingerprint_does(root: P
     after = open_dataset("esc50", root)
     assert after.listing == listing
     assert after.fingerprint != fingerprint
+
+
+def test_an_equals_sign_without_a_path_is_refused(root: Path) -> None:
+    """As `esc50=$UNSET` leaves it: what lies in the data root is not what was meant."""
+    with pytest.raises(UsageError, match=r"^esc50= names no path behind the =; leave the = out to look below"):
+        open_dataset("esc50=", root)
+
+
+def test_own_data_has_no_strict_split(root: Path) -> None:
+    with pytest.raises(UsageError, match=r"birds: no stricter split: own data is split as it says itself"):
+        open_dataset(f"{root.parent}/birds@strict", root)

@@ -291,8 +291,10 @@ def test_info_tells_durations_formats_and_balance(root: Path, tmp_path: Path) ->
         shown = run("data", "info", "fma_small", "--data-root", str(root), "--plot", str(tmp_path / plot))
         assert (tmp_path / plot).read_bytes().startswith(start)
         assert "16 classes" in shown
-    with pytest.raises(UsageError, match=r"must end in \.svg or \.png"):
-        app(["data", "info", "us8k", "--data-root", str(root), "--plot", "x.gif"], standalone_mode=False)
+    (tmp_path / "folder.svg").mkdir()
+    for wrong, message in (("x.gif", r"must end in \.svg or \.png"), (f"{tmp_path}/folder.svg", "it is a folder$")):
+        with pytest.raises(UsageError, match=message):
+            app(["data", "info", "us8k", "--data-root", str(root), "--plot", wrong], standalone_mode=False)
 
 
 def test_fake_repeats_itself_and_overwrites_nothing(tmp_path: Path) -> None:
