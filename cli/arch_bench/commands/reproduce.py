@@ -59,15 +59,10 @@ def reproduce(
 
     What is missing is listed first; what is there is run. The same command goes on from where an earlier one ended.
     """
-    where: dict[str, Any] = {
-        "models": model or [],
-        "datasets": dataset or [],
-        "repository": repository,
-        "output": output,
-    }
-    where |= {"data_root": data_root, "cache": cache}
+    asked: dict[str, Any] = {"models": model or [], "datasets": dataset or []}
+    asked |= {"repository": repository, "output": output, "data_root": data_root, "cache": cache}
     if dry_run:
-        for line in reproduction.plan_reproduction(experiment, **where).lines():
+        for line in reproduction.plan_reproduction(experiment, **asked).lines():
             OUT.print(line, soft_wrap=True)
         return
     interrupt.catch()
@@ -84,7 +79,7 @@ def reproduce(
         with interrupt.honoured():
             done = reproduction.reproduce(
                 experiment,
-                **where,
+                **asked,
                 fetch=fetch,
                 mirror=mirror,
                 downloads=downloads,

@@ -222,8 +222,11 @@ def _export(
             def step(text: str, name: str = name) -> None:
                 on_step(f"{name}: {text}")
 
+            def warn(text: str, name: str = name) -> None:
+                on_step(f"warning: {name}: {text}")
+
             try:
-                api.export(one.subject.reference, repository, on_step=step, on_warning=step)
+                api.export(one.subject.reference, repository, on_step=step, on_warning=warn)
             except ArchError as error:  # the others can be exported all the same
                 problems.append(f"{name} is not exported: {error}")
                 continue
