@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import arch_bench
 import pytest
@@ -19,7 +19,9 @@ from arch_common.errors import UsageError
 from arch_export.checkpoint.aliases import ALIASES
 from arch_harness.datasets.catalog import ARCH
 from arch_harness.published.table import published_models
+from arch_harness.results.run import write_run
 from support.commands import arch
+from support.runs import run_of
 
 if TYPE_CHECKING:
     from support.http_site import Site
@@ -154,9 +156,6 @@ def test_an_export_that_is_there_is_kept_and_another_model_of_the_name_is_not_to
 
 
 def test_the_hours_follow_from_what_was_measured(tmp_path: Path) -> None:
-    from arch_harness.results.run import write_run
-    from support.runs import run_of
-
     arch_bench.data.imitate("ravdess", tmp_path / "ravdess", quirks=False)
     arch_bench.data.imitate("emovo", tmp_path / "emovo", quirks=False)
     asked = settle(None, ["hubert-base-as", "hubert-large-as"], ["ravdess", "emovo"])
@@ -179,6 +178,55 @@ def test_the_disk_is_that_which_is_written_to(tmp_path: Path) -> None:
     (need,) = disks(models, datasets, tmp_path / "m", tmp_path / "d", tmp_path / "c")
     assert need.folders == (tmp_path / "hf" / "hub", tmp_path / "m", tmp_path / "d", tmp_path / "c")
     assert need.free == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)
+
+
+@pytest.fixture
+def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What `reproduce` is given: two models that are exported, one dataset, and the speed of an earlier run."""
+    arch_bench.data.imitate("ravdess", tmp_path / "data" / "ravdess", quirks=False)
+    models = {name: ALIASES[name].checkpoint for name in ("hubert-base-as", "wav2vec2-base-as")}
+    for name, source in models.items():
+        install(tmp_path / "models", name, source=source, precision="fp32", lengths="padded")
+    (tmp_path / "out").mkdir()
+    write_run(run_of(("wav2vec2-base-as",), ("emovo",)), tmp_path / "out" / "results.json")
+    where = {"repository": tmp_path / "models", "output": tmp_path / "out", "data_root": tmp_path / "data"}
+    return {"models": list(models), "datasets": ["ravdess"], "cache": tmp_path / "cache", **where}
+
+
+def test_a_model_that_fails_does_not_keep_others_from_being_run(
+    two: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def bench(datasets: list[str], *, models: list[str], output: Path, **_: Any) -> arch_bench.LoadedRun:
+        asked.append((datasets, models))
+        if models == ["hubert-base-as"]:
+            raise UsageError("the model 'hubert-base-as' is on the server but not ready: x")
+        return arch_bench.LoadedRun(output, run_of(("wav2vec2-base-as",), ("ravdess",)), output)
+
+    monkeypatch.setattr("arch_bench.api.bench", bench)
+    done = arch_bench.reproduce("discrete-vs-continuous", **two)
+    assert asked == [(["ravdess"], ["hubert-base-as"]), (["ravdess"], ["wav2vec2-base-as"])]
+    told = "hubert-base-as is not benched to its end: the model 'hubert-base-as' is on the server but not ready: x"
+    assert done.problems == (told,)
+    assert done.found.left_out == [told]
+    (one,) = done.found.results
+    assert (one.model, one.dataset) == ("wav2vec2-base-as", "ravdess")
+    assert one.published == pytest.approx(0.4594)
+    assert done.found.pairs == []
+    assert done.page.is_file()
+
+
+def test_where_every_model_fails_the_error_is_that_of_the_last(
+    two: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bench(*_: Any, **__: Any) -> None:
+        raise UsageError("out holds results of another machine or package versions; choose another --output")
+
+    monkeypatch.setattr("arch_bench.api.bench", bench)
+    with pytest.raises(UsageError, match="choose another --output"):
+        arch_bench.reproduce("discrete-vs-continuous", **two)
+    assert not (two["output"] / "reproduction.json").exists()
 
 
 def test_nothing_there_is_one_line(tmp_path: Path) -> None:

@@ -159,7 +159,8 @@ def _models(subjects: Sequence[Subject], repository: Path) -> list[PlannedModel]
             if other := _otherwise(one, facts):
                 planned = replace(planned, state="in the way", problem=_in_the_way(one, repository, other))
             else:
-                planned = replace(planned, state="exported", parameters=int(facts["parameter_count"]))
+                count = facts.get("parameter_count", "")
+                planned = replace(planned, state="exported", parameters=int(count) if count.isdecimal() else parameters)
         elif one.is_folder:
             size = fp32_size(Path(one.reference).expanduser())
             planned = replace(planned, parameters=size // _FP32_BYTES, export_bytes=size)

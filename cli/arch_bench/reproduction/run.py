@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arch_common import interrupt
-from arch_common.errors import ArchError, ServeError
+from arch_common.errors import ArchError
 
 from arch_bench import api, data
 from arch_bench import cache as store
@@ -130,14 +130,14 @@ def reproduce(
         plan = dataclasses.replace(plan, datasets=survey(asked, repository, root)[1])
     ready = [one for one in plan.datasets if one.is_there]
     if not ready:
-        raise ArchError("nothing can be run: none of the datasets is there")
+        raise ArchError("; ".join(["nothing can be run: none of the datasets is there", *problems]))
     exported = _export(plan.models, repository, on_step, problems)
     if not exported:
-        raise ArchError(f"nothing can be run: no model is exported; {(problems or plan.left_out)[0]}")
+        raise ArchError(f"nothing can be run, for no model is exported: {(problems or plan.left_out)[-1]}")
     if plan.hours is None:
         models_now = [dataclasses.replace(one, state="exported") for one in exported]
         on_step(f"time: {estimate(models_now, ready, repository, output)[1]}")
-    run = None
+    run, failure = None, None
     # One model at a time in a server of its own: large ones need not fit into memory side by side.
     for model in exported:
         interrupt.check()
@@ -155,10 +155,11 @@ def reproduce(
                 console=console,
             )
             problems += run.problems
-        except ServeError as error:
-            problems.append(f"{model.subject.name} is not served: {error}")
+        except ArchError as error:  # another model may be served, and what was done of this one is kept
+            failure = error
+            problems.append(f"{model.subject.name} is not benched to its end: {error}")
     if run is None:
-        raise ArchError(f"nothing could be run: {problems[-1]}")
+        raise failure or ArchError("nothing can be run: no model is exported")
     return Reproduced(run, _write(asked, plan, exported, ready, run, problems), tuple(problems))
 
 
