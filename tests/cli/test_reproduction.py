@@ -217,6 +217,33 @@ def test_a_model_that_fails_does_not_keep_others_from_being_run(
     assert done.page.is_file()
 
 
+def publish_esc50(site: Site, folder: Path) -> None:
+    """An imitation of ESC-50 as its publisher packs it."""
+    arch_bench.data.imitate("esc50", folder / "source", quirks=False)
+    with zipfile.ZipFile(folder / "esc50.zip", "w") as packed:
+        for path in sorted((folder / "source").rglob("*")):
+            packed.write(path, Path("ESC-50-master") / path.relative_to(folder / "source"))
+    site.files["ESC-50-master.zip"] = (folder / "esc50.zip").read_bytes()
+
+
+def test_what_can_be_fetched_is_and_what_cannot_is_told(
+    two: dict[str, Any], tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bench(datasets: list[str], *, output: Path, **_: Any) -> arch_bench.LoadedRun:
+        assert datasets == ["ravdess", "esc50"]
+        return arch_bench.LoadedRun(output, run_of(("hubert-base-as",), ("esc50",)), output)
+
+    monkeypatch.setattr("arch_bench.api.bench", bench)
+    publish_esc50(site, tmp_path)
+    two["datasets"] = ["ravdess", "esc50", "vivae", "emovo"]
+    done = arch_bench.reproduce("discrete-vs-continuous", **two, fetch=True, mirror=site.url)
+    assert arch_bench.data.open_dataset("esc50", two["data_root"]).counts.clips == 40
+    assert [line.partition(":")[0] for line in done.found.left_out[:2]] == ["vivae", "emovo"]
+    (problem,) = done.problems
+    assert problem.startswith(f"{site.url}/vivae/")
+    assert "the server answers 404" in problem
+
+
 def test_where_every_model_fails_the_error_is_that_of_the_last(
     two: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,11 +274,7 @@ def test_from_the_hub_and_the_publishers_to_the_table_and_once_more(
     """A tiny checkpoint under the published one's name, and an imitation of ESC-50: nothing of it is a reproduction."""
     from support.hub_site import COMMIT, serve_hub
 
-    arch_bench.data.imitate("esc50", tmp_path / "source", quirks=False)
-    with zipfile.ZipFile(tmp_path / "esc50.zip", "w") as packed:
-        for path in sorted((tmp_path / "source").rglob("*")):
-            packed.write(path, Path("ESC-50-master") / path.relative_to(tmp_path / "source"))
-    site.files["ESC-50-master.zip"] = (tmp_path / "esc50.zip").read_bytes()
+    publish_esc50(site, tmp_path)
     command = ["reproduce", "hubert-as-base", "--dataset", "esc50", "--dataset", "emovo", "--seeds", "1"]
     fetching = ["--fetch", "--mirror", site.url]
     with serve_hub(checkpoint, HUBERT) as (endpoint, hub):

@@ -78,3 +78,25 @@ def test_an_unsupported_architecture_costs_no_download_of_weights(tmp_path: Path
         "wav2vec2, wavlm",
     )
     assert handler.fetched == ["config.json"]
+
+
+def test_the_size_of_a_download_is_told_without_one(tmp_path: Path, hub: tuple[str, type[Hub]]) -> None:
+    endpoint, handler = hub
+    (handler.folder / "pytorch_model.bin").write_bytes(b"not wanted: there are safetensors")
+    program = (
+        "import sys\n"
+        "from arch_export.checkpoint.hub import download_size, earlier_download\n"
+        "print(download_size(sys.argv[1]), earlier_download(sys.argv[1]))\n"
+    )
+    expected = (handler.folder / "model.safetensors").stat().st_size
+    for hub_id, address, size in (
+        (REPOSITORY, endpoint, expected),
+        ("someone/else", endpoint, None),
+        (REPOSITORY, "http://127.0.0.1:9", None),
+    ):
+        environment = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
+        done = subprocess.run(
+            [sys.executable, "-c", program, hub_id], env=environment, capture_output=True, text=True, check=True
+        )
+        assert done.stdout == f"{size} None\n"
+    assert handler.fetched == []
