@@ -143,6 +143,7 @@ def survey(asked: Asked, repository: Path, data_root: Path) -> tuple[list[Planne
 
 def _models(subjects: Sequence[Subject], repository: Path) -> list[PlannedModel]:
     with needs("export"):
+        import huggingface_hub  # noqa: F401 - the next ones import it when they are called
         from arch_export.checkpoint.files import fp32_size
         from arch_export.checkpoint.hub import download_size, earlier_download
         from arch_export.repository.triton_config import read_parameters
