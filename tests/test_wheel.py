@@ -54,6 +54,8 @@ def test_the_wheel_holds_what_is_no_code_too(built: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
     assert {f"arch_harness/report/templates/report.{kind}.j2" for kind in ("html", "md")} <= names
+    assert {f"arch_harness/report/templates/reproduction.{kind}.j2" for kind in ("html", "md")} <= names
+    assert "arch_harness/published/arch.csv" in names
     assert "arch_serve/backends/onnxruntime/model.py" in names
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == set(PACKAGES)
 

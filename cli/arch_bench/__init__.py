@@ -27,6 +27,7 @@ from arch_bench import cache, data
 from arch_bench.api import aliases, bench, check, endpoints, export, load, probe, serve
 from arch_bench.demonstration import demo
 from arch_bench.loaded import Embeddings, LoadedRun
+from arch_bench.reproduction import Reproduced, plan_reproduction, reproduce
 
 __version__ = importlib.metadata.version("arch-bench")
 
@@ -37,6 +38,7 @@ __all__ = [
     "ExportUsageError",
     "LoadedRun",
     "MissingExtraError",
+    "Reproduced",
     "ScoreError",
     "ServeError",
     "ServeUsageError",
@@ -51,6 +53,8 @@ __all__ = [
     "endpoints",
     "export",
     "load",
+    "plan_reproduction",
     "probe",
+    "reproduce",
     "serve",
 ]

@@ -2,81 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from support.hub_site import COMMIT, Hub, serve_hub
 
 pytestmark = pytest.mark.torch
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPOSITORY = "someone/tiny-hubert"
-
-
-class Hub(BaseHTTPRequestHandler):
-    """Serves `folder` as the only model of a hub; other ids are unknown."""
-
-    folder: Path
-    fetched: list[str]
-
-    def do_GET(self) -> None:
-        self._answer(True)
-
-    def do_HEAD(self) -> None:
-        self._answer(False)
-
-    def _answer(self, body: bool) -> None:
-        path = self.path.split("?")[0]
-        if path.startswith(f"/api/models/{REPOSITORY}/tree/"):
-            tree = [
-                {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": file.name}
-                for file in sorted(self.folder.iterdir())
-            ]
-            self._send(json.dumps(tree).encode(), body)
-        elif path.startswith(f"/api/models/{REPOSITORY}"):
-            files = [{"rfilename": file.name} for file in sorted(self.folder.iterdir())]
-            self._send(json.dumps({"id": REPOSITORY, "sha": COMMIT, "siblings": files}).encode(), body)
-        elif path.startswith((f"/{REPOSITORY}/resolve/{COMMIT}/", f"/{REPOSITORY}/resolve/main/")):
-            file = self.folder / path.rsplit("/", 1)[1]
-            if body:
-                self.fetched.append(file.name)
-            self._send(file.read_bytes(), body)
-        else:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "RepoNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-    def _send(self, content: bytes, body: bool) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-        self.end_headers()
-        if body:
-            self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture
 def hub(tmp_path: Path, checkpoint: Path) -> Iterator[tuple[str, type[Hub]]]:
     # A copy: other tests may be reading the checkpoint.
     folder = shutil.copytree(checkpoint, tmp_path / "hub")
-    handler = type("Handler", (Hub,), {"folder": folder, "fetched": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", handler
-    server.shutdown()
+    with serve_hub(folder, REPOSITORY) as served:
+        yield served
 
 
 def locate(reference: str, endpoint: str, home: Path) -> tuple[int, str]:
@@ -132,3 +78,25 @@ def test_an_unsupported_architecture_costs_no_download_of_weights(tmp_path: Path
         "wav2vec2, wavlm",
     )
     assert handler.fetched == ["config.json"]
+
+
+def test_the_size_of_a_download_is_told_without_one(tmp_path: Path, hub: tuple[str, type[Hub]]) -> None:
+    endpoint, handler = hub
+    (handler.folder / "pytorch_model.bin").write_bytes(b"not wanted: there are safetensors")
+    program = (
+        "import sys\n"
+        "from arch_export.checkpoint.hub import download_size, earlier_download\n"
+        "print(download_size(sys.argv[1]), earlier_download(sys.argv[1]))\n"
+    )
+    expected = (handler.folder / "model.safetensors").stat().st_size
+    for hub_id, address, size in (
+        (REPOSITORY, endpoint, expected),
+        ("someone/else", endpoint, None),
+        (REPOSITORY, "http://127.0.0.1:9", None),
+    ):
+        environment = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
+        done = subprocess.run(
+            [sys.executable, "-c", program, hub_id], env=environment, capture_output=True, text=True, check=True
+        )
+        assert done.stdout == f"{size} None\n"
+    assert handler.fetched == []

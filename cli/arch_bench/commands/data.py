@@ -114,7 +114,7 @@ def fetch(
                 OUT.print(note, soft_wrap=True)
             elif declaration.remotes:
                 try:
-                    with _downloads() as watch:
+                    with downloads() as watch:
                         data.fetch(declaration.id, data_root, watch=watch, mirror=mirror)
                 except ArchError as error:  # the others can be fetched all the same
                     problems.append(str(error))
@@ -151,7 +151,8 @@ class _Downloads:
 
 
 @contextmanager
-def _downloads() -> Iterator[_Downloads]:
+def downloads() -> Iterator[_Downloads]:
+    """Progress of downloads, a bar for each file."""
     name = TextColumn("{task.description}")
     columns = (name, BarColumn(bar_width=20), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=ERR) as progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 
 from arch_common.errors import ExportError, ExportUsageError, reason_of
@@ -17,6 +18,8 @@ from arch_export.checkpoint.files import (
     licence_of,
     weight_files,
 )
+
+_ASKING_S = 10
 
 
 def download(hub_id: str, name: str, on_warning: Callable[[str], None]) -> Checkpoint:
@@ -52,17 +55,17 @@ def download(hub_id: str, name: str, on_warning: Callable[[str], None]) -> Check
     except RepositoryNotFoundError as error:
         raise ExportUsageError(f"the hub has no model {hub_id}, or it is private: set HF_TOKEN") from error
     except Exception as error:  # the hub's client raises errors of its HTTP library, of the disk and of its own
-        cached = _cached(hub_id)
-        if cached is None:
+        earlier = earlier_download(hub_id)
+        if earlier is None:
             words = f"downloading {hub_id} failed ({reason_of(error)}): run the command again to go on"
             raise ExportError(words) from error
         on_warning(f"the hub does not answer for {hub_id} ({reason_of(error)}): taking the copy of an earlier download")
-        folder = cached
+        folder = earlier
     # A snapshot's folder is named after its commit.
     return Checkpoint(folder, hub_id, folder.name, name, read_config(folder, hub_id), licence_of(folder))
 
 
-def _cached(hub_id: str) -> Path | None:
+def earlier_download(hub_id: str) -> Path | None:
     """The snapshot of an earlier download, if it is complete: the hub need not be reachable for it."""
     from huggingface_hub import snapshot_download
 
@@ -82,6 +85,27 @@ def _cached(hub_id: str) -> Path | None:
         if (folder / CONFIG).is_file():
             return folder
     return None
+
+
+def download_size(hub_id: str) -> int | None:
+    """Bytes that `download` would fetch of weights; None where the hub does not tell, or does not answer."""
+    from huggingface_hub import HfApi
+
+    try:
+        info = HfApi().model_info(hub_id, files_metadata=True, timeout=_ASKING_S)
+        sizes = {sibling.rfilename: sibling.size for sibling in info.siblings or []}
+        wanted = _weight_patterns(hub_id, set(sizes))
+    except Exception:  # whatever keeps it from telling; who downloads it will be told
+        return None
+    found = [size for name, size in sizes.items() if any(fnmatch(name, pattern) for pattern in wanted)]
+    return sum(size for size in found if size) if found and None not in found else None
+
+
+def download_folder() -> Path:
+    """Where downloads go."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE)
 
 
 def _weight_patterns(hub_id: str, files: set[str]) -> list[str]:

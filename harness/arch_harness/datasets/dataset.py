@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 # Written by `arch data fake`; a folder that holds it is never taken for the official data.
 FIXTURE_FILE = "arch-fixture.json"
+# The note of such data, and how a note ends that tells of data that are not the official release.
+FIXTURE_NOTE = "A fixture of `arch data fake`: its audio is synthesised and its scores say nothing."
+NOT_COMPARABLE = "cannot be compared with published ones."
 # What the name of a stricter split ends in.
 STRICT = "@strict"
 
@@ -176,7 +179,7 @@ def load_dataset(declaration: Declaration, folder: Path, reference: str = "") ->
     notes = [*declaration.notes, *listing.notes]
     fixture = _fixture_counts(folder)
     if fixture is not None:
-        notes.append("A fixture of `arch data fake`: its audio is synthesised and its scores say nothing.")
+        notes.append(FIXTURE_NOTE)
     else:
         notes += _shortfall(declaration, len(clips), len(occurring))
     return Dataset(
@@ -218,7 +221,7 @@ def _shortfall(declaration: Declaration, clips: int, classes: int) -> list[str]:
     has += [f"{expected} classes"] if expected is not None else []
     return [
         f"{clips:,} clips of {classes} classes were found where the official release has {' of '.join(has)}: the score "
-        "cannot be compared with published ones."
+        f"{NOT_COMPARABLE}"
     ]
 
 

@@ -1,4 +1,4 @@
-"""Reports of a run: `results.json`, Markdown, HTML, plots, and a table for the terminal."""
+"""Reports of a run: `results.json`, its rows as CSV and Parquet, Markdown, HTML, plots, a table for the terminal."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from arch_common.errors import ArchError
 from arch_common.files import whole_file
 
+from arch_harness.report.formats.data_files import render_csv, render_parquet
 from arch_harness.report.formats.html import render_html
 from arch_harness.report.formats.markdown import render_markdown
 from arch_harness.report.formats.terminal import TerminalReport
@@ -27,7 +28,9 @@ _PLOTS = "plots"
 
 
 def write_report(run: Run, folder: Path) -> list[Path]:
-    """Write `results.json`, `report.md`, `report.html` and `plots/*.svg` into `folder`, which is made if missing.
+    """Write `results.json`, its rows as `.csv` and `.parquet`, `report.md`, `report.html` and `plots/*.svg`.
+
+    All go into `folder`, which is made if missing.
 
     Each file is written whole or not at all. `results.json` is written first, so that no fault in a plot can lose a
     measurement; plots that an earlier report left in the folder and this one does not have are removed.
@@ -45,14 +48,19 @@ def write_report(run: Run, folder: Path) -> list[Path]:
     except OSError as error:
         raise ArchError(f"cannot write {results}: {error.strerror}") from error
 
+    rows = {folder / "results.csv": render_csv(run).encode(errors="replace")}
+    rows[folder / "results.parquet"] = render_parquet(run)
+    for path, content in rows.items():
+        _write_whole(path, content)
+
     overview, timing = build_overview(run), draw_plots(run, TIMING_PLOTS)
     groups = [*draw_plots(run, RESULT_PLOTS), *draw_confusion(run)]
     texts = {folder / _PLOTS / plot.file: plot.svg for group in (*groups, *timing) for plot in group.plots}
-    written = [results, *texts, folder / "report.md", folder / "report.html"]
+    written = [results, *rows, *texts, folder / "report.md", folder / "report.html"]
     texts[folder / "report.md"] = render_markdown(overview, groups, timing, _PLOTS)
     texts[folder / "report.html"] = render_html(overview, groups, timing)
     for path, text in texts.items():
-        _write_whole(path, text)
+        _write_whole(path, text.encode(errors="replace"))
     for kind in (*(kind.name for kind in (*RESULT_PLOTS, *TIMING_PLOTS)), CONFUSION):
         for path in (folder / _PLOTS).glob(f"{kind}-*.svg"):
             if path not in texts:
@@ -61,9 +69,9 @@ def write_report(run: Run, folder: Path) -> list[Path]:
     return written
 
 
-def _write_whole(path: Path, text: str) -> None:
+def _write_whole(path: Path, content: bytes) -> None:
     try:
         with whole_file(path) as file:
-            file.write(text.encode(errors="replace"))
+            file.write(content)
     except OSError as error:
         raise ArchError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,1 @@
+"""What the authors of ARCH published, and a run set beside it."""
