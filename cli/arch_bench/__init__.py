@@ -16,6 +16,7 @@ from arch_common.errors import (
     ArchError,
     ExportError,
     ExportUsageError,
+    GateError,
     MissingExtraError,
     ScoreError,
     ServeError,
@@ -25,6 +26,8 @@ from arch_common.errors import (
 
 from arch_bench import cache, data
 from arch_bench.api import aliases, bench, check, endpoints, export, load, probe, serve
+from arch_bench.decisions.comparing import compare
+from arch_bench.decisions.gating import gate
 from arch_bench.demonstration import demo
 from arch_bench.loaded import Embeddings, LoadedRun
 
@@ -35,6 +38,7 @@ __all__ = [
     "Embeddings",
     "ExportError",
     "ExportUsageError",
+    "GateError",
     "LoadedRun",
     "MissingExtraError",
     "ScoreError",
@@ -46,10 +50,12 @@ __all__ = [
     "bench",
     "cache",
     "check",
+    "compare",
     "data",
     "demo",
     "endpoints",
     "export",
+    "gate",
     "load",
     "probe",
     "serve",
