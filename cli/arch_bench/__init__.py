@@ -16,6 +16,7 @@ from arch_common.errors import (
     ArchError,
     ExportError,
     ExportUsageError,
+    GateError,
     MissingExtraError,
     ScoreError,
     ServeError,
@@ -25,6 +26,8 @@ from arch_common.errors import (
 
 from arch_bench import cache, data
 from arch_bench.api import aliases, bench, check, endpoints, export, load, probe, serve
+from arch_bench.decisions.comparing import compare
+from arch_bench.decisions.gating import gate
 from arch_bench.demonstration import demo
 from arch_bench.loaded import Embeddings, LoadedRun
 from arch_bench.reproduction import Reproduced, plan_reproduction, reproduce
@@ -36,6 +39,7 @@ __all__ = [
     "Embeddings",
     "ExportError",
     "ExportUsageError",
+    "GateError",
     "LoadedRun",
     "MissingExtraError",
     "Reproduced",
@@ -48,10 +52,12 @@ __all__ = [
     "bench",
     "cache",
     "check",
+    "compare",
     "data",
     "demo",
     "endpoints",
     "export",
+    "gate",
     "load",
     "plan_reproduction",
     "probe",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,8 +15,8 @@ from arch_bench.extras import needs
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
-    from arch_harness.bench.compare import RunDifference
     from arch_harness.datasets import Fold
+    from arch_harness.decision.compare import RunComparison, RunFolder
     from arch_harness.results.run import Run
     from numpy.typing import NDArray
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -98,17 +99,31 @@ class LoadedRun:
             stored.layers[kept],
         )
 
-    def compare(self, other: LoadedRun) -> list[RunDifference]:
-        """This run against another one, wherever both have a model of the same name on the same data and probe.
+    def compare(
+        self, other: LoadedRun, *, pairs: Mapping[str, str] | None = None, embeddings: bool = False
+    ) -> RunComparison:
+        """This run against another one, wherever both have a model of the same name on the same data.
 
         The scores are compared on the clips that both have, so what makes a clip hard for both cancels out.
 
+        Args:
+            other: the baseline.
+            pairs: models of this run, each with the model of the other that it is compared with.
+            embeddings: whether the stored embeddings are compared too.
+
         Raises:
-            UsageError: if the two have nothing in common, or a dataset of one name is not the same.
+            UsageError: if the two have nothing in common.
+            ArchError: if embeddings are asked for and a store cannot be read.
         """
         with needs("bench"):
-            from arch_harness.bench.compare import compare_runs
-        return compare_runs(self.run, self.folder, other.run, other.folder)
+            from arch_harness.decision.compare import compare_runs
+        return compare_runs(self.as_folder(), other.as_folder(), pairs, embeddings=embeddings)
+
+    def as_folder(self) -> RunFolder:
+        """As the harness compares it."""
+        with needs("bench"):
+            from arch_harness.decision.compare import RunFolder
+        return RunFolder(self.folder, self.run, self.cache)
 
     def scores(self) -> RenderableType:
         """What every probe scores, for a terminal; the speed, which is of when the embeddings were computed, is not."""

@@ -10,7 +10,7 @@ from arch_common import interrupt
 from arch_common.errors import ArchError
 
 import arch_bench
-from arch_bench.commands import bench, cache, data, demo, export, probe, reproduce, serve
+from arch_bench.commands import bench, cache, compare, data, demo, export, gate, probe, reproduce, serve
 from arch_bench.terminal import ERR, show_what_it_can
 
 app = typer.Typer(
@@ -43,6 +43,8 @@ app.command()(serve.serve)
 app.command()(bench.bench)
 app.command()(probe.probe)
 app.command()(reproduce.reproduce)
+app.command()(compare.compare)
+app.command()(gate.gate)
 app.command()(demo.demo)
 app.add_typer(data.app)
 app.add_typer(cache.app)

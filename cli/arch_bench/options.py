@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from arch_common.errors import UsageError
 
 from arch_bench import api
 
@@ -79,6 +80,38 @@ Transports = Annotated[
     TransportChoice,
     typer.Option("--transport", help="shared-memory: servers on this machine read the audio there, not in requests."),
 ]
+
+BaselineCache = Annotated[
+    Path | None,
+    typer.Option("--baseline-cache", help="The embedding store of the baseline, if it is another.", show_default=False),
+]
+Pairs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pair",
+        metavar="MODEL=BASELINE_MODEL",
+        help="Compare a model with the baseline's of another name, an int8 with its fp32, say; may be repeated.",
+    ),
+]
+MarkdownFile = Annotated[Path | None, typer.Option(help="Write it as Markdown.", show_default=False)]
+JsonFile = Annotated[Path | None, typer.Option(help="Write all figures as JSON.", show_default=False)]
+
+
+def pairs_of(given: Sequence[str] | None) -> dict[str, str]:
+    """Models by name, each with the one of the baseline that it is compared with.
+
+    Raises:
+        UsageError: if one is no MODEL=MODEL, or a model is named twice.
+    """
+    found: dict[str, str] = {}
+    for one in given or []:
+        model, equals, other = one.partition("=")
+        if not (model and equals and other):
+            raise UsageError(f"--pair {one!r} cannot be right: wants MODEL=BASELINE_MODEL")
+        if found.get(model, other) != other:
+            raise UsageError(f"--pair names {model!r} twice")
+        found[model] = other
+    return found
 
 
 def names_of(probes: list[Probe] | None) -> list[ProbeName]:

@@ -8,7 +8,8 @@
     ├── ExportError                 1   a checkpoint could not be exported, or what was exported is not the original
     ├── ServeError                  1   the server cannot run, or has failed
     ├── DamagedArchiveError         1   a downloaded archive cannot be unpacked
-    └── ScoreError                  1   one model on one dataset cannot be scored; the others can
+    ├── ScoreError                  1   one model on one dataset cannot be scored; the others can
+    └── GateError                   3   a gate has failed: a run is worse than its thresholds allow
 
 Ctrl-C, SIGTERM and SIGHUP end a command with 130. The message of each is one sentence or two, without a line break, and
 stands alone: the command line prints it behind `arch: `.
@@ -59,6 +60,12 @@ class DamagedArchiveError(ArchError):
 
 class ScoreError(ArchError):
     """One model on one dataset cannot be scored; the others can. Exit code 1."""
+
+
+class GateError(ArchError):
+    """A gate has failed: a run is worse than its thresholds allow. Exit code 3."""
+
+    exit_code = 3
 
 
 def reason_of(error: BaseException) -> str:

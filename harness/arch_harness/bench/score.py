@@ -15,7 +15,7 @@ from arch_common.errors import ScoreError
 from arch_harness.probes import probe_dataset
 from arch_harness.probes.layers import probe_layers
 from arch_harness.probes.scoring import Scored, epochs_of
-from arch_harness.results.predictions import load_predictions, save_predictions
+from arch_harness.results.predictions import load_predictions, predictions_path, save_predictions
 from arch_harness.results.run import Result, Settings
 from arch_harness.results.scores import FoldScore, LayerScores, ProbeScore
 
@@ -51,11 +51,6 @@ class Probed:
             "layers": self.layers,
             "probe_seconds": self.seconds,
         }
-
-
-def predictions_path(output: Path, model: str, dataset: str, probe: str) -> Path:
-    """Where a run's folder keeps what a probe made of each test clip."""
-    return output / "predictions" / f"{model}--{dataset}--{probe}.npz"
 
 
 def is_done(output: Path, result: Result, fingerprint: str) -> bool:

@@ -11,7 +11,7 @@ from arch_common import interrupt
 
 from arch_harness.results.embedding_pass import EmbeddingPass, pass_path, write_pass
 from arch_harness.results.measurement import LoadPoint, Measurement, Repeat
-from arch_harness.results.repeats import mean_of, runs_of
+from arch_harness.results.repeats import mean_of, runs_of, same_rate
 from arch_harness.streaming.phases import PACED_SHARE
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from arch_harness.results.run import Result, Run
     from arch_harness.streaming.pool import WorkerPool
     from arch_harness.streaming.wire import Job
-
-_SAME_RATE = 0.01
 
 
 class SpeedRuns:
@@ -67,7 +65,7 @@ class SpeedRuns:
             for name, found in self._measured(jobs):
                 runs: list[Measurement | Repeat] = [found, *found.repeats]
                 if runs[count] not in runs_of(found) or any(
-                    one.load == "equal rate" and _same(one.rate, rate) for one in runs[count].loads
+                    one.load == "equal rate" and same_rate(one.rate, rate) for one in runs[count].loads
                 ):
                     continue
                 interrupt.check()
@@ -139,7 +137,3 @@ def _with_load(found: Measurement, count: int, point: LoadPoint | None) -> Measu
     repeats = list(found.repeats)
     repeats[count - 1] = repeats[count - 1].model_copy(update={"loads": loads(repeats[count - 1].loads)})
     return found.model_copy(update={"repeats": repeats})
-
-
-def _same(rate: float | None, other: float) -> bool:
-    return rate is not None and abs(rate - other) <= _SAME_RATE * other

@@ -101,12 +101,23 @@ def interval(scores: NDArray[np.float64]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Difference:
-    """The score of one model less that of another on the same clips, and its interval."""
+    """The score of one model less that of another on the same clips, and its interval.
+
+    Attributes:
+        clips: test clips that both have.
+        difference: a share.
+        low: end of its 95 % interval.
+        high: the other end.
+        error: standard deviation of the difference over the samples.
+        differing: test clips of which the two made different things; the others say nothing about the difference.
+    """
 
     clips: int
     difference: float
     low: float
     high: float
+    error: float
+    differing: int
 
     @property
     def more_than_noise(self) -> bool:
@@ -129,4 +140,12 @@ def compare(one: Predictions, other: Predictions, seed: int) -> Difference | Non
         return None
     scores = [resampled_scores(predictions, seed) for predictions in (one, other)]
     low, high = interval(scores[0] - scores[1])
-    return Difference(len(one.clips), score(one) - score(other), low, high)
+    error = float(np.std(scores[0] - scores[1]))
+    return Difference(len(one.clips), score(one) - score(other), low, high, error, _differing(one, other))
+
+
+def _differing(one: Predictions, other: Predictions) -> int:
+    """Test clips, the same in both, whose share of right seeds differs; all of them where the score ranks clips."""
+    if one.metric != "accuracy":
+        return len(one.clips)
+    return int(np.count_nonzero(one.values != other.values))

@@ -62,6 +62,11 @@ class Predictions:
 _ARRAYS = ("clips", "folds", "groups", "values", "truth")
 
 
+def predictions_path(output: Path, model: str, dataset: str, probe: str) -> Path:
+    """Where a run's folder keeps what a probe made of each test clip."""
+    return output / "predictions" / f"{model}--{dataset}--{probe}.npz"
+
+
 def save_predictions(path: Path, predictions: Predictions, fingerprint: str) -> None:
     """Write what a probe made of each test clip to `path` (.npz), whole or not at all.
 

@@ -31,6 +31,8 @@ CONFIDENCE = 0.99
 RESOLUTION = 0.05
 """Differences that are smaller are never called real: the machine's own slow drifts are of that size."""
 
+_SAME_RATE = 0.01
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -38,7 +40,8 @@ class Spread:
 
     Attributes:
         mean: of them.
-        half: of the 99 % interval of the mean (Student's t over the runs); None of one run, which tells nothing of it.
+        half: of the interval of the mean, 99 % unless another was asked for (Student's t over the runs); None of one
+            run, which tells nothing of it.
         runs: how many.
     """
 
@@ -53,7 +56,8 @@ class SpeedDifference:
 
     Attributes:
         ratio: of the first to the second.
-        low: end of the 99 % interval of the ratio (Welch's t over the logarithms of the runs).
+        low: end of the interval of the ratio, 99 % unless another was asked for (Welch's t over the logarithms of the
+            runs).
         high: the other end.
         verdict: `real` where the interval leaves out 1 and the ratio is 5 % away from it or more.
     """
@@ -88,18 +92,20 @@ def rtfx_of(measurement: Measurement) -> float:
     return measurement.rtfx * mean / measurement.clips_per_s if mean and measurement.clips_per_s else 0.0
 
 
-def spread_of(measurement: Measurement, figure: str) -> Spread | None:
+def spread_of(measurement: Measurement, figure: str, confidence: float = CONFIDENCE) -> Spread | None:
     """Mean and interval of a figure over the runs; None where it is not known."""
     values = values_of(measurement, figure)
     if not values:
         return None
     half = None
     if len(values) > 1:
-        half = _quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+        half = _quantile(len(values) - 1, confidence) * statistics.stdev(values) / math.sqrt(len(values))
     return Spread(statistics.fmean(values), half, len(values))
 
 
-def difference_of(first: Measurement, second: Measurement, figure: str) -> SpeedDifference | None:
+def difference_of(
+    first: Measurement, second: Measurement, figure: str, confidence: float = CONFIDENCE
+) -> SpeedDifference | None:
     """How a figure of two measurements differs; None where one of them was not repeated."""
     logs = [[math.log(value) for value in values_of(one, figure) if value > 0] for one in (first, second)]
     if min(map(len, logs)) < 2:
@@ -108,10 +114,15 @@ def difference_of(first: Measurement, second: Measurement, figure: str) -> Speed
     parts = [statistics.variance(one) / len(one) for one in logs]
     error = math.sqrt(sum(parts))
     freedom = sum(parts) ** 2 / (sum(part**2 / (len(one) - 1) for part, one in zip(parts, logs, strict=True)) or 1)
-    half = _quantile(max(1.0, freedom)) * error
+    half = _quantile(max(1.0, freedom), confidence) * error
     ratio, low, high = (math.exp(value) for value in (shift, shift - half, shift + half))
     real = not low <= 1 <= high and max(ratio, 1 / ratio) >= 1 + RESOLUTION
     return SpeedDifference(ratio, low, high, "real" if real else "noise")
+
+
+def same_rate(one: float | None, other: float | None) -> bool:
+    """Whether two rates are close enough for latencies at them to be compared: within 1 %."""
+    return one is not None and other is not None and abs(one - other) <= _SAME_RATE * other
 
 
 def _value(one: Measurement | Repeat, figure: str) -> float | None:
@@ -127,5 +138,5 @@ def _points(loads: Sequence[LoadPoint], load: LoadName) -> list[LoadPoint]:
     return [point for point in loads if point.load == load]
 
 
-def _quantile(freedom: float) -> float:
-    return float(student_t.ppf(0.5 + CONFIDENCE / 2, freedom))
+def _quantile(freedom: float, confidence: float) -> float:
+    return float(student_t.ppf(0.5 + confidence / 2, freedom))

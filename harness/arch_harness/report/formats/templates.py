@@ -1,17 +1,17 @@
-"""The templates of the written formats, which stand in `report/templates`."""
+"""The templates of the written formats, which stand in the folder `templates` of a package."""
 
 from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 
-def template_environment() -> Environment:
+def template_environment(package: str = "arch_harness.report") -> Environment:
     """Where the templates are found and how they are read: a misspelt name is an error, and a tag leaves no line.
 
     HTML is escaped; what is put into Markdown has a filter for that.
     """
     return Environment(
-        loader=PackageLoader("arch_harness.report"),
+        loader=PackageLoader(package),
         autoescape=select_autoescape(["html.j2"]),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,0 +1,219 @@
+"""Two runs compared: what is real, what is noise, and what cannot be compared at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from arch_common.errors import UsageError
+from arch_harness.decision.compare import FigureDifference, RunComparison, RunFolder, compare_runs
+from arch_harness.results.predictions import predictions_path
+from arch_harness.results.run import Run
+from numpy.typing import NDArray
+from support.decisions import right, write_folder
+
+PAIR = ("hubert", "esc50")
+
+
+def fallen(values: NDArray[np.float32], clips: int) -> NDArray[np.float32]:
+    """The same, with so many more clips labelled wrongly."""
+    found = values.copy()
+    found[np.flatnonzero(found == 1)[:clips]] = 0
+    return found
+
+
+def folder_of(path: Path, values: NDArray[np.float32], *arguments: Any, **options: Any) -> RunFolder:
+    return RunFolder(path, write_folder(path, {PAIR: values}, *arguments, **options), path / "store")
+
+
+def figures(comparison: RunComparison) -> dict[str, FigureDifference]:
+    return {one.figure: one for one in comparison.pairs[0].figures}
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> RunFolder:
+    return folder_of(tmp_path / "base", right(1000, 0.9))
+
+
+def test_a_drop_on_the_same_clips_is_found(tmp_path: Path, base: RunFolder) -> None:
+    found = compare_runs(folder_of(tmp_path / "new", fallen(right(1000, 0.9), 30)), base).pairs[0]
+    (score,) = found.scores
+    assert (found.name, score.probe, score.clips, score.differing) == ("hubert on esc50", "linear", 1000, 30)
+    assert score.difference == pytest.approx(-0.03)
+    assert (score.score, score.baseline_score) == pytest.approx((0.87, 0.9))
+    assert score.low < -0.03 < score.high < 0
+    assert score.verdict == "real"
+
+
+def test_changes_both_ways_are_noise(tmp_path: Path, base: RunFolder) -> None:
+    values = right(1000, 0.9)
+    ours = fallen(values, 10)
+    ours[np.flatnonzero(values == 0)[:9]] = 1
+    (score,) = compare_runs(folder_of(tmp_path / "new", ours), base).pairs[0].scores
+    assert score.difference == pytest.approx(-0.001)
+    assert (score.differing, score.verdict) == (19, "noise")
+
+
+def test_a_run_against_itself_differs_in_nothing(base: RunFolder) -> None:
+    found = compare_runs(base, base)
+    assert [one.difference for one in found.pairs[0].scores] == [0]
+    assert {one.verdict for one in found.pairs[0].figures} == {"noise"}
+    assert found.warnings == found.problems == []
+    assert found.is_whole
+
+
+def test_speeds_are_compared_over_the_repeats(tmp_path: Path, base: RunFolder) -> None:
+    found = figures(compare_runs(folder_of(tmp_path / "new", right(1000, 0.9), (90.0, 91.0, 89.0)), base))
+    speed = found["clips_per_s"]
+    assert (speed.value, speed.baseline_value, speed.runs) == (90.0, 100.0, (3, 3))
+    assert speed.ratio == pytest.approx(math.exp(np.mean(np.log([90, 91, 89])) - np.mean(np.log([100, 101, 99]))))
+    assert speed.low is not None
+    assert speed.high is not None
+    assert speed.low < speed.ratio < speed.high < 1
+    assert speed.verdict == "real"
+    assert found["alone_p99_ms"].verdict == "noise"
+    assert set(found) == {"clips_per_s", "alone_p50_ms", "alone_p99_ms", "equal_p50_ms", "equal_p99_ms", "p99_ms"}
+
+
+def test_what_was_measured_once_has_no_verdict(tmp_path: Path, base: RunFolder) -> None:
+    speed = figures(compare_runs(folder_of(tmp_path / "new", right(1000, 0.9), (50.0,)), base))["clips_per_s"]
+    assert (speed.ratio, speed.low, speed.high, speed.verdict) == (0.5, None, None, "measured once")
+
+
+@pytest.mark.parametrize(("rate", "compared"), [(5.04, True), (5.2, False)])
+def test_latencies_at_a_rate_are_compared_within_one_percent_of_it(
+    tmp_path: Path, base: RunFolder, rate: float, compared: bool
+) -> None:
+    found = compare_runs(folder_of(tmp_path / "new", right(1000, 0.9), rate=rate), base)
+    assert ("equal_p99_ms" in figures(found)) == compared
+    assert any("loads[equal rate].rate is 5.2, and 5 in the baseline" in one for one in found.warnings) != compared
+    assert found.is_whole  # the other latencies tell as much
+
+
+def test_saturated_latencies_are_compared_at_the_same_places_in_flight(tmp_path: Path, base: RunFolder) -> None:
+    ours = folder_of(tmp_path / "new", right(1000, 0.9))
+    measurement = ours.run.results[0].measurement
+    assert measurement is not None
+    point = measurement.at("saturated")
+    assert point is not None
+    point.in_flight = 32
+    found = compare_runs(ours, base)
+    assert "p99_ms" not in figures(found)
+    (warning,) = found.warnings
+    assert "loads[saturated].in_flight is 32, and 16 in the baseline: latencies at that load" in warning
+
+
+def set_machine(run: Run, **values: object) -> None:
+    run.machine = run.machine.model_copy(update=values)
+
+
+def set_server(run: Run, **values: object) -> None:
+    run.servers = [one.model_copy(update=values) for one in run.servers]
+
+
+def set_model(run: Run, **values: object) -> None:
+    run.models = [one.model_copy(update=values) for one in run.models]
+
+
+def set_transport(run: Run) -> None:
+    measurement = run.results[0].measurement
+    assert measurement is not None
+    measurement.transport = "shared-memory"
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "touched"),
+    [
+        (lambda run: set_machine(run, cpu="Intel Xeon"), "machine.cpu is Intel Xeon, and AMD EPYC 7B13", "speed"),
+        (lambda run: set_machine(run, gpus=[]), "machine.gpus is none, and NVIDIA H100 80GB HBM3", "speed"),
+        (lambda run: set_machine(run, cores=8), "machine.cores is 8, and 16", "speed"),
+        (
+            lambda run: set_machine(run, packages={"numpy": "1.26.4", "ray": "2.41.0"}),
+            "machine.packages is ray 2.41.0, and ray 2.40.0",
+            "scores, speed",
+        ),
+        (lambda run: set_server(run, version="2.60.0"), "servers[].version is 2.60.0, and 2.51.0", "speed"),
+        (lambda run: set_server(run, same_machine=False), "servers[].same_machine is False, and True", "speed"),
+        (lambda run: set_model(run, executed_by="fp16"), "models[].executed_by is fp16, and not known", "scores"),
+        (lambda run: set_model(run, instances=2), "models[].instances is 2, and 1", "speed"),
+        (set_transport, "measurement.transport is shared-memory, and grpc", "speed"),
+        (lambda run: setattr(run, "arch_version", "0.2.0"), "arch_version is 0.2.0, and 0.1.0", "scores"),
+        (lambda run: setattr(run.settings, "seeds", 5), "settings.seeds is 5, and 3", "scores"),
+        (lambda run: setattr(run.settings, "concurrency", None), "settings.concurrency is not set, and 16", "speed"),
+    ],
+)  # fmt: skip
+def test_what_differs_beside_the_figures_is_named(
+    tmp_path: Path, base: RunFolder, change: Callable[[Run], None], field: str, touched: str
+) -> None:
+    ours = folder_of(tmp_path / "new", right(1000, 0.9))
+    change(ours.run)
+    found = compare_runs(ours, base)
+    (warning,) = [one for one in found.warnings if field in one]
+    assert f"in the baseline: {touched}" in warning
+    assert warning.endswith("may differ by that alone")
+    assert found.pairs[0].scores
+    assert found.pairs[0].figures
+
+
+def test_other_data_are_not_compared(tmp_path: Path, base: RunFolder) -> None:
+    ours = folder_of(tmp_path / "new", right(1000, 0.9))
+    ours.run.datasets[0].listing = "1" * 64
+    found = compare_runs(ours, base)
+    assert found.pairs[0].scores == found.pairs[0].figures == []
+    assert found.warnings == [
+        "hubert on esc50: datasets[].listing (clips, labels and folds) is 111111111111, and 000000000000 in the "
+        "baseline: scores, speed and latency are not compared"
+    ]
+    assert not found.is_whole
+
+
+@pytest.mark.parametrize("field", ["metric", "epochs"])
+def test_another_protocol_leaves_the_speed_to_be_compared(tmp_path: Path, base: RunFolder, field: str) -> None:
+    ours = folder_of(tmp_path / "new", right(1000, 0.9))
+    if field == "metric":
+        ours.run.results[0].metric = "map_macro"
+    else:
+        ours.run.settings.epochs = 50
+    found = compare_runs(ours, base)
+    assert found.pairs[0].scores == []
+    assert figures(found)["clips_per_s"].verdict == "noise"
+    assert "scores are not compared" in found.warnings[0]
+    assert not found.is_whole
+
+
+def test_predictions_that_are_not_kept_are_missed(tmp_path: Path, base: RunFolder) -> None:
+    ours = folder_of(tmp_path / "new", right(1000, 0.9))
+    predictions_path(ours.folder, *PAIR, "linear").unlink()
+    found = compare_runs(ours, base)
+    assert found.pairs[0].scores == []
+    assert "what the probe linear made of the test clips is not kept in both folders" in found.problems[0]
+    assert not found.is_whole
+
+
+def test_models_of_two_names_are_paired_by_hand(tmp_path: Path, base: RunFolder) -> None:
+    values = right(1000, 0.9)
+    path = tmp_path / "new"
+    run = write_folder(path, {("hubert-int8", "esc50"): fallen(values, 30), ("other", "esc50"): values})
+    ours = RunFolder(path, run, path)
+    with pytest.raises(UsageError, match=r"have no model and dataset in common.*--pair MODEL=MODEL"):
+        compare_runs(ours, base)
+    found = compare_runs(ours, base, {"hubert-int8": "hubert"})
+    assert [pair.name for pair in found.pairs] == ["hubert-int8 against hubert on esc50"]
+    assert found.pairs[0].scores[0].difference == pytest.approx(-0.03)
+    assert found.only_in_run == ["other on esc50"]
+    assert found.only_in_baseline == []
+    with pytest.raises(UsageError, match="has no model 'huber'; it has hubert"):
+        compare_runs(ours, base, {"hubert-int8": "huber"})
+
+
+def test_what_one_of_the_two_lacks_is_named(tmp_path: Path, base: RunFolder) -> None:
+    path = tmp_path / "more"
+    more = RunFolder(path, write_folder(path, {PAIR: right(1000, 0.9), ("hubert", "gtzan"): right(500, 0.5)}), path)
+    assert compare_runs(more, base).only_in_run == ["hubert on gtzan"]
+    found = compare_runs(base, more)
+    assert found.only_in_baseline == ["hubert on gtzan"]
+    assert found.warnings == [f"not in the run {base.folder}, and so not compared: hubert on gtzan"]
