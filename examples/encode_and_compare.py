@@ -76,12 +76,10 @@ def main() -> None:
 
     # 6. Two runs compared: the same embeddings by another way, so no score should move by more than noise. A hundred
     # clips are too few to judge a speed by.
-    for one in runs["shared-memory"].compare(runs["grpc"]):
-        now, before = one.clips_per_s
-        print(
-            f"{one.model} on {one.dataset}: {100 * one.difference:+.1f} points "
-            f"({'more' if one.more_than_noise else 'no more'} than noise), {now:.0f} clips/s instead of {before:.0f}"
-        )
+    for pair in runs["shared-memory"].compare(runs["grpc"]).pairs:
+        for one in pair.scores:
+            words = "more than noise" if one.more_than_noise else "no more than noise"
+            print(f"{pair.model} on {pair.dataset}, {one.probe}: {100 * one.difference:+.1f} points ({words})")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import pytest
 import tritonclient.grpc as triton
 from arch_common.errors import ServeError, ServeUsageError
 from arch_serve import server as server_module
+from arch_serve.repository import select_models
 from arch_serve.server import LocalServer
 from support.serve_models import WIDTH, add_model
 from support.waiting import until
@@ -290,7 +291,7 @@ def test_a_link_that_leads_nowhere_is_refused(tmp_path: Path, target: str) -> No
 
 def test_a_server_that_cannot_list_its_models_says_so_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add_model(tmp_path, "plain")
-    select = server_module.select_models
+    select = select_models
 
     def select_and_lose(repository: Path, models: Sequence[str] | None) -> list[str]:
         """A link loses its target after the repository was looked at."""
@@ -316,7 +317,8 @@ def test_loading_has_a_time_limit(repository: Path) -> None:
 def test_no_server_outlives_a_killed_parent(repository: Path) -> None:
     code = textwrap.dedent(f"""
         from pathlib import Path
-        from arch_serve.server import LocalServer
+        from arch_serve.repository import select_models
+from arch_serve.server import LocalServer
         with LocalServer(Path({str(repository)!r}), ["plain"], grpc_port=0, http_port=0, metrics_port=0) as server:
             print("ready", flush=True)
             server.wait()

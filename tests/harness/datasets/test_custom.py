@@ -315,7 +315,12 @@ def test_a_clip_beside_the_folders_of_classes_is_refused(tmp_path: Path) -> None
 def test_a_description_that_is_no_file_is_not_passed_over(tmp_path: Path, name: str, kind: str) -> None:
     touch(tmp_path, *(f"{label}/{take}.wav" for label in ("cat", "dog") for take in range(5)))
     place = tmp_path / name
-    {"link": lambda: place.symlink_to("gone"), "pipe": lambda: os.mkfifo(place), "folder": place.mkdir}[kind]()
+    if kind == "link":
+        place.symlink_to("gone")
+    elif kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.mkdir()
     with pytest.raises(UsageError, match=f"{name} is no file that can be read: it must be a file named"):
         open_dataset(str(tmp_path), tmp_path)
 

@@ -17,6 +17,7 @@ from arch_harness.embeddings.key import KEY_FILE
 from arch_harness.embeddings.reading import read_entry
 from arch_harness.embeddings.store import EmbeddingStore
 from arch_harness.results.run import Run
+from numpy.typing import NDArray
 from support.decisions import right, write_folder
 from support.store_writer import CLIPS, SIZE, dataset_of, model_of, rows_of, write_data
 
@@ -38,7 +39,7 @@ def filled(root: Path, dataset: Dataset, noise: float = 0.0, clips: int = CLIPS,
     return entry.folder
 
 
-def cosines(noise: float, clips: int = CLIPS) -> np.ndarray:
+def cosines(noise: float, clips: int = CLIPS) -> NDArray[np.float64]:
     """By numpy alone, FP64 [clips]."""
     pairs = [(rows_of(index)[0], (rows_of(index) + noise * rows_of(index, version=1))[0]) for index in range(clips)]
     return np.array([one @ two / np.sqrt((one @ one) * (two @ two)) for one, two in pairs], dtype=np.float64)
