@@ -106,7 +106,7 @@ def test_what_is_missing_is_listed(tmp_path: Path) -> None:
     ]
     assert lines[7].startswith("  emovo: not here, and to be placed by hand: EMOVO is given by its authors only.")
     assert lines[7].endswith(f"Its place is {tmp_path / 'data' / 'emovo'}")
-    assert lines[8].startswith(f"  us8k: us8k: {tmp_path / 'data' / 'us8k'} does not hold ")
+    assert lines[8].startswith(f"  us8k: {tmp_path / 'data' / 'us8k'} does not hold ")
     # Twice 380 MB of weights, and 0.6 GB twice, as archive and unpacked; embeddings of 12,000 clips are 62 MB.
     assert lines[9].startswith("disk: about 2.0 GB needed for all of it, ")
     assert lines[10] == "  and what vivae need, whose size is not known"

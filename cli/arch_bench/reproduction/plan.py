@@ -209,7 +209,9 @@ def _dataset(name: str, data_root: Path) -> PlannedDataset:
     try:
         found = data.open_dataset(name, data_root)
     except ArchError as error:
-        return PlannedDataset(name, declaration, declaration.clips_official, False, str(error))
+        return PlannedDataset(
+            name, declaration, declaration.clips_official, False, str(error).removeprefix(f"{identifier}: ")
+        )
     notes = ["an imitation, of which nothing is reproduced" for note in found.notes if note == FIXTURE_NOTE]
     notes += [note for note in found.notes if note.endswith(NOT_COMPARABLE)]
     return PlannedDataset(name, found.declaration, len(found.clips), True, "; ".join(notes))
