@@ -76,11 +76,11 @@ def main() -> None:
 
     # 6. Two runs compared: the same embeddings by another way, so no score should move by more than noise. A hundred
     # clips are too few to judge a speed by.
-    for one in runs["shared-memory"].compare(runs["grpc"]):
-        now, before = one.clips_per_s
+    for pair in runs["shared-memory"].compare(runs["grpc"]).pairs:
+        score, speed = pair.scores[0], pair.figures[0]
         print(
-            f"{one.model} on {one.dataset}: {100 * one.difference:+.1f} points "
-            f"({'more' if one.more_than_noise else 'no more'} than noise), {now:.0f} clips/s instead of {before:.0f}"
+            f"{pair.name}: {100 * score.difference:+.1f} points ({'more' if score.more_than_noise else 'no more'} than "
+            f"noise), {speed.value:.0f} clips/s instead of {speed.baseline_value:.0f}"
         )
 
 

@@ -85,19 +85,40 @@ def test_stored_embeddings_of_every_kind_of_dataset_are_scored_again(run: arch_b
 def test_runs_are_compared_where_they_have_something_in_common(run: arch_bench.LoadedRun, tmp_path: Path) -> None:
     shutil.copytree(run.folder, tmp_path / "run")
     other = arch_bench.probe(tmp_path / "run", seeds=1, seed=5, cache=run.cache)
-    differences = run.compare(other)
-    assert [(one.model, one.dataset, one.probe) for one in differences] == [
-        ("logmel", "demo", "linear"),
-        ("logmel", "ravdess@strict", "linear"),
-        ("logmel", "own", "linear"),
+    comparison = run.compare(other)
+    assert [(pair.model, pair.dataset, [one.probe for one in pair.scores]) for pair in comparison.pairs] == [
+        ("logmel", "demo", ["linear"]),
+        ("logmel", "ravdess@strict", ["linear"]),
+        ("logmel", "own", ["linear"]),
     ]
-    for one, mine, theirs in zip(differences, run.run.results, other.run.results, strict=True):
+    assert any("settings.seed is 0, and 5 in the baseline" in line for line in comparison.warnings)
+    for pair, mine, theirs in zip(comparison.pairs, run.run.results, other.run.results, strict=True):
+        (one,) = pair.scores
         assert one.difference == pytest.approx(mine.score - theirs.score)
         assert one.low <= one.difference <= one.high
         assert one.more_than_noise == (one.low > 0 or one.high < 0)
         assert mine.measurement is not None
-        assert one.clips_per_s == (mine.measurement.clips_per_s,) * 2
-    assert all(one.difference == 0 and not one.more_than_noise for one in run.compare(run))
+        speed = pair.figures[0]
+        assert (speed.figure, speed.value, speed.ratio) == ("clips_per_s", mine.measurement.clips_per_s, 1.0)
+        assert speed.verdict == "measured once"
+    same = run.compare(run, embeddings=True)
+    assert all(one.difference == 0 and not one.more_than_noise for pair in same.pairs for one in pair.scores)
+
+
+def test_stored_embeddings_of_two_runs_are_compared(
+    run: arch_bench.LoadedRun, repository: Path, data: list[str], tmp_path: Path
+) -> None:
+    """The same model served again into a store of its own."""
+    with arch_bench.serve(repository, ["logmel"], grpc_port=0, http_port=0, metrics_port=0) as server:
+        again = arch_bench.bench(
+            data[0], servers=[server.grpc_url], output=tmp_path / "out", cache=tmp_path / "cache", seeds=1
+        )
+    gate = arch_bench.gate(again, run, min_cosine=0.9999, max_drop="1pt", datasets=["demo"])
+    assert [(one.rule, one.verdict) for one in gate.result.checks] == [
+        ("max-drop 1pt", "PASS"),
+        ("min-cosine 0.9999", "PASS"),
+    ], gate.result.checks
+    assert "of 100 of 100 clips" in gate.result.checks[1].evidence
 
 
 def test_data_that_changed_is_not_taken_for_the_runs(
