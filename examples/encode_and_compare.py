@@ -77,9 +77,11 @@ def main() -> None:
     # 6. Two runs compared: the same embeddings by another way, so no score should move by more than noise. A hundred
     # clips are too few to judge a speed by.
     for pair in runs["shared-memory"].compare(runs["grpc"]).pairs:
-        for one in pair.scores:
-            words = "more than noise" if one.more_than_noise else "no more than noise"
-            print(f"{pair.model} on {pair.dataset}, {one.probe}: {100 * one.difference:+.1f} points ({words})")
+        score, speed = pair.scores[0], pair.figures[0]
+        print(
+            f"{pair.name}: {100 * score.difference:+.1f} points ({'more' if score.more_than_noise else 'no more'} than "
+            f"noise), {speed.value:.0f} clips/s instead of {speed.baseline_value:.0f}"
+        )
 
 
 if __name__ == "__main__":
