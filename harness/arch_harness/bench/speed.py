@@ -12,7 +12,7 @@ from arch_common import interrupt
 from arch_harness.results.embedding_pass import EmbeddingPass, pass_path, write_pass
 from arch_harness.results.measurement import LoadPoint, Measurement, Repeat
 from arch_harness.results.repeats import mean_of, runs_of, same_rate
-from arch_harness.streaming.phases import PACED_SHARE
+from arch_harness.streaming.loads.phases import PACED_SHARE
 
 if TYPE_CHECKING:
     from arch_harness.bench.progress import Display

@@ -10,8 +10,8 @@ from typing import Any
 from arch_harness.measuring.collector import MeasurementCollector
 from arch_harness.measuring.windows import Load, Progress, Window
 from arch_harness.streaming.actors import WorkerHandle
-from arch_harness.streaming.concurrency import ConcurrencySearch
-from arch_harness.streaming.phases import Plan, Seen
+from arch_harness.streaming.loads.concurrency import ConcurrencySearch
+from arch_harness.streaming.loads.phases import Plan, Seen
 from arch_harness.streaming.wire import Job
 from arch_harness.triton.statistics import Statistics
 

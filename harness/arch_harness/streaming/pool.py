@@ -21,9 +21,9 @@ from arch_harness.measuring.utilisation import UtilisationSampler
 from arch_harness.results.measurement import THREADS_PER_WORKER, Faults, LoadPoint, Measurement, Transport
 from arch_harness.streaming.actors import WorkerHandle, check_ray, connect, disconnect, own_processes, start_worker
 from arch_harness.streaming.buffers import buffer_bytes, remove_stale
-from arch_harness.streaming.concurrency import ConcurrencySearch
+from arch_harness.streaming.loads.concurrency import ConcurrencySearch
+from arch_harness.streaming.loads.phases import embedding_plan, rate_plan, repeat_plan
 from arch_harness.streaming.pass_state import PassState, PendingChunk
-from arch_harness.streaming.phases import embedding_plan, rate_plan, repeat_plan
 from arch_harness.streaming.steering import Steering
 from arch_harness.streaming.wire import Job
 from arch_harness.triton.endpoint import Endpoint

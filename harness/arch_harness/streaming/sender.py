@@ -21,7 +21,7 @@ from arch_harness.streaming.wire import Job, MalformedError, classify, read_answ
 if TYPE_CHECKING:
     from arch_harness.streaming.buffers import Buffer, BufferPool
     from arch_harness.streaming.clip_counter import ClipCounter
-    from arch_harness.streaming.pacer import Due, Pacer
+    from arch_harness.streaming.loads.pacer import Due, Pacer
     from arch_harness.streaming.shared_memory import SharedMemory
 
 FIRST_TIMEOUT_S = 600.0

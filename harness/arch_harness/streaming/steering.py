@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from arch_harness.measuring.collector import statistics_of
 from arch_harness.measuring.windows import Progress
 from arch_harness.streaming.actors import WorkerHandle
-from arch_harness.streaming.pacer import Pace
+from arch_harness.streaming.loads.pacer import Pace
 from arch_harness.streaming.pass_state import PassState
 from arch_harness.streaming.worker import Orders
 from arch_harness.triton.server import Server

@@ -14,7 +14,7 @@ from arch_harness.measuring.chunk import Chunk
 from arch_harness.results.measurement import Transport
 from arch_harness.streaming.balancer import Balancer
 from arch_harness.streaming.clip_counter import ClipCounter
-from arch_harness.streaming.pacer import Pace, Pacer
+from arch_harness.streaming.loads.pacer import Pace, Pacer
 from arch_harness.streaming.sender import Sender
 from arch_harness.streaming.shared_memory import SharedMemory
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from arch_harness.measuring.windows import Progress
-from arch_harness.streaming.concurrency import ConcurrencySearch
+from arch_harness.streaming.loads.concurrency import ConcurrencySearch
 
 
 def find(

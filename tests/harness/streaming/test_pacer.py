@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from arch_harness.streaming.pacer import Pace, Pacer
+from arch_harness.streaming.loads.pacer import Pace, Pacer
 
 
 def moments(pacer: Pacer, count: int) -> list[float]:

@@ -7,8 +7,16 @@ from dataclasses import dataclass, field
 
 import pytest
 from arch_harness.measuring.windows import Load, Progress
-from arch_harness.streaming.concurrency import ConcurrencySearch
-from arch_harness.streaming.phases import PACED_SHARE, Plan, Seen, embedding_plan, rate_plan, repeat_plan, settled_rate
+from arch_harness.streaming.loads.concurrency import ConcurrencySearch
+from arch_harness.streaming.loads.phases import (
+    PACED_SHARE,
+    Plan,
+    Seen,
+    embedding_plan,
+    rate_plan,
+    repeat_plan,
+    settled_rate,
+)
 
 TICK = 0.25
 WORKERS = 2

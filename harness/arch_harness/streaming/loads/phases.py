@@ -12,7 +12,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from arch_harness.measuring.windows import STEADY_WINDOWS, Load, Progress, agree, done_between, rate_between
-from arch_harness.streaming.concurrency import ConcurrencySearch
+from arch_harness.streaming.loads.concurrency import ConcurrencySearch
 
 PACED_SHARE = 0.7
 """Of the highest rate: a load that a server can be planned for, with queues that are short."""
