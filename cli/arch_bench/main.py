@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from arch_common.errors import ArchError
 
 import arch_bench
 from arch_bench.commands import bench, cache, compare, data, demo, export, gate, probe, reproduce, serve
-from arch_bench.terminal import ERR, show_what_it_can
+from arch_bench.terminal import ERR, OUT, show_what_it_can
 
 app = typer.Typer(
     name="arch",
@@ -25,7 +26,7 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"arch {arch_bench.__version__}")
+        OUT.print(f"arch {arch_bench.__version__}")
         raise typer.Exit
 
 
@@ -62,3 +63,17 @@ def main() -> None:
     except ArchError as error:
         ERR.print(f"arch: {error}", soft_wrap=True)
         sys.exit(error.exit_code)
+    except FileNotFoundError:
+        if _has_folder():
+            raise
+        ERR.print("arch: the folder that this was started in is gone: change to another", soft_wrap=True)
+        sys.exit(ArchError.exit_code)
+
+
+def _has_folder() -> bool:
+    """Whether there is a working directory, without which no relative path has a meaning."""
+    try:
+        os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:
+        return False
+    return True

@@ -99,7 +99,17 @@ def test_labels_and_titles_with_brackets_are_no_markup(tmp_path: Path) -> None:
     assert "[cel]/[red]0.wav" in faults
 
 
-def test_a_full_disk_under_the_output_is_one_line() -> None:
+@pytest.mark.parametrize("command", [["data", "list"], ["--version"]])
+def test_a_full_disk_under_the_output_is_one_line(command: list[str]) -> None:
     with open("/dev/full", "w") as full:  # noqa: PTH123
-        done = subprocess.run([*ARCH, "data", "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run([*ARCH, *command], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "arch: cannot write the output: No space left on device\n")
+
+
+def test_a_folder_that_is_gone_is_one_line(tmp_path: Path) -> None:
+    # The shell enters the folder and removes it, as another process may at any time.
+    (tmp_path / "gone").mkdir()
+    script = f'cd "$1/gone" && rmdir "$1/gone" && exec {" ".join(ARCH)} serve --repository models'
+    done = subprocess.run(["sh", "-c", script, "sh", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "arch: the folder that this was started in is gone: change to another\n"

@@ -100,6 +100,8 @@ class Bench:
             datasets=[_dataset_facts(dataset) for dataset in datasets],
             results=[],
         )
+        if output.exists() and not output.is_dir():
+            raise UsageError(f"--output {output} is a file, and must be a folder")
         try:
             output.mkdir(parents=True, exist_ok=True)
             if (output / RESULTS).exists():
