@@ -20,7 +20,7 @@ def cell(name: str, text: str) -> Any:
     """What stands in a cell of the CSV, by the column's kind."""
     if not text:
         return None
-    if name == "concurrency_found":
+    if name in ("concurrency_found", "incomplete"):
         return {"True": True, "False": False}[text]
     return text if name in ATTRIBUTES else float(text)
 

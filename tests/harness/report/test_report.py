@@ -25,7 +25,9 @@ def test_every_format_shows_the_same_rows(name: str, tmp_path: Path) -> None:
     run = RUNS[name]()
     written = write_report(run, tmp_path / "out")
     assert all(path.is_file() for path in written)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"results.json", "report.md", "report.html", "plots"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("results.json", "results.csv", "results.parquet", "report.md", "report.html", "plots"),
+    }
 
     rows = results_table(run).rows
     assert len(rows) == len(run.results) + len(run.unscored)

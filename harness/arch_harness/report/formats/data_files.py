@@ -12,7 +12,7 @@ from arch_harness.results.rows import COLUMNS, rows
 if TYPE_CHECKING:
     from arch_harness.results.run import Run
 
-_TRUTH = {"concurrency_found"}
+_TRUTH = {"concurrency_found", "incomplete"}
 
 
 def render_csv(run: Run) -> str:
@@ -31,7 +31,8 @@ def render_parquet(run: Run) -> bytes:
     """The same as a Parquet file, in which a value that is not known is null.
 
     The types are of the column and not of what happens to stand in it, so that the files of several runs can be read as
-    one table: text for the columns of words, `concurrency_found` true or false, float64 for every number.
+    one table: text for the columns of words, `concurrency_found` and `incomplete` true or false, float64 for every
+    number.
     """
     import pyarrow
     from pyarrow import parquet
