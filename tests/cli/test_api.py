@@ -12,7 +12,6 @@ from pathlib import Path
 import arch_bench
 import pytest
 import typer
-from arch_bench import api
 from arch_bench.main import app
 from arch_common import errors
 
@@ -27,7 +26,7 @@ _SINGULAR = {"dataset": "datasets", "server": "servers", "model": "models", "pro
 def test_no_command_can_do_what_the_api_cannot(name: str) -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     options = {parameter.name for parameter in commands[name].params} - {"help"} - _OF_THE_TERMINAL
-    arguments = set(inspect.signature(getattr(api, name)).parameters)
+    arguments = set(inspect.signature(getattr(arch_bench, name)).parameters)
     wanted = {_TOGETHER.get(option, _SINGULAR.get(option, option)) for option in options}
     assert wanted <= arguments, wanted - arguments
 

@@ -317,8 +317,7 @@ def test_loading_has_a_time_limit(repository: Path) -> None:
 def test_no_server_outlives_a_killed_parent(repository: Path) -> None:
     code = textwrap.dedent(f"""
         from pathlib import Path
-        from arch_serve.repository import select_models
-from arch_serve.server import LocalServer
+        from arch_serve.server import LocalServer
         with LocalServer(Path({str(repository)!r}), ["plain"], grpc_port=0, http_port=0, metrics_port=0) as server:
             print("ready", flush=True)
             server.wait()

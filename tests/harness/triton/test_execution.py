@@ -110,8 +110,8 @@ def test_bf16_that_runs_as_fp32_is_warned_of() -> None:
         (
             "bf16",
             [
-                f"warning: {model.name} is served in fp32 on CPU by NVIDIA's backend (bf16 for CPUs is made by "
-                "OpenVINO, which only the backend of arch has)"
+                f"warning: {model.name}, exported in bf16, is served in fp32 on CPU by NVIDIA's backend (bf16 for CPUs "
+                "is made by OpenVINO, which only the backend of arch has)"
             ],
         ),
     ):
