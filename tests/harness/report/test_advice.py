@@ -25,6 +25,7 @@ def case(
     measured: dict[str, Any] | None = None,
     facts: dict[str, Any] | None = None,
     together: bool = True,
+    asked: bool = True,
     **stages: float,
 ) -> Situation:
     """1,000 clips in 100 s, by 4 workers and with 8 places in flight, on a machine of 16 cores."""
@@ -40,7 +41,7 @@ def case(
         found["server"]["busy_seconds"] = busy
     found |= measured or {}
     return Situation(
-        Measurement.model_validate(found), ModelFacts.model_validate(model("a") | (facts or {})), 16, together
+        Measurement.model_validate(found), ModelFacts.model_validate(model("a") | (facts or {})), 16, together, asked
     )
 
 
@@ -97,7 +98,8 @@ QUEUED: dict[str, Any] = {"facts": {"max_queue_delay_us": 60_000}}
 GIVEN = [
     (advice._more_in_flight, case(compute_ms=180), "More requests in flight would keep it busier"),
     (advice._more_in_flight, case("server queue", queue_ms=80), "raise --concurrency"),
-    (advice._no_more_helps, case(compute_ms=180, measured=FOUND), "were tried and brought no more"),
+    (advice._not_found, case(compute_ms=180, asked=False), "too few clips to find"),
+    (advice._no_more_helps, case(compute_ms=180, measured=FOUND, asked=False), "were tried and brought no more"),
     (advice._no_core_free, case(cores=15.9, compute_ms=180), "Every core of this machine is busy"),
     (advice._no_core_free, case("decoding", cores=14.5, decode_ms=900), "more workers would only wait"),
     (advice._more_workers, case("decoding", decode_ms=900), "Add workers"),
@@ -117,7 +119,11 @@ GIVEN = [
 NOT_GIVEN = [
     # The server has no time left, what was tried brought nothing, or the machine has no core for it.
     (advice._more_in_flight, case(busy=93.6)),
-    (advice._more_in_flight, case(compute_ms=180, measured=FOUND)),
+    (advice._more_in_flight, case(compute_ms=180, measured=FOUND, asked=False)),
+    (advice._more_in_flight, case(compute_ms=180, asked=False)),
+    (advice._not_found, case(compute_ms=180)),
+    (advice._not_found, case(compute_ms=180, measured=FOUND, asked=False)),
+    (advice._not_found, case(busy=93.6, asked=False)),
     (advice._more_in_flight, case(compute_ms=180, cores=15.9)),
     (advice._more_in_flight, case("network", network_ms=80)),
     (advice._no_more_helps, case(compute_ms=180)),

@@ -36,12 +36,14 @@ class Situation:
         model: its facts.
         cores: of the client's machine.
         same_machine: whether the servers run on it too.
+        asked: whether the number of requests in flight was asked for.
     """
 
     measurement: Measurement
     model: ModelFacts
     cores: int
     same_machine: bool
+    asked: bool
 
     @property
     def crowded(self) -> bool:
@@ -101,9 +103,15 @@ def _more_in_flight(case: Situation) -> str | None:
     """Only where the number was asked for: the search stops where more brought nothing."""
     one = case.measurement
     waits = one.bottleneck in ("server compute", "server queue") and not case.saturated
-    if not waits or one.concurrency_found or case.crowded:
+    if not waits or not case.asked or case.crowded:
         return None
     return "More requests in flight would keep it busier: raise --concurrency, or leave it out to have it found."
+
+
+def _not_found(case: Situation) -> str | None:
+    if case.asked or case.measurement.concurrency_found or case.saturated:
+        return None
+    return "There were too few clips to find how many requests in flight are best: more may bring more (--concurrency)."
 
 
 def _no_more_helps(case: Situation) -> str | None:
@@ -204,6 +212,7 @@ def _stalls(case: Situation) -> str | None:
 
 RULES: tuple[Callable[[Situation], str | None], ...] = (
     _more_in_flight,
+    _not_found,
     _no_more_helps,
     _no_core_free,
     _more_workers,

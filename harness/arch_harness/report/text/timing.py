@@ -57,7 +57,11 @@ def build_timing(run: Run, results: Sequence[Result], known: Sequence[Column] = 
         return None
     explained = (*known, *STAGE_COLUMNS)
     situations = [
-        (result, Situation(one, models[result.model], run.machine.cores, together)) for result, one in measured
+        (
+            result,
+            Situation(one, models[result.model], run.machine.cores, together, run.settings.concurrency is not None),
+        )
+        for result, one in measured
     ]
     return Timing(
         sentences=[f"{_pair(result)}: {' '.join(sentences_of(found))}" for result, found in situations],
