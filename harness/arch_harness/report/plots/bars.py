@@ -15,6 +15,7 @@ from arch_harness.report.plots.style import COMPUTE, FAINT, INK, QUEUE
 from arch_harness.report.text.numbers import format_metric, number
 from arch_harness.report.text.speed import LOAD_NAMES
 from arch_harness.results.metric_definitions import METRICS
+from arch_harness.results.repeats import runs_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +65,8 @@ def _latency(panel: Panel) -> Figure:
     names: list[str] = []
     every: list[float] = []
     for row, (look, one) in enumerate(panel.measured()):
-        points = [point for load in LOAD_NAMES for point in one.loads if point.load == load and point.latency_ms]
+        loads = runs_of(one)[0].loads
+        points = [point for load in LOAD_NAMES for point in loads if point.load == load and point.latency_ms]
         for place, point in enumerate(points):
             assert point.latency_ms is not None  # noqa: S101
             y = row + 0.36 + 0.16 * place
@@ -75,7 +77,7 @@ def _latency(panel: Panel) -> Figure:
             places.append(y)
             names.append(LOAD_NAMES[point.load])
             every += known.values()
-        alone = one.at("alone")
+        alone = next((point for point in loads if point.load == "alone"), None)
         figures.append(_alone_words(alone))
     label_rows(axes, [look for look, _ in panel.measured()], figures, left=-0.16)
     axes.yaxis.set_visible(True)

@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from arch_harness.report.plots.panels import PlotKind, point, tick_label
 from arch_harness.report.plots.style import FAINT
 from arch_harness.results.metric_definitions import METRICS
+from arch_harness.results.repeats import mean_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ _CHANCE = (0, (5, 3))  # dashes
 def _score(panel: Panel) -> Figure:
     figure = panel.figure(_HEIGHT, [look.handle() for look, _ in panel.measured()])
     axes = figure.add_subplot()
-    values, speeds = [], [one.clips_per_s for _, one in panel.measured()]
+    values, speeds = [], [mean_of(one, "clips_per_s") or 0.0 for _, one in panel.measured()]
     for result, speed in zip(panel.results, speeds, strict=True):
         look, score = panel.looks[result.model], 100 * result.score
         if result.interval:

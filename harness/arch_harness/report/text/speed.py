@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from arch_harness.report.text.numbers import UNKNOWN, clean, format_metric, number
 from arch_harness.report.text.tables import Column, Section, Table, cells_of, columns_of, meanings_of
 from arch_harness.results.metric_definitions import METRICS
-from arch_harness.results.repeats import CONFIDENCE, RESOLUTION, SPEED_FIGURES, difference_of, spread_of
+from arch_harness.results.repeats import CONFIDENCE, RESOLUTION, SPEED_FIGURES, difference_of, runs_of, spread_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,7 +52,7 @@ def _loads(measured: Iterable[tuple[Result, Measurement]], known: Sequence[Colum
     found = [
         (clean(result.dataset), clean(result.model), *_point_cells(point))
         for result, one in measured
-        for point in sorted(one.loads, key=lambda point: order.index(point.load))
+        for point in sorted(runs_of(one)[0].loads, key=lambda point: order.index(point.load))
     ]
     text = (
         "A latency means something only beside the load. Alone: one request in flight. 70 %: clips sent at random "
