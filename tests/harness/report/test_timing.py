@@ -8,7 +8,7 @@ from arch_harness.report import write_report
 from arch_harness.report.text.overview import build_overview, results_table, run_notes, summary_lines
 from arch_harness.results.measurement import Measurement
 from arch_harness.results.run import Run
-from support.measurements import measurement
+from support.measurements import load_point, measurement
 from support.pages import Page, terminal
 from support.runs import run_of
 
@@ -119,3 +119,11 @@ def test_the_figures_are_those_of_the_measurement() -> None:
         *("3.10", "1.90", "85.1", "34.0", "48.9", "130", "6.10, mostly 8", "16", "23.0", "1.44", "94.0"),
     )
     assert built.sentences == ["d × a: The server computes 94 % of the time: the harness is not the limit."]
+
+
+def test_latencies_are_of_the_first_run_that_was_long_enough() -> None:
+    again = {"started": "2026-03-01T12:00:00Z", "clips_per_s": 20.0, "steadiness": "steady"}
+    again["loads"] = [load_point("paced", 33.0, 150, 14.0, rate=14.0, late_ms=0.0)]
+    run = with_measurements({"steadiness": "too short", "repeats": [again]})
+    (section,) = [one for one in build_overview(run).speed if one.title == "Latency by load"]
+    assert [row[2:9] for row in section.table.rows] == [("70 %", "–", "14.0", "150", "14.0", "33.0", "43.2")]
