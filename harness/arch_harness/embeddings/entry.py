@@ -10,6 +10,7 @@ entry open.
 from __future__ import annotations
 
 import os
+import stat
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator
@@ -295,7 +296,8 @@ class Entry:
                 state = os.stat(f"{folder}/{clip.path}")  # noqa: PTH116 - pathlib takes five times as long
             except (OSError, ValueError):  # the latter of a name that no file can have
                 continue
-            self._sizes[index], self._mtimes[index] = state.st_size, state.st_mtime_ns
+            if stat.S_ISREG(state.st_mode):  # a folder is no clip, whatever a manifest says
+                self._sizes[index], self._mtimes[index] = state.st_size, state.st_mtime_ns
 
     def _index(self) -> None:
         """Find out which row of which file holds a clip."""
