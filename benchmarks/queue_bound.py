@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from arch_harness.triton.server import Server
 from arch_serve.server import LocalServer
 from rich.console import Console
 from rich.table import Table
-from streaming import RATE, SECONDS, write_clips
+from streaming import RATE, SECONDS, copy_as, write_clips
 
 DELAYS_US = (0, 2000)
 BOUND = 512
@@ -34,12 +33,11 @@ def variants(model: Path, repository: Path) -> list[str]:
     for bound in (BOUND, None):
         for delay in DELAYS_US:
             name = f"{model.name}-{'bound' if bound else 'free'}-{delay}"
-            shutil.copytree(model, repository / name)
+            config = copy_as(model, repository, name)
             policy = f" default_queue_policy {{ max_queue_size: {bound} }}" if bound else ""
-            text = (model / "config.pbtxt").read_text().replace(f'name: "{model.name}"', f'name: "{name}"', 1)
-            text = re.sub(r"dynamic_batching \{(?:[^{}]|\{[^{}]*\})*\}", "", text, count=1)
+            text = re.sub(r"dynamic_batching \{(?:[^{}]|\{[^{}]*\})*\}", "", config.read_text(), count=1)
             text += f"\ndynamic_batching {{ max_queue_delay_microseconds: {delay}{policy} }}\n"
-            (repository / name / "config.pbtxt").write_text(text)
+            config.write_text(text)
             names.append(name)
     return names
 

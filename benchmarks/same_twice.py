@@ -6,7 +6,6 @@ python benchmarks/same_twice.py --model model_repository/logmel --runs 20
 from __future__ import annotations
 
 import argparse
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -16,16 +15,9 @@ from arch_harness.datasets.catalog.demo import write_demo
 from arch_harness.results.repeats import SPEED_FIGURES, SpeedDifference, difference_of
 from rich.console import Console
 from rich.table import Table
+from streaming import copy_as
 
 NAMES = ("first", "second")
-
-
-def twice(model: Path, repository: Path) -> None:
-    """The same model under two names."""
-    for name in NAMES:
-        shutil.copytree(model, repository / name)
-        config = repository / name / "config.pbtxt"
-        config.write_text(config.read_text().replace(f'name: "{model.name}"', f'name: "{name}"', 1))
 
 
 def one_run(folder: Path, dataset: Path, repeat: int) -> dict[str, SpeedDifference]:
@@ -58,7 +50,8 @@ def main() -> None:
     runs: list[dict[str, SpeedDifference]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        twice(options.model, folder / "repository")
+        for served in NAMES:
+            copy_as(options.model, folder / "repository", served)
         dataset = write_demo(folder / "demo")
         for number in range(options.runs):
             runs.append(one_run(folder, dataset, options.repeat))

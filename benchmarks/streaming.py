@@ -66,6 +66,14 @@ def add_model(name: str) -> None:
     export("logmel" if name == "logmel" else str(_random_hubert_base()), REPOSITORY, name)
 
 
+def copy_as(model: Path, repository: Path, name: str) -> Path:
+    """Put a copy of an exported model into a repository under another name; its config.pbtxt."""
+    shutil.copytree(model, repository / name)
+    config = repository / name / "config.pbtxt"
+    config.write_text(config.read_text().replace(f'name: "{model.name}"', f'name: "{name}"', 1))
+    return config
+
+
 def _random_hubert_base() -> Path:
     """A checkpoint of HuBERT-base's size: speed does not depend on what the weights are."""
     import torch

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from arch_common import interrupt
 
 from arch_harness.results.embedding_pass import EmbeddingPass, pass_path, write_pass
-from arch_harness.results.measurement import LoadPoint, Measurement, Repeat
+from arch_harness.results.measurement import LoadPoint, Measurement, Repeat, SpeedRun
 from arch_harness.results.repeats import mean_of, runs_of, same_rate
 from arch_harness.streaming.loads.phases import PACED_SHARE
 
@@ -63,7 +63,7 @@ class SpeedRuns:
             return
         for count in range(self._run.settings.repeat):
             for name, found in self._measured(jobs):
-                runs: list[Measurement | Repeat] = [found, *found.repeats]
+                runs: list[SpeedRun] = [found, *found.repeats]
                 if runs[count] not in runs_of(found) or any(
                     one.load == "equal rate" and same_rate(one.rate, rate) for one in runs[count].loads
                 ):
@@ -76,7 +76,7 @@ class SpeedRuns:
 
     def _measured(self, jobs: Mapping[str, Job]) -> Iterator[tuple[str, Measurement]]:
         for result in [one for one in self._run.results if one.dataset == self._dataset.id and one.model in jobs]:
-            if result.measurement is not None and result.measurement.clips_per_s and self._clips(result.model):
+            if result.measurement is not None and result.measurement.clips_per_s:
                 yield result.model, result.measurement
 
     def _clips(self, model: str) -> list[tuple[int, str]]:

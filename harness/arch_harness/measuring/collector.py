@@ -26,7 +26,8 @@ from arch_harness.triton.statistics import Statistics
 if TYPE_CHECKING:
     from arch_harness.measuring.chunk import Chunk
 
-_HELD_BACK = ("alone", "paced")  # phases in which the servers did not get all that they could do
+# Phases, which are loads too, in which the servers did not get all that they could do.
+_HELD_BACK: tuple[Literal["alone", "paced"], ...] = ("alone", "paced")
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,10 @@ class MeasurementCollector:
         rate = rate * clips / done if done and all(one.usable for one in counted) else clips / span if span else 0.0
         measured_seconds = clips / rate if rate else span
         decode_ms, resample_ms, wait_ms, audio_seconds = self.samples.sums(counted)
-        times = [
-            None if one.added is None else _times(counted, place, one.foreign_requests)
-            for place, one in enumerate(servers)
-        ]
-        total = _all_times(counted, servers)
+        added = [None if one.added is None else _added(counted, place) for place, one in enumerate(servers)]
+        foreign = [one.foreign_requests for one in servers]
+        known = [one for one in added if one is not None]
+        total = sum(known[1:], start=known[0]).times(sum(foreign)) if known and len(known) == len(added) else None
         stages = None
         if clips:
             latency_ms = float(self.samples.latencies_ms(counted).mean())
@@ -157,11 +157,11 @@ class MeasurementCollector:
             servers=[
                 ServerShare(
                     address=one.address,
-                    clips=self.samples.clips(counted, place),
-                    times=times[place],
+                    clips=self.samples.clips_of(place, counted),
+                    times=None if counters is None else counters.times(others),
                     dropped=one.dropped,
                 )
-                for place, one in enumerate(servers)
+                for place, (one, counters, others) in enumerate(zip(servers, added, foreign, strict=True))
             ],
             transport=transport,
             beyond_full_scale=self.beyond_full_scale,
@@ -188,14 +188,14 @@ class MeasurementCollector:
         execution_ms = None
         if times is not None and times.batch_sizes:
             execution_ms = 1e3 * times.busy_seconds / sum(times.batch_sizes.values())
-        found = [self.samples.at_load("saturated", saturated, execution_ms, rate)]
-        for load in ("alone", "paced"):
+        found = []
+        for load in _HELD_BACK:
             of_load = [one for one in windows if one.load.phase == load and one.usable]
             answered = sum(one.rate * (one.end - one.start) for one in of_load)
             span = sum(one.end - one.start for one in of_load)
             found.append(self.samples.at_load(load, of_load, execution_ms, answered / span if span else 0.0))
-        order = ("alone", "paced", "saturated")
-        return sorted((one for one in found if one is not None), key=lambda one: order.index(one.load))
+        found.append(self.samples.at_load("saturated", saturated, execution_ms, rate))
+        return [one for one in found if one is not None]
 
     def _phases(self, windows: Sequence[Window], counted: Sequence[Window]) -> list[Phase]:
         phases: list[Phase] = []
@@ -230,20 +230,6 @@ def _added(windows: Sequence[Window], place: int) -> Statistics | None:
             return None
         total = added if total is None else total.then(added)
     return total
-
-
-def _times(windows: Sequence[Window], place: int, foreign_requests: int) -> ServerTimes | None:
-    added = _added(windows, place)
-    return None if added is None else added.times(foreign_requests)
-
-
-def _all_times(windows: Sequence[Window], servers: Sequence[ServerCounts]) -> ServerTimes | None:
-    """Of all servers together; None where the counters of one are lost."""
-    added = [None if one.added is None else _added(windows, place) for place, one in enumerate(servers)]
-    known = [one for one in added if one is not None]
-    if not known or len(known) < len(added):
-        return None
-    return sum(known[1:], start=known[0]).times(sum(one.foreign_requests for one in servers))
 
 
 def statistics_of(servers: Sequence[Server], model: str) -> list[Statistics | None]:

@@ -29,7 +29,7 @@ class Samples:
         self._server = array("i")
         self._sent_in = array("i")
         self._answered_in = array("i")
-        # By the window of the answer, decode, resample and wait in ms, and seconds of audio; by that of sending, wait.
+        # By the window of the answer: decode, resample and wait in ms, seconds of audio, and clips.
         self._sums: dict[int, NDArray[np.float64]] = {}
         self._late_ms: dict[int, float] = {}
 
@@ -43,19 +43,22 @@ class Samples:
         self._server.append(answer.server)
         self._sent_in.append(answer.sent_in)
         self._answered_in.append(answer.answered_in)
-        sums = self._sums.setdefault(answer.answered_in, np.zeros(4))
-        sums += (answer.decode_ms, answer.resample_ms, answer.wait_ms, answer.seconds)
+        sums = self._sums.setdefault(answer.answered_in, np.zeros(5))
+        sums += (answer.decode_ms, answer.resample_ms, answer.wait_ms, answer.seconds, 1)
         self._late_ms[answer.sent_in] = self._late_ms.get(answer.sent_in, 0.0) + answer.late_ms
 
-    def clips(self, windows: Iterable[Window], server: int | None = None) -> int:
-        """Clips that were answered in windows, by one server or by all."""
+    def clips(self, windows: Iterable[Window]) -> int:
+        """Clips that were answered in windows."""
+        return int(self._summed(windows)[4])
+
+    def clips_of(self, server: int, windows: Iterable[Window]) -> int:
+        """Those of them that one server answered."""
         chosen = self._chosen(self._answered_in, windows)
-        return int((chosen if server is None else chosen & (np.frombuffer(self._server, np.int32) == server)).sum())
+        return int((chosen & (np.frombuffer(self._server, np.int32) == server)).sum()) if len(self) else 0
 
     def sums(self, windows: Iterable[Window]) -> tuple[float, float, float, float]:
         """Decode, resample and wait in ms, and seconds of audio, over the clips answered in windows."""
-        found = sum((self._sums[one.number] for one in windows if one.number in self._sums), start=np.zeros(4))
-        decode, resample, wait, audio = map(float, found)
+        decode, resample, wait, audio, _ = map(float, self._summed(windows))
         return decode, resample, wait, audio
 
     def latencies_ms(self, windows: Iterable[Window], *, sent: bool = False) -> NDArray[np.float64]:
@@ -73,7 +76,7 @@ class Samples:
         """
         if not windows:
             return None
-        rate, number = windows[0].load.rate, 0
+        rate = windows[0].load.rate
         latencies = self.latencies_ms(windows, sent=rate is not None)
         number = len(latencies)
         late = sum(self._late_ms.get(one.number, 0.0) for one in windows)
@@ -87,6 +90,9 @@ class Samples:
             late_ms=late / number if rate is not None and number else None,
             stalls=count_stalls(latencies, execution_ms),
         )
+
+    def _summed(self, windows: Iterable[Window]) -> NDArray[np.float64]:
+        return sum((self._sums[one.number] for one in windows if one.number in self._sums), start=np.zeros(5))
 
     def _chosen(self, of: array[int], windows: Iterable[Window]) -> NDArray[np.bool_]:
         return np.isin(np.frombuffer(of, np.int32) if len(of) else np.zeros(0, np.int32), [w.number for w in windows])

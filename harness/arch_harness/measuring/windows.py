@@ -112,12 +112,14 @@ def steady_windows(windows: Sequence[Window]) -> tuple[list[Window], Steadiness]
     measured = [one for one in windows if one.load.phase == "measured" and one.usable]
     if len(measured) < STEADY_WINDOWS:
         return measured, "too short"
-    for first in range(len(measured) - STEADY_WINDOWS + 1):
-        if agree([one.rate for one in measured[first : first + STEADY_WINDOWS]]):
-            return measured[first:], "steady"
-    return measured, "not steady"
+    first = steady_from([one.rate for one in measured])
+    return (measured, "not steady") if first is None else (measured[first:], "steady")
 
 
-def agree(rates: Sequence[float]) -> bool:
-    """Whether rates are the same but for what counts as noise."""
-    return max(rates) <= (1 + STEADY_WITHIN) * min(rates)
+def steady_from(rates: Sequence[float]) -> int | None:
+    """The first of three rates in a row that are the same but for what counts as noise; None where none are."""
+    for first in range(len(rates) - STEADY_WINDOWS + 1):
+        row = rates[first : first + STEADY_WINDOWS]
+        if max(row) <= (1 + STEADY_WITHIN) * min(row):
+            return first
+    return None

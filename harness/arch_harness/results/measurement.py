@@ -83,13 +83,22 @@ class Phase(StrictModel):
     rate: NonNegative | None = Field(default=None, description="clips/s at which they were sent")
 
 
-class Repeat(StrictModel):
-    """One more measurement of the speed, with clips sent again whose embeddings are not kept."""
+class SpeedRun(StrictModel):
+    """One measurement of the speed."""
+
+    clips_per_s: NonNegative = Field(description=meaning("clips_per_s"))
+    steadiness: Steadiness = Field(description=meaning("steadiness"))
+    loads: list[LoadPoint]
+
+    def at(self, load: LoadName) -> LoadPoint | None:
+        """What was measured at a load; None where it was not."""
+        return next((point for point in self.loads if point.load == load), None)
+
+
+class Repeat(SpeedRun):
+    """One more, with clips sent again whose embeddings are not kept."""
 
     started: datetime
-    clips_per_s: NonNegative = Field(description=meaning("clips_per_s"))
-    steadiness: Steadiness
-    loads: list[LoadPoint]
 
 
 class ServerTimes(StrictModel):
@@ -192,7 +201,7 @@ class Occupancy:
     decoding: float
 
 
-class Measurement(StrictModel):
+class Measurement(SpeedRun):
     """One pass of clips through the servers.
 
     Clips, failures, seconds and faults are of all its phases. Throughput, utilisation, the server's times and the
@@ -204,13 +213,10 @@ class Measurement(StrictModel):
     seconds: NonNegative = Field(description="wall time from the first clip read to the last embedding received")
     audio_seconds: NonNegative = Field(description="of the clips answered, padding not counted")
     phases: list[Phase]
-    clips_per_s: NonNegative = Field(description=meaning("clips_per_s"))
     rtfx: NonNegative = Field(description=meaning("rtfx"))
     measured_clips: Count = Field(description="that got their embedding in the measured phase")
     measured_seconds: NonNegative = Field(description="that the measured phase lasted")
-    steadiness: Steadiness = Field(description=meaning("steadiness"))
     window_clips_per_s: list[NonNegative] = Field(description="of the windows of the measured phase, in their order")
-    loads: list[LoadPoint]
     repeats: list[Repeat] = Field(default=[], description="more measurements of the same, where they were asked for")
     concurrency: Count = Field(description=meaning("concurrency"))
     mean_concurrency: NonNegative = Field(description=meaning("mean_concurrency"))
@@ -229,10 +235,6 @@ class Measurement(StrictModel):
         """Cores and GPUs that were busy while it was measured, by the metric's id; None where nothing is known."""
         spans = [(phase.start, phase.end) for phase in self.phases if phase.name == "measured"]
         return self.utilisation.means(spans if self.steadiness != "too short" else ())
-
-    def at(self, load: LoadName) -> LoadPoint | None:
-        """What was measured at a load; None where it was not."""
-        return next((point for point in self.loads if point.load == load), None)
 
     @property
     def latency_ms(self) -> Percentiles | None:

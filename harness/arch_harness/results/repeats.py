@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from scipy.stats import t as student_t
 
 if TYPE_CHECKING:
-    from arch_harness.results.measurement import LoadName, LoadPoint, Measurement, Repeat
+    from arch_harness.results.measurement import LoadName, Measurement, SpeedRun
 
 _LOADS: dict[str, LoadName] = {"": "saturated", "alone_": "alone", "paced_": "paced", "equal_": "equal rate"}
 
@@ -68,9 +67,9 @@ class SpeedDifference:
     verdict: Literal["real", "noise"]
 
 
-def runs_of(measurement: Measurement) -> list[Measurement | Repeat]:
+def runs_of(measurement: Measurement) -> list[SpeedRun]:
     """The measurements that count: those that lasted long enough, or all where none did."""
-    runs: list[Measurement | Repeat] = [measurement, *measurement.repeats]
+    runs: list[SpeedRun] = [measurement, *measurement.repeats]
     return [one for one in runs if one.steadiness != "too short"] or runs
 
 
@@ -125,17 +124,12 @@ def same_rate(one: float | None, other: float | None) -> bool:
     return one is not None and other is not None and abs(one - other) <= _SAME_RATE * other
 
 
-def _value(one: Measurement | Repeat, figure: str) -> float | None:
+def _value(run: SpeedRun, figure: str) -> float | None:
     if figure == "clips_per_s":
-        return one.clips_per_s
+        return run.clips_per_s
     load, percentile = LATENCIES[figure]
-    points = _points(one.loads, load)
-    found = [getattr(point.latency_ms, percentile) for point in points if point.latency_ms is not None]
-    return found[0] if found else None
-
-
-def _points(loads: Sequence[LoadPoint], load: LoadName) -> list[LoadPoint]:
-    return [point for point in loads if point.load == load]
+    point = run.at(load)
+    return None if point is None or point.latency_ms is None else getattr(point.latency_ms, percentile)
 
 
 def _quantile(freedom: float, confidence: float) -> float:

@@ -96,8 +96,7 @@ class PassState:
         if self.windows and self.windows[-1].after is None:
             last = self.windows[-1]
             last.end, last.counted_after = now, counted
-            # Workers that are not the same cannot be compared, and the window is disturbed then.
-            last.after = progress if len(progress) == len(last.before) else last.before
+            last.after = progress
 
     def advance(self, progress: Sequence[Progress], starving: bool) -> bool:
         """Ask the plan for the load; whether it is another, with which a new window is to begin."""

@@ -199,7 +199,6 @@ class WorkerPool:
             raise ArchError(f"a worker on another machine does not see {folder}: put the data where all of them do")
 
     def _run(self, state: PassState, on_chunk: Callable[[Chunk], None], on_progress: ProgressTold) -> Streamed:
-        before = statistics_of(self._servers, state.job.model)
         state.started = time.perf_counter()
         self._steering.begin(state)
         sampler = UtilisationSampler(
@@ -212,7 +211,7 @@ class WorkerPool:
             with self._handing_over(state, on_chunk) as take:
                 self._drive(state, take, on_progress)
             seconds = time.perf_counter() - state.started
-        return self._streamed(state, before, seconds, sampler)
+        return self._streamed(state, seconds, sampler)
 
     def _sees(self, position: int, folder: Path) -> bool:
         """Whether a worker sees a folder; one that has died since the last pass is replaced."""
@@ -367,16 +366,14 @@ class WorkerPool:
                 return added
             time.sleep(_TICK_S)
 
-    def _streamed(
-        self, state: PassState, before: Sequence[Statistics | None], seconds: float, sampler: UtilisationSampler
-    ) -> Streamed:
+    def _streamed(self, state: PassState, seconds: float, sampler: UtilisationSampler) -> Streamed:
         self._steering.exchange_status(state)
         progress = self._steering.progress()
         if state.search is not None and state.search.settled:
             self._found[state.job.model, state.job.samples] = state.search.level
         everyone = [*self._handles, *state.retired]
         answered = [sum(handle.answered(position) for handle in everyone) for position in range(len(self.endpoints))]
-        counted = self._counted(state.job.model, before, answered)
+        counted = self._counted(state.job.model, state.windows[0].counted_before, answered)
         state.close(progress, statistics_of(self._servers, state.job.model), seconds)
         servers = [
             # Every worker finds out for itself that a server is dead.

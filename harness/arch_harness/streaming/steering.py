@@ -48,8 +48,6 @@ class Steering:
             state.disturb()
         if state.advance(self.progress(), self._starving(state)) or lost:
             self.next_window(state)
-        elif state.over and state.clips is None:
-            self.exchange_status(state)  # that it is enough
 
     def next_window(self, state: PassState) -> None:
         """Begin a window with the load that now is."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import os
 import signal
 import subprocess
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 from arch_harness.results.run import read_run
 from arch_serve.server import LocalServer
 from support.commands import ARCH, arch, one_line
+from support.made_data import repeat_clips
 from support.waiting import until
 
 pytestmark = [pytest.mark.torch, pytest.mark.ray, pytest.mark.triton, pytest.mark.slow]
@@ -22,19 +21,7 @@ CLIPS = 800
 @pytest.fixture
 def many(tmp_path: Path, demo_dataset: Path) -> Path:
     """The demo dataset's clips several times over: enough to be interrupted among."""
-    folder = tmp_path / "many"
-    (folder / "audio").mkdir(parents=True)
-    (folder / "meta").mkdir()
-    with (demo_dataset / "meta" / "esc50.csv").open(newline="") as file:
-        header, *rows = csv.reader(file)
-    with (folder / "meta" / "esc50.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(header)
-        for index in range(CLIPS):
-            name, *rest = rows[index % len(rows)]
-            os.link(demo_dataset / "audio" / name, folder / "audio" / f"{index}.wav")
-            table.writerow([f"{index}.wav", *rest])
-    return folder
+    return repeat_clips(demo_dataset, tmp_path / "many", CLIPS)
 
 
 def test_a_recomputation_that_was_interrupted_goes_on(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import os
 import shutil
 import signal
 import subprocess
@@ -15,6 +13,7 @@ import soundfile
 from arch_harness.results.run import Result, read_run
 from arch_serve.server import LocalServer
 from support.commands import ARCH, arch, marked, one_line, processes, still_running
+from support.made_data import repeat_clips
 from support.waiting import until
 
 pytestmark = [pytest.mark.torch, pytest.mark.ray, pytest.mark.triton, pytest.mark.slow]
@@ -26,19 +25,7 @@ MANY = 1000
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory, demo_dataset: Path) -> Path:
     """The demo dataset's clips many times over: enough to be killed among."""
-    folder = tmp_path_factory.mktemp("many")
-    (folder / "audio").mkdir()
-    (folder / "meta").mkdir()
-    with (demo_dataset / "meta" / "esc50.csv").open(newline="") as file:
-        header, *rows = csv.reader(file)
-    with (folder / "meta" / "esc50.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(header)
-        for index in range(MANY):
-            name, *rest = rows[index % len(rows)]
-            os.link(demo_dataset / "audio" / name, folder / "audio" / f"{index}.wav")
-            table.writerow([f"{index}.wav", *rest])
-    return folder
+    return repeat_clips(demo_dataset, tmp_path_factory.mktemp("data") / "many", MANY)
 
 
 def options(server: LocalServer, data: Path, output: Path, model: str = "logmel") -> list[str]:

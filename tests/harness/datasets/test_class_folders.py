@@ -15,13 +15,7 @@ from arch_harness.datasets.audio import load_clip
 from arch_harness.datasets.listing import AUDIO_SUFFIXES
 from arch_harness.datasets.registry import open_dataset
 from arch_harness.datasets.verify import verify
-
-
-def touch(folder: Path, *paths: str) -> Path:
-    for path in paths:
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).touch()
-    return folder
+from support.made_data import touch
 
 
 def opened(folder: Path) -> Dataset:

@@ -19,15 +19,9 @@ from arch_harness.datasets.catalog import DECLARATIONS
 from arch_harness.datasets.catalog.mtt import TAGS
 from arch_harness.datasets.dataset import with_strict_split
 from numpy.typing import NDArray
+from support.made_data import touch
 
 Parts = dict[str, tuple[list[str], list[str], list[str]]]
-
-
-def touch(folder: Path, *paths: str) -> None:
-    """Create files; in reverse, because no split may hang on the order in which a folder lists them."""
-    for path in reversed(paths):
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).touch()
 
 
 def write(folder: Path, path: str, *lines: str) -> None:

@@ -13,11 +13,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from arch_harness.datasets import Dataset
-from arch_harness.datasets.declaration import Clip, Declaration, Listing
+from arch_harness.datasets.declaration import Clip
 from arch_harness.embeddings import entry as entry_module
 from arch_harness.embeddings.store import EmbeddingStore
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from support.made_data import made_declaration
 from support.store_writer import CLIPS, SIZE, dataset_of, model_of, rows_of, write_data
 
 if TYPE_CHECKING:
@@ -152,20 +153,8 @@ def test_a_recomputation_is_forgotten_where_another_run_makes_one_file_of_old_an
 
 
 def made_dataset(folder: Path, paths: list[str]) -> Dataset:
-    declaration = Declaration(
-        id="made",
-        title="Made",
-        citation="none",
-        licence="none",
-        domain="other",
-        task="single_label",
-        max_seconds=1,
-        files=(),
-        find_clips=lambda _: Listing([]),
-        split=lambda _: [],
-    )
     clips = [Clip(path, ("x",), "all") for path in paths]
-    return Dataset(declaration, folder, clips, ["x", "y"], np.zeros(len(clips), np.int64), [])
+    return Dataset(made_declaration(), folder, clips, ["x", "y"], np.zeros(len(clips), np.int64), [])
 
 
 # Whatever a file may be called, with bytes that are no UTF-8 as Python shows them, and what no file can be called.
@@ -186,6 +175,7 @@ def _has_file(folder: Path, name: str) -> bool:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(names=["."], folders=["a", "b"], key={})
 @given(
     names=st.lists(
         _NAMES | _BYTES | st.sampled_from(["a\\xff", "a\udcff", "a\xff", "\ud800", "a\0b"]), min_size=1, unique=True

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from arch_harness.datasets import Dataset, splits
-from arch_harness.datasets.declaration import Clip, Declaration, Fold, Listing
+from arch_harness.datasets.declaration import Clip, Fold
 from arch_harness.probes import probe_dataset
 from arch_harness.probes.choosing import choosing_parts
 from arch_harness.results.run import Settings
+from support.made_data import made_declaration
 
 if TYPE_CHECKING:
     from arch_harness.results.scores import ProbeName
@@ -102,18 +103,7 @@ def test_settings_that_recognise_recordings_are_not_chosen(tmp_path: Path) -> No
         folds = splits.leave_one_group_out(clips, 0.2)
         shown = [Clip(clip.path, clip.labels, "all") for clip in clips] if hidden else clips
         dataset = Dataset(
-            declaration=Declaration(
-                id="made",
-                title="Made",
-                citation="none",
-                licence="none",
-                domain="other",
-                task="single_label",
-                max_seconds=1,
-                files=(),
-                find_clips=lambda _: Listing([]),
-                split=lambda _: [],
-            ),
+            declaration=made_declaration(),
             folder=tmp_path,
             clips=shown,
             classes=[str(label) for label in range(classes)],

@@ -13,9 +13,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from arch_harness.report.plots.panels import PlotKind, label_rows, tick_label
 from arch_harness.report.plots.style import COMPUTE, FAINT, INK, QUEUE
 from arch_harness.report.text.numbers import format_metric, number
-from arch_harness.report.text.speed import LOAD_NAMES
+from arch_harness.report.text.speed import LOAD_NAMES, loads_of
 from arch_harness.results.metric_definitions import METRICS
-from arch_harness.results.repeats import runs_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,8 +64,7 @@ def _latency(panel: Panel) -> Figure:
     names: list[str] = []
     every: list[float] = []
     for row, (look, one) in enumerate(panel.measured()):
-        loads = runs_of(one)[0].loads
-        points = [point for load in LOAD_NAMES for point in loads if point.load == load and point.latency_ms]
+        points = [point for point in loads_of(one) if point.latency_ms]
         for place, point in enumerate(points):
             assert point.latency_ms is not None  # noqa: S101
             y = row + 0.36 + 0.16 * place
@@ -77,7 +75,7 @@ def _latency(panel: Panel) -> Figure:
             places.append(y)
             names.append(LOAD_NAMES[point.load])
             every += known.values()
-        alone = next((point for point in loads if point.load == "alone"), None)
+        alone = next((point for point in points if point.load == "alone"), None)
         figures.append(_alone_words(alone))
     label_rows(axes, [look for look, _ in panel.measured()], figures, left=-0.16)
     axes.yaxis.set_visible(True)

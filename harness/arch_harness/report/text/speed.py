@@ -13,10 +13,15 @@ from arch_harness.results.repeats import CONFIDENCE, RESOLUTION, SPEED_FIGURES, 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from arch_harness.results.measurement import LoadPoint, Measurement
+    from arch_harness.results.measurement import LoadName, LoadPoint, Measurement
     from arch_harness.results.run import Result
 
-LOAD_NAMES = {"alone": "alone", "paced": "70 %", "equal rate": "equal rate", "saturated": "saturated"}
+LOAD_NAMES: dict[LoadName, str] = {
+    "alone": "alone",
+    "paced": "70 %",
+    "equal rate": "equal rate",
+    "saturated": "saturated",
+}
 """How tables and plots name a load, in the order in which they are shown."""
 
 _OF_POINT = ("p50_ms", "p95_ms", "p99_ms")
@@ -36,6 +41,12 @@ def speed_sections(results: Sequence[Result], known: Sequence[Column]) -> list[S
     return [section for section in sections if section.table.rows]
 
 
+def loads_of(measurement: Measurement) -> list[LoadPoint]:
+    """The latencies to show, of the first run that counts, in the order of their loads."""
+    run = runs_of(measurement)[0]
+    return [point for load in LOAD_NAMES if (point := run.at(load)) is not None]
+
+
 def _loads(measured: Iterable[tuple[Result, Measurement]], known: Sequence[Column]) -> Section:
     of_point = columns_of(*_OF_POINT)
     columns = (
@@ -48,11 +59,10 @@ def _loads(measured: Iterable[tuple[Result, Measurement]], known: Sequence[Colum
         *(Column(column.title, column.unit, True) for column in of_point),
         *columns_of("late_ms", "stalls"),
     )
-    order = list(LOAD_NAMES)
     found = [
         (clean(result.dataset), clean(result.model), *_point_cells(point))
         for result, one in measured
-        for point in sorted(runs_of(one)[0].loads, key=lambda point: order.index(point.load))
+        for point in loads_of(one)
     ]
     text = (
         "A latency means something only beside the load. Alone: one request in flight. 70 %: clips sent at random "

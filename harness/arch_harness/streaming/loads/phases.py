@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from arch_harness.measuring.windows import STEADY_WINDOWS, Load, Progress, agree, done_between, rate_between
+from arch_harness.measuring.windows import STEADY_WINDOWS, Load, Progress, done_between, rate_between, steady_from
 from arch_harness.streaming.loads.concurrency import ConcurrencySearch
 
 PACED_SHARE = 0.7
@@ -106,7 +106,7 @@ def repeat_plan(level: int, paced_rate: float | None, most: int) -> Plan:
     yield from _until(Load("warm", level), clips=level)
     rates: list[float] = []
     seconds = 0.0
-    while seconds < _REPEAT_S or (_settled_at(rates) is None and seconds < _REPEAT_MOST_S):
+    while seconds < _REPEAT_S or (steady_from(rates) is None and seconds < _REPEAT_MOST_S):
         seen = yield from _window(level, seconds)
         rates.append(seen.rate)
         seconds += seen.seconds
@@ -122,13 +122,7 @@ def rate_plan(rate: float, most: int) -> Plan:
 
 def settled_rate(rates: Sequence[float]) -> float:
     """The clips/s that windows show, from the first of three that agree."""
-    return statistics.fmean(rates[_settled_at(rates) or 0 :])
-
-
-def _settled_at(rates: Sequence[float]) -> int | None:
-    """The first of three windows in a row that agree; None where none do."""
-    starts = range(len(rates) - STEADY_WINDOWS + 1)
-    return next((start for start in starts if agree(rates[start : start + STEADY_WINDOWS])), None)
+    return statistics.fmean(rates[steady_from(rates) or 0 :])
 
 
 def _until(
