@@ -129,7 +129,7 @@ def serve(
         from arch_serve.server import LocalServer
     return LocalServer(
         Path(repository),
-        None if models is None else _listed(models),
+        None if models is None else listed(models),
         host=host,
         grpc_port=grpc_port,
         http_port=http_port,
@@ -155,11 +155,11 @@ def endpoints(
     with needs("bench"):
         from arch_harness.triton.endpoint import Endpoint, parse_header, read_certificates
     certificates = None if tls_ca is None else read_certificates(Path(tls_ca))
-    pairs = tuple(parse_header(line) for line in _listed(headers))
+    pairs = tuple(parse_header(line) for line in listed(headers))
     return [Endpoint(one, tls or certificates is not None, certificates, pairs) for one in dict.fromkeys(addresses)]
 
 
-def _listed(given: Any) -> list[Any]:
+def listed(given: Any) -> list[Any]:
     """What was given, each once: a single one need not be in a list, and a string is one, not its letters."""
     several = isinstance(given, Sequence) and not isinstance(given, str)
     return list(dict.fromkeys(given if several else [given]))
@@ -230,9 +230,9 @@ def bench(
     """
     if splits not in ("arch", "strict"):
         raise UsageError(f"unknown splits {splits!r}: arch or strict")
-    if not _listed(datasets):
+    if not listed(datasets):
         raise UsageError("no dataset is named")
-    opened = _open_all(_listed(datasets), data_root, splits, console)
+    opened = _open_all(listed(datasets), data_root, splits, console)
     output = Path(output) if output else default_output()
     workers = max(1, len(os.sched_getaffinity(0)) // 2) if workers is None else workers
     with needs("bench"):
@@ -246,7 +246,7 @@ def bench(
     settings = check_settings(
         seed=seed,
         seeds=seeds,
-        probes=_listed(probes),
+        probes=listed(probes),
         epochs=EPOCHS,
         concurrency=concurrency,
         workers=min(workers, workers if concurrency is None else concurrency),
@@ -259,10 +259,10 @@ def bench(
     if note := store.makeshift_note(cache):
         display.note(note)
     with ExitStack() as stack:
-        reached = stack.enter_context(_reached(_listed(servers), Path(repository), _listed(models), display.note))
+        reached = stack.enter_context(_reached(listed(servers), Path(repository), listed(models), display.note))
         running = [stack.enter_context(Server(one)) for one in reached]
-        facts = common_models(running, _listed(models))
-        left_out = models_left_out(running, facts) if len(running) > 1 and not _listed(models) else []
+        facts = common_models(running, listed(models))
+        left_out = models_left_out(running, facts) if len(running) > 1 and not listed(models) else []
         for line in (*left_out, *Bench.warnings(facts, settings)):
             display.note(line)
         pool = WorkerPool(reached, settings.workers, settings.concurrency, ray_address, transport)
@@ -348,7 +348,7 @@ def probe(
     run, problems = probe_again(
         Path(folder),
         EmbeddingStore(root, display.note),
-        _listed(probes),
+        listed(probes),
         seeds,
         seed,
         display,

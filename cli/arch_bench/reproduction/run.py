@@ -69,7 +69,7 @@ def plan_reproduction(
     Raises:
         UsageError: if there is no such experiment, or no published score of a model or dataset.
     """
-    asked = settle(experiment, _listed(models), _listed(datasets))
+    asked = settle(experiment, api.listed(models), api.listed(datasets))
     folder = Path(output) if output else _usual(asked)
     return _plan(asked, Path(repository), folder, data.root(data_root), store.root(cache))
 
@@ -120,7 +120,7 @@ def reproduce(
         UsageError: if there is no such experiment, or no published score of a model or dataset.
         ArchError: if nothing of it can be run, or the server is lost; what was done is kept.
     """
-    asked = settle(experiment, _listed(models), _listed(datasets))
+    asked = settle(experiment, api.listed(models), api.listed(datasets))
     repository, root, output = Path(repository), data.root(data_root), Path(output) if output else _usual(asked)
     plan = _plan(asked, repository, output, root, store.root(cache))
     on_plan(plan)
@@ -237,7 +237,3 @@ def _export(
 
 def _usual(asked: Asked) -> Path:
     return Path("reports") / f"reproduce-{asked.slug}"
-
-
-def _listed(given: str | Sequence[str]) -> list[str]:
-    return [given] if isinstance(given, str) else list(given)

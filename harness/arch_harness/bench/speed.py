@@ -11,7 +11,7 @@ from arch_common import interrupt
 
 from arch_harness.results.embedding_pass import EmbeddingPass, pass_path, write_pass
 from arch_harness.results.measurement import LoadPoint, Measurement, Repeat, SpeedRun
-from arch_harness.results.repeats import mean_of, runs_of, same_rate
+from arch_harness.results.repeats import mean_of, point_of, runs_of, same_rate
 from arch_harness.streaming.loads.phases import PACED_SHARE
 
 if TYPE_CHECKING:
@@ -118,9 +118,8 @@ def _repeat(
 ) -> Repeat:
     """One more measurement at the loads of the first one."""
     started = datetime.now(UTC)
-    paced = first.at("paced")
-    rate = paced.rate if paced and paced.rate else PACED_SHARE * first.clips_per_s
-    again = pool.measure(job, clips, first.concurrency, rate, on_progress)
+    paced = point_of(first, "paced")
+    again = pool.measure(job, clips, first.concurrency, paced.rate if paced and paced.rate else "own", on_progress)
     return Repeat(started=started, clips_per_s=again.clips_per_s, steadiness=again.steadiness, loads=again.loads)
 
 

@@ -13,7 +13,7 @@ from arch_harness.decision.compatibility import Mismatch, lines_of, pair_mismatc
 from arch_harness.decision.cosine import CosineDifference, compare_entries, compare_results
 from arch_harness.probes.paired import paired_difference
 from arch_harness.report.text.numbers import clean
-from arch_harness.results.repeats import LATENCIES, difference_of, same_rate, spread_of
+from arch_harness.results.repeats import EQUAL_FIGURES, LATENCIES, difference_of, point_of, same_rate, spread_of
 
 if TYPE_CHECKING:
     from arch_harness.embeddings.store import EntryFacts
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from arch_harness.results.run import Result, Run
     from arch_harness.results.scores import ProbeName, ScoreMetric
 
-COMPARED_FIGURES = ("clips_per_s", "alone_p50_ms", "alone_p99_ms", "equal_p50_ms", "equal_p99_ms", "p99_ms")
+COMPARED_FIGURES = (*EQUAL_FIGURES, "p99_ms")
 """The metrics of speed that are compared, latencies only at loads that are the same for both."""
 
 
@@ -362,7 +362,7 @@ def same_load(measurement: Measurement, other: Measurement, figure: str) -> bool
     if figure not in LATENCIES:
         return True
     load, _ = LATENCIES[figure]
-    points = measurement.at(load), other.at(load)
+    points = point_of(measurement, load), point_of(other, load)
     if points[0] is None or points[1] is None:
         return False
     if load == "saturated":

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from arch_harness.report.text.numbers import clean
-from arch_harness.results.repeats import same_rate
+from arch_harness.results.repeats import point_of, same_rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -113,10 +113,10 @@ def pair_mismatches(ours: Run, theirs: Run, result: Result, other: Result) -> li
 
 def _loads(ours: Measurement, theirs: Measurement) -> Iterator[Mismatch]:
     """Loads that both have and at which their latencies cannot be compared."""
-    one, other = ours.at("saturated"), theirs.at("saturated")
+    one, other = point_of(ours, "saturated"), point_of(theirs, "saturated")
     if one and other:
         yield from _unequal("loads[saturated].in_flight", (one.in_flight, other.in_flight), "latency", refused=True)
-    one, other = ours.at("equal rate"), theirs.at("equal rate")
+    one, other = point_of(ours, "equal rate"), point_of(theirs, "equal rate")
     if one and other and not same_rate(one.rate, other.rate):
         yield from _unequal("loads[equal rate].rate", (one.rate, other.rate), "latency", refused=True)
 

@@ -19,7 +19,7 @@ from scipy.stats import t as student_t
 from arch_harness.decision.compare import RunFolder, compare_runs
 from arch_harness.report.text.numbers import clean, number, percent, points
 from arch_harness.results.measurement import LoadName
-from arch_harness.results.repeats import LATENCIES, RESOLUTION, difference_of, same_rate, spread_of, values_of
+from arch_harness.results.repeats import LATENCIES, RESOLUTION, difference_of, point_of, same_rate, spread_of, values_of
 
 if TYPE_CHECKING:
     from arch_harness.decision.compare import PairComparison, RunComparison, ScoreDifference
@@ -263,7 +263,7 @@ def _latency(result: Result, limit: LatencyLimit, level: float) -> tuple[GateVer
     if result.measurement is None:
         return "MISSING", "the run has no latency: its embeddings came from the store; arch bench --recompute"
     load: LoadName = LATENCIES[limit.figure][0]
-    point = result.measurement.at(load)
+    point = point_of(result.measurement, load)
     if limit.rate is not None and (point is None or not same_rate(point.rate, limit.rate)):
         other = f"measured at {number(point.rate)} clips/s" if point and point.rate else "not measured at a rate"
         return "MISSING", f"{other}: arch bench --rate {limit.rate:g} measures it at that"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from scipy.stats import t as student_t
 
 if TYPE_CHECKING:
-    from arch_harness.results.measurement import LoadName, Measurement, SpeedRun
+    from arch_harness.results.measurement import LoadName, LoadPoint, Measurement, SpeedRun
 
 _LOADS: dict[str, LoadName] = {"": "saturated", "alone_": "alone", "paced_": "paced", "equal_": "equal rate"}
 
@@ -20,6 +20,9 @@ LATENCIES = {
     for percentile in ("p50", "p95", "p99")
 }
 """(load, percentile) of each metric that is a latency, by its id."""
+
+EQUAL_FIGURES = ("clips_per_s", "alone_p50_ms", "alone_p99_ms", "equal_p50_ms", "equal_p99_ms")
+"""What two models are compared by: throughput, and the latencies at a load that is the same for both."""
 
 SPEED_FIGURES = ("clips_per_s", *LATENCIES)
 """The metrics that a repeat measures again."""
@@ -71,6 +74,16 @@ def runs_of(measurement: Measurement) -> list[SpeedRun]:
     """The measurements that count: those that lasted long enough, or all where none did."""
     runs: list[SpeedRun] = [measurement, *measurement.repeats]
     return [one for one in runs if one.steadiness != "too short"] or runs
+
+
+def point_of(measurement: Measurement, load: LoadName) -> LoadPoint | None:
+    """The latency at a load, of the first measurement that counts; None where it was not measured."""
+    return runs_of(measurement)[0].at(load)
+
+
+def stalls_of(measurement: Measurement) -> int:
+    """Requests that stalled, at all loads of all measurements."""
+    return sum(point.stalls for run in (measurement, *measurement.repeats) for point in run.loads)
 
 
 def values_of(measurement: Measurement, figure: str) -> list[float]:

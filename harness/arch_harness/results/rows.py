@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from arch_harness.results.metric_definitions import ATTRIBUTES, METRICS
-from arch_harness.results.repeats import LATENCIES, mean_of, rtfx_of, runs_of
+from arch_harness.results.repeats import LATENCIES, mean_of, point_of, rtfx_of, runs_of, stalls_of
 
 if TYPE_CHECKING:
     from arch_harness.results.measurement import Measurement, ServerTimes
@@ -115,7 +115,7 @@ def speed(measurement: Measurement) -> dict[str, Any]:
         "concurrency_found": measurement.concurrency_found,
         "steadiness": runs_of(measurement)[0].steadiness,
         "speed_runs": len(runs_of(measurement)),
-        "stalls": sum(point.stalls for point in measurement.loads),
+        "stalls": stalls_of(measurement),
         "clips_per_s": mean_of(measurement, "clips_per_s"),
         "rtfx": rtfx_of(measurement),
         "concurrency": measurement.concurrency,
@@ -126,7 +126,7 @@ def speed(measurement: Measurement) -> dict[str, Any]:
         **measurement.use(),
         **{figure: mean_of(measurement, figure) for figure in LATENCIES},
     }
-    paced, equal = measurement.at("paced"), measurement.at("equal rate")
+    paced, equal = point_of(measurement, "paced"), point_of(measurement, "equal rate")
     found |= {"paced_rate": paced.rate if paced else None, "equal_rate": equal.rate if equal else None}
     found["late_ms"] = paced.late_ms if paced else None
     if measurement.stages is not None:

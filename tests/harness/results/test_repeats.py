@@ -12,8 +12,10 @@ from arch_harness.results.repeats import (
     SPEED_FIGURES,
     difference_of,
     mean_of,
+    point_of,
     rtfx_of,
     spread_of,
+    stalls_of,
     values_of,
 )
 from support.measurements import load_point, measurement
@@ -84,3 +86,14 @@ def test_equal_models_hardly_ever_differ() -> None:
         found = difference_of(first, second, "clips_per_s")
         verdicts.append(found is not None and found.verdict == "real")
     assert sum(verdicts) <= 0.02 * len(verdicts)
+
+
+def test_a_load_is_that_of_the_first_run_that_counts() -> None:
+    found = repeated(5.0, 10.0, 10.2, first="too short")
+    found.loads[0].stalls, found.repeats[1].loads[0].stalls = 2, 3
+    point = point_of(found, "paced")
+    assert point is not None
+    assert point.latency_ms is not None
+    assert point.latency_ms.p50 == 100.0
+    assert stalls_of(found) == 5  # those of every run
+    assert point_of(repeated(5.0, first="too short"), "equal rate") is not None

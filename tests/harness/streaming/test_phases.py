@@ -155,3 +155,9 @@ def test_one_rate_is_measured_by_itself() -> None:
 def test_the_settled_rate_leaves_out_what_came_before() -> None:
     assert settled_rate([10, 20, 20.5, 21]) == pytest.approx(20.5)
     assert settled_rate([10, 20, 40]) == pytest.approx(70 / 3)
+
+
+def test_a_repeat_after_a_pass_that_was_too_short_is_paced_by_what_it_finds_itself() -> None:
+    found = simulate(repeat_plan(16, "own", 256), limited(160), None)
+    rates = [load.rate for load, *_ in found.windows if load.rate is not None]
+    assert rates == [pytest.approx(PACED_SHARE * 160, rel=0.02)] * 2

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from arch_harness.measuring.bottleneck import SATURATED
 from arch_harness.report.text.numbers import number, plural
-from arch_harness.results.repeats import runs_of
+from arch_harness.results.repeats import runs_of, stalls_of
 
 if TYPE_CHECKING:
     from arch_harness.results.measurement import LoadPoint, Measurement, Occupancy, Stages
@@ -176,7 +176,9 @@ def _not_steady(case: Situation) -> str | None:
 
 
 def _late(case: Situation) -> str | None:
-    worst = max(filter(_is_late, case.measurement.loads), key=lambda point: point.late_ms or 0.0, default=None)
+    worst = max(
+        filter(_is_late, runs_of(case.measurement)[0].loads), key=lambda point: point.late_ms or 0.0, default=None
+    )
     if worst is None:
         return None
     return (
@@ -192,7 +194,7 @@ def _is_late(point: LoadPoint) -> bool:
 
 def _stalls(case: Situation) -> str | None:
     one, model = case.measurement, case.model
-    stalled = sum(point.stalls for point in one.loads)
+    stalled = stalls_of(one)
     if not stalled:
         return None
     seen = f"{plural(stalled, 'request')} took half a second more than the others, though an execution is short"

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 from arch_harness.report.text.numbers import UNKNOWN, clean, format_metric, number
 from arch_harness.report.text.tables import Column, Section, Table, cells_of, columns_of, meanings_of
 from arch_harness.results.metric_definitions import METRICS
-from arch_harness.results.repeats import CONFIDENCE, RESOLUTION, SPEED_FIGURES, difference_of, runs_of, spread_of
+from arch_harness.results.repeats import (
+    CONFIDENCE,
+    EQUAL_FIGURES,
+    RESOLUTION,
+    SPEED_FIGURES,
+    difference_of,
+    point_of,
+    spread_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,8 +33,6 @@ LOAD_NAMES: dict[LoadName, str] = {
 """How tables and plots name a load, in the order in which they are shown."""
 
 _OF_POINT = ("p50_ms", "p95_ms", "p99_ms")
-_COMPARED = ("clips_per_s", "alone_p50_ms", "alone_p99_ms", "equal_p50_ms", "equal_p99_ms")
-"""What two models are compared by: the latencies at a load that is the same for both."""
 
 
 def speed_sections(results: Sequence[Result], known: Sequence[Column]) -> list[Section]:
@@ -43,8 +49,7 @@ def speed_sections(results: Sequence[Result], known: Sequence[Column]) -> list[S
 
 def loads_of(measurement: Measurement) -> list[LoadPoint]:
     """The latencies to show, of the first run that counts, in the order of their loads."""
-    run = runs_of(measurement)[0]
-    return [point for load in LOAD_NAMES if (point := run.at(load)) is not None]
+    return [point for load in LOAD_NAMES if (point := point_of(measurement, load)) is not None]
 
 
 def _loads(measured: Iterable[tuple[Result, Measurement]], known: Sequence[Column]) -> Section:
@@ -123,7 +128,7 @@ def _compared(measured: Iterable[tuple[Result, Measurement]]) -> Section:
     found = []
     for _, group in itertools.groupby(measured, key=lambda pair: pair[0].dataset):
         for (result, one), (other, second) in itertools.combinations(list(group), 2):
-            for figure in _COMPARED:
+            for figure in EQUAL_FIGURES:
                 difference = difference_of(one, second, figure)
                 if difference is not None:
                     names = (clean(result.dataset), clean(result.model), clean(other.model), METRICS[figure].label)

@@ -10,6 +10,7 @@ import math
 import statistics
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from arch_harness.measuring.windows import STEADY_WINDOWS, Load, Progress, done_between, rate_between, steady_from
 from arch_harness.streaming.loads.concurrency import ConcurrencySearch
@@ -94,12 +95,12 @@ def embedding_plan(clips: int, level: int, search: ConcurrencySearch | None, mos
     yield Load("rest", level)
 
 
-def repeat_plan(level: int, paced_rate: float | None, most: int) -> Plan:
+def repeat_plan(level: int, paced_rate: float | Literal["own"] | None, most: int) -> Plan:
     """For one more measurement of the speed at loads that are known; clips never run out.
 
     Args:
         level: requests in flight of the saturated server.
-        paced_rate: clips/s at which they are sent; None leaves that out.
+        paced_rate: clips/s at which they are sent; `own` is 70 % of what is found here, None leaves that out.
         most: as for `embedding_plan`.
     """
     yield from _alone(_ALONE_CLIPS)
@@ -111,7 +112,7 @@ def repeat_plan(level: int, paced_rate: float | None, most: int) -> Plan:
         rates.append(seen.rate)
         seconds += seen.seconds
     if paced_rate is not None:
-        yield from _paced(paced_rate, most)
+        yield from _paced(PACED_SHARE * settled_rate(rates) if paced_rate == "own" else paced_rate, most)
 
 
 def rate_plan(rate: float, most: int) -> Plan:
