@@ -10,29 +10,47 @@ Each function needs the part of arch that does the work (`pip install 'arch-benc
 says so where it is missing. All errors that a caller can act on are `ArchError`s: see `arch_common.errors`.
 """
 
-import importlib.metadata
+from __future__ import annotations
 
-from arch_common.errors import (
-    ArchError,
-    ExportError,
-    ExportUsageError,
-    GateError,
-    MissingExtraError,
-    ScoreError,
-    ServeError,
-    ServeUsageError,
-    UsageError,
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from arch_common.errors import (
+        ArchError,
+        ExportError,
+        ExportUsageError,
+        GateError,
+        MissingExtraError,
+        ScoreError,
+        ServeError,
+        ServeUsageError,
+        UsageError,
+    )
+
+    from arch_bench import cache, data
+    from arch_bench.api import aliases, bench, check, endpoints, export, load, probe, serve
+    from arch_bench.decisions.comparing import compare
+    from arch_bench.decisions.gating import gate
+    from arch_bench.demonstration import demo
+    from arch_bench.loaded import Embeddings, LoadedRun
+    from arch_bench.reproduction import Reproduced, plan_reproduction, reproduce
+
+    __version__: str
+
+_ERRORS = (
+    *("ArchError", "ExportError", "ExportUsageError", "GateError", "MissingExtraError", "ScoreError", "ServeError"),
+    *("ServeUsageError", "UsageError"),
 )
-
-from arch_bench import cache, data
-from arch_bench.api import aliases, bench, check, endpoints, export, load, probe, serve
-from arch_bench.decisions.comparing import compare
-from arch_bench.decisions.gating import gate
-from arch_bench.demonstration import demo
-from arch_bench.loaded import Embeddings, LoadedRun
-from arch_bench.reproduction import Reproduced, plan_reproduction, reproduce
-
-__version__ = importlib.metadata.version("arch-bench")
+_HOMES = {
+    **dict.fromkeys(_ERRORS, "arch_common.errors"),
+    **dict.fromkeys(("aliases", "bench", "check", "endpoints", "export", "load", "probe", "serve"), "arch_bench.api"),
+    **dict.fromkeys(("Reproduced", "plan_reproduction", "reproduce"), "arch_bench.reproduction"),
+    **dict.fromkeys(("Embeddings", "LoadedRun"), "arch_bench.loaded"),
+    "compare": "arch_bench.decisions.comparing",
+    "gate": "arch_bench.decisions.gating",
+    "demo": "arch_bench.demonstration",
+}
 
 __all__ = [
     "ArchError",
@@ -64,3 +82,21 @@ __all__ = [
     "reproduce",
     "serve",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What is offered here is imported when it is first asked for: the command line starts without it."""
+    if name == "__version__":
+        found: Any = importlib.import_module("importlib.metadata").version("arch-bench")
+    elif name in ("cache", "data"):
+        found = importlib.import_module(f"arch_bench.{name}")
+    elif name in _HOMES:
+        found = getattr(importlib.import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

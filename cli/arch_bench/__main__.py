@@ -1,5 +1,5 @@
 """`python -m arch_bench` is `arch`."""
 
-from arch_bench.main import main
+from arch_bench.entry import main
 
 main()

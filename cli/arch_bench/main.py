@@ -53,6 +53,7 @@ app.add_typer(cache.app)
 
 def main() -> None:
     """Run the command line; a known error becomes one line and its exit code."""
+    interrupt.catch()
     show_what_it_can()
     try:
         with interrupt.honoured():

@@ -8,8 +8,9 @@ errors nobody looks at, or that makes another error of it; so the steps of a run
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 INTERRUPTED = 130
@@ -23,9 +24,27 @@ def catch() -> None:
 
     SIGHUP stays ignored where it is, as under `nohup`.
     """
+    _handle(_interrupt)
+
+
+def end_at_once() -> None:
+    """End the process on one of these, until `catch` is called: for the time in which nothing but imports goes on.
+
+    A KeyboardInterrupt in the middle of an import would be a traceback, or another error of the module.
+    """
+    _handle(_end)
+
+
+def _handle(handler: Callable[[int, object], NoReturn]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
+            signal.signal(number, handler)
+
+
+def _end(_: int, __: object) -> NoReturn:
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        os.write(2, b"interrupted\n")
+    os._exit(INTERRUPTED)
 
 
 def _interrupt(number: int, _frame: object) -> NoReturn:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from arch_harness.results.measurement import ServerTimes
-from arch_harness.results.run import Run, Unscored
+from arch_harness.results.run import Origin, Run, Unscored
 from arch_harness.results.scores import Comparison, LayerScores
 from support.measurements import measurement
 
@@ -183,6 +183,17 @@ def run_of(models: tuple[str, ...], datasets: tuple[str, ...], failed: int = 0, 
 
 def small() -> Run:
     return run_of(MODELS[:1], DATASETS[:1])
+
+
+def origin(cpu: str = "AMD EPYC 7B13", hour: int = 9) -> Origin:
+    """Of a speed that was measured two days before the runs here, on such a machine."""
+    run = small()
+    return Origin(
+        started=datetime(2026, 2, 27, hour, 5, tzinfo=UTC),
+        arch_version=run.arch_version,
+        machine=run.machine.model_copy(update={"cpu": cpu}),
+        servers=run.servers,
+    )
 
 
 def server_of(run: Run, index: int) -> ServerTimes:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -16,16 +16,18 @@ from arch_common.errors import ArchError, ScoreError, UsageError
 
 from arch_harness.bench.compare import compare_models
 from arch_harness.bench.fingerprints import embedding_fingerprint, result_fingerprint
+from arch_harness.bench.kept_speeds import KeptSpeeds
+from arch_harness.bench.outcomes import changed_clips, covers, dataset_facts, is_refused, scored, unscored
 from arch_harness.bench.resumable import resumable
-from arch_harness.bench.score import Probed, is_done, probe_pair
+from arch_harness.bench.score import is_done, probe_pair
 from arch_harness.bench.speed import SpeedRuns
 from arch_harness.measuring.machine import describe_machine
 from arch_harness.report import write_report
 from arch_harness.results.embedding_pass import EmbeddingPass, pass_path, read_pass, write_pass
 from arch_harness.results.run import (
     RESULTS,
-    DatasetFacts,
     ModelFacts,
+    Pair,
     Result,
     Run,
     ServerFacts,
@@ -97,15 +99,18 @@ class Bench:
             servers=[server.facts() for server in servers],
             settings=settings,
             models=models,
-            datasets=[_dataset_facts(dataset) for dataset in datasets],
+            datasets=[dataset_facts(dataset) for dataset in datasets],
             results=[],
         )
+        self._speeds = KeptSpeeds(store, self.run)
         if output.exists() and not output.is_dir():
             raise UsageError(f"--output {output} is a file, and must be a folder")
         try:
             output.mkdir(parents=True, exist_ok=True)
             if (output / RESULTS).exists():
                 self._take_over(read_run(output / RESULTS))
+            self.run.missing = self._missing()
+            self.run.partial = self.run.partial or bool(self.run.missing)
             write_run(self.run, output / RESULTS)
         except OSError as error:
             raise ArchError(f"cannot write to {output}: {error.strerror}") from error
@@ -167,6 +172,7 @@ class Bench:
         now.unscored = earlier.unscored
         now.comparisons = [] if again else earlier.comparisons
         now.created = earlier.created
+        now.partial = earlier.partial or bool(again)
 
     def _check_settings(self, earlier: Run) -> None:
         """Refuse settings that results in one report cannot have beside the earlier ones.
@@ -195,13 +201,36 @@ class Bench:
             The report's files.
 
         Raises:
-            ArchError: if the servers are lost or the disk is full; what is done is saved, and the same call goes on
-                from there.
+            ArchError: if the servers are lost or the disk is full; what is done is saved and in a report, and the same
+                call goes on from there.
+            KeyboardInterrupt: at a signal, likewise.
         """
         with resumable(f"the same command with --output {shlex.quote(str(self._output))}"):
-            return self._execute(display)
+            try:
+                self._measure(display)
+            except (KeyboardInterrupt, ArchError):
+                self._leave_report(display)
+                raise
+            self.run.partial, self.run.missing = False, []
+            return self._report()
 
-    def _execute(self, display: Display) -> list[Path]:
+    def _report(self) -> list[Path]:
+        self.run.comparisons = compare_models(self.run, self._output)
+        return write_report(self.run, self._output)
+
+    def _leave_report(self, display: Display) -> None:
+        """Report what is finished, if anything is; what ended the run is to be told whatever becomes of that."""
+        if not self.run.results:
+            return
+        self.run.partial = True
+        with suppress(OSError):  # the terminal may be gone
+            display.note("writing the report of what is finished")
+        try:
+            self._report()
+        except ArchError as error:
+            display.note(f"there is no such report: {error}")
+
+    def _measure(self, display: Display) -> None:
         with ExitStack() as stack:
 
             @cache  # not before it is needed: all embeddings may be in the store
@@ -214,10 +243,8 @@ class Bench:
                     interrupt.check()
                     self._pair(pool, model, dataset, display)
                 # Side by side in time, so that what changes slowly on a machine changes for all models.
-                speed = SpeedRuns(self.run, self._output, dataset, self._save)
+                speed = SpeedRuns(self.run, self._output, dataset, self._save_measured)
                 speed.measure(pool, {model.name: self._job(model, dataset) for model in self._models}, display)
-        self.run.comparisons = compare_models(self.run, self._output)
-        return write_report(self.run, self._output)
 
     def _pair(self, pool: Callable[[], WorkerPool], model: ModelFacts, dataset: Dataset, display: Display) -> None:
         """Embed, probe and save one model on one dataset, if that is not done yet."""
@@ -226,21 +253,22 @@ class Bench:
         fingerprint = result_fingerprint(measured, settings)
         if any(
             is_done(self._output, result, fingerprint)
-            and not _refused(result.failures)
+            and not is_refused(result.failures)
             and not (self._recompute and result.stored)
             for result in self.run.results
         ):
             display.note(f"{model.name} on {dataset.id}: done by an earlier run, kept")
             return
         stored, passed = self._embed(pool, model, dataset, measured, display)
-        failures = passed.failures + _changed(dataset, stored, passed.failures)
+        failures = passed.failures + changed_clips(dataset, stored, passed.failures)
         try:
             probed = probe_pair(self._output, model.name, dataset, stored, failures, settings, fingerprint, display)
         except ScoreError as error:
             self.problems.append(f"{model.name} on {dataset.id} has no score: {error}")
-            self._save(_unscored(model, dataset, failures, str(error)))
+            self._save(unscored(model, dataset, failures, str(error)))
             return
-        self._save(_result(model, dataset, passed, failures, fingerprint, probed))
+        carried = None if self._recompute else self._speeds.find(model, dataset, passed.clips)
+        self._save(scored(model, dataset, passed, carried, failures, fingerprint, probed))
 
     def _embed(
         self,
@@ -257,7 +285,7 @@ class Bench:
             # Named after the folder's results and not its path, which may hold another run by then.
             run = f"{self.run.created.isoformat()} {fingerprint}"
             clips = entry.remaining(run) if self._recompute else entry.missing()
-            if earlier and _covers(earlier, clips):
+            if earlier and covers(earlier, clips):
                 display.note(f"{name}: embedded by an earlier run, kept")
                 return entry.read(), earlier
             if len(clips) < len(dataset.clips):
@@ -281,6 +309,8 @@ class Bench:
                 passed = passed.measured_by(earlier)
             # At once, for the next time all embeddings are in the store and give no figures.
             write_pass(passed, path)
+            if clips and passed.measurement is not None:
+                self._speeds.keep(model, dataset, passed.measurement, passed.started)
             entry.finish()
             return entry.read(), passed
 
@@ -294,6 +324,20 @@ class Bench:
             layers=model.layer_embeddings if self.run.settings.layers else 0,
             max_batch_size=model.max_batch_size,
         )
+
+    def _missing(self) -> list[Pair]:
+        """The pairs that were asked for and of which nothing has come yet, in the order in which they will."""
+        there = {(one.model, one.dataset) for one in self.run.outcomes}
+        pairs = [(model.name, dataset.id) for dataset in self._datasets for model in self._models]
+        return [Pair(model=model, dataset=dataset) for model, dataset in pairs if (model, dataset) not in there]
+
+    def _save_measured(self, result: Result) -> None:
+        """Keep a result of which more was measured, and beside the embeddings too."""
+        self._save(result)
+        model = next(one for one in self._models if one.name == result.model)
+        dataset = next(one for one in self._datasets if one.id == result.dataset)
+        if result.measurement is not None and result.carried is None:
+            self._speeds.keep(model, dataset, result.measurement, result.started)
 
     def _save(self, outcome: Result | Unscored) -> None:
         """Put what came of a pair in the place of what an earlier run made of it."""
@@ -309,79 +353,10 @@ class Bench:
         run.results.sort(key=lambda one: (datasets.index(one.dataset), models.index(one.model)))
         run.unscored.sort(key=lambda one: (datasets.index(one.dataset), models.index(one.model)))
         run.comparisons = []  # made anew when all results are there
+        run.partial, run.missing = True, self._missing()
         write_run(run, self._output / RESULTS)
 
 
 def _identity(server: ServerFacts) -> tuple[str, ...]:
     """What makes figures of two servers comparable; one started for the run has another port each time."""
     return (server.name, server.version, "" if server.started_by_arch else server.address)
-
-
-def _covers(earlier: EmbeddingPass, missing: Iterable[tuple[int, str]]) -> bool:
-    """Whether an earlier run embedded the dataset, and only what cannot be decoded is missing."""
-    failed = {failure.clip for failure in earlier.failures}
-    return {path for _, path in missing} == failed and not _refused(earlier.failures)
-
-
-def _refused(failures: Iterable[Failure]) -> bool:
-    """Whether the server failed a clip: it may be mended, so it is asked again next time."""
-    return any(failure.stage == "infer" for failure in failures)
-
-
-def _changed(dataset: Dataset, stored: Stored, failures: Iterable[Failure]) -> list[Failure]:
-    """The clips that neither failed nor are stored, because their file was not there when the run looked for it."""
-    failed = {failure.clip for failure in failures}
-    return [
-        Failure(clip=clip.path, stage="decode", reason="its file appeared during the run: run arch bench again")
-        for clip, succeeded in zip(dataset.clips, stored.succeeded, strict=True)
-        if not succeeded and clip.path not in failed
-    ]
-
-
-def _result(
-    model: ModelFacts,
-    dataset: Dataset,
-    passed: EmbeddingPass,
-    failures: list[Failure],
-    fingerprint: str,
-    probed: Probed,
-) -> Result:
-    return Result(
-        model=model.name,
-        dataset=dataset.id,
-        clips=len(dataset.clips),
-        failed=len(failures),
-        failures=failures,
-        stored=max(0, len(dataset.clips) - len(failures) - passed.clips),
-        measurement=passed.measurement,
-        started=passed.started,
-        fingerprint=fingerprint,
-        **probed.fields(),
-    )
-
-
-def _unscored(model: ModelFacts, dataset: Dataset, failures: list[Failure], reason: str) -> Unscored:
-    return Unscored(model=model.name, dataset=dataset.id, reason=reason, clips=len(dataset.clips), failures=failures)
-
-
-def _dataset_facts(dataset: Dataset) -> DatasetFacts:
-    declaration = dataset.declaration
-    return DatasetFacts(
-        id=declaration.id,
-        title=declaration.title,
-        domain=declaration.domain,
-        licence=declaration.licence,
-        citation=declaration.citation,
-        path=str(dataset.folder),
-        classes=len(dataset.classes),
-        classes_used=dataset.classes_used,
-        classes_official=declaration.classes_used_official,
-        clips=len(dataset.clips),
-        clips_official=declaration.clips_official,
-        incomplete=dataset.incomplete,
-        max_seconds=declaration.max_seconds,
-        folds=len(dataset.folds),
-        notes=dataset.notes,
-        reference=dataset.reference,
-        listing=dataset.listing,
-    )

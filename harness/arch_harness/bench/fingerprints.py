@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from arch_harness.results.run import Settings
+from arch_harness.results.run import ServerFacts, Settings
 
 if TYPE_CHECKING:
     from arch_harness.datasets import Dataset
@@ -22,6 +23,18 @@ def embedding_fingerprint(model: ModelFacts, dataset: Dataset, settings: Setting
     """Of all that the embeddings and their measurement come from."""
     how = (settings.concurrency, settings.workers, settings.layers, settings.transport)
     return digest(model.model_dump(), dataset.fingerprint, *how)
+
+
+def speed_fingerprint(model: ModelFacts, dataset: Dataset, settings: Settings, servers: Iterable[ServerFacts]) -> str:
+    """Of all that a speed comes from but for the hardware and versions: what a run may take over from another one.
+
+    That is the clips as they lie on the disk, what the model is and how it is served (content, what executes it,
+    instances, batch limit, queue delay and bound), the number and kind of the servers, and how they are asked. A
+    model's name is none of it.
+    """
+    how = (settings.concurrency, settings.workers, settings.layers, settings.transport)
+    served = sorted((server.same_machine, server.tls) for server in servers)
+    return digest("speed", model.model_dump(exclude={"name"}), dataset.fingerprint, served, *how)
 
 
 def result_fingerprint(measured: str, settings: Settings) -> str:

@@ -77,6 +77,7 @@ def probe_again(
         _check(store, model, dataset, result, earlier)
         fingerprints.append(result_fingerprint(measured, settings))
     run.settings, run.command, run.comparisons = settings, command, []
+    missing, run.partial = run.missing, True
     problems = []
     with resumable("the same command"):
         for position, fingerprint in enumerate(fingerprints):
@@ -98,7 +99,7 @@ def probe_again(
                 {**dict(result), **probed.fields(), "fingerprint": fingerprint}
             )
             write_run(run, folder / RESULTS)
-        run.comparisons = compare_models(run, folder)
+        run.partial, run.comparisons = bool(missing), compare_models(run, folder)
         write_report(run, folder)
     return run, problems
 

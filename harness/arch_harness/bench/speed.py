@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from arch_common import interrupt
 
 from arch_harness.results.embedding_pass import EmbeddingPass, pass_path, write_pass
-from arch_harness.results.measurement import LoadPoint, Measurement, Repeat, SpeedRun
+from arch_harness.results.measurement import LoadName, LoadPoint, Measurement, Repeat, SpeedRun
 from arch_harness.results.repeats import mean_of, point_of, runs_of, same_rate
 from arch_harness.streaming.loads.phases import PACED_SHARE
 
@@ -59,6 +59,7 @@ class SpeedRuns:
                         again = _repeat(workers, jobs[name], self._clips(name), found, on_progress)
                     self._keep(name, found.model_copy(update={"repeats": [*found.repeats, again]}))
         rate = self._equal_rate(jobs)
+        self._leave_out_other_rates(rate)
         if rate is None:
             return
         for count in range(self._run.settings.repeat):
@@ -76,8 +77,26 @@ class SpeedRuns:
 
     def _measured(self, jobs: Mapping[str, Job]) -> Iterator[tuple[str, Measurement]]:
         for result in [one for one in self._run.results if one.dataset == self._dataset.id and one.model in jobs]:
-            if result.measurement is not None and result.measurement.clips_per_s:
+            # Beside a speed that was taken over, another measurement would be none of the same.
+            if result.measurement is not None and result.measurement.clips_per_s and result.carried is None:
                 yield result.model, result.measurement
+
+    def _leave_out_other_rates(self, rate: float | None) -> None:
+        """Where models are compared at one rate, latencies at another one have no place among speeds taken over.
+
+        Args:
+            rate: at which the models are measured here; None where none is.
+        """
+        found = [
+            (one, one.measurement, point.rate)
+            for one in self._run.results
+            if one.dataset == self._dataset.id and one.carried is not None and one.measurement is not None
+            if (point := point_of(one.measurement, "equal rate")) is not None
+        ]
+        rates = [own for _, _, own in found] if rate is None else [rate]
+        for result, measurement, own in found:
+            if not all(same_rate(own, other) for other in rates):
+                self._save(result.model_copy(update={"measurement": _without_load(measurement, "equal rate")}))
 
     def _clips(self, model: str) -> list[tuple[int, str]]:
         """The clips that did not fail."""
@@ -121,6 +140,15 @@ def _repeat(
     paced = point_of(first, "paced")
     again = pool.measure(job, clips, first.concurrency, paced.rate if paced and paced.rate else "own", on_progress)
     return Repeat(started=started, clips_per_s=again.clips_per_s, steadiness=again.steadiness, loads=again.loads)
+
+
+def _without_load(found: Measurement, load: LoadName) -> Measurement:
+    """Without the points at a load, in all runs."""
+    repeats = [
+        one.model_copy(update={"loads": [point for point in one.loads if point.load != load]}) for one in found.repeats
+    ]
+    loads = [point for point in found.loads if point.load != load]
+    return found.model_copy(update={"loads": loads, "repeats": repeats})
 
 
 def _with_load(found: Measurement, count: int, point: LoadPoint | None) -> Measurement:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from arch_harness.report.text.numbers import clean
 from arch_harness.results.repeats import point_of, same_rate
+from arch_harness.results.run import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -58,7 +59,7 @@ class Mismatch:
 
 def run_mismatches(ours: Run, theirs: Run) -> list[Mismatch]:
     """What differs between two runs as a whole: hardware, servers, protocol, versions."""
-    return [*_protocol(ours, theirs), *_hardware(ours, theirs), *_versions(ours, theirs)]
+    return [*_protocol(ours, theirs), *_hardware(_origin_of(ours), _origin_of(theirs)), *_versions(ours, theirs)]
 
 
 def _protocol(ours: Run, theirs: Run) -> Iterator[Mismatch]:
@@ -69,7 +70,15 @@ def _protocol(ours: Run, theirs: Run) -> Iterator[Mismatch]:
     yield from _differing("settings", settings, ["concurrency", "workers"], "speed")
 
 
-def _hardware(ours: Run, theirs: Run) -> Iterator[Mismatch]:
+def _origin_of(run: Run, result: Result | None = None) -> Origin:
+    """Where a speed was measured: in the run, or where the result says."""
+    if result is not None and result.carried is not None:
+        return result.carried
+    started = run.created if result is None else result.started
+    return Origin(started=started, arch_version=run.arch_version, machine=run.machine, servers=run.servers)
+
+
+def _hardware(ours: Origin, theirs: Origin) -> Iterator[Mismatch]:
     machines = ours.machine, theirs.machine
     yield from _differing("machine", machines, ["cpu", "cores", "gpus"], "speed", decides=True)
     memory = round(ours.machine.memory_gib), round(theirs.machine.memory_gib)
@@ -77,7 +86,7 @@ def _hardware(ours: Run, theirs: Run) -> Iterator[Mismatch]:
     yield from _unequal("the number of servers", (len(ours.servers), len(theirs.servers)), "speed", decides=True)
     yield from _unequal("servers[].same_machine", _of_servers(ours, theirs, "same_machine"), "speed", decides=True)
     yield from _unequal("servers[].tls", _of_servers(ours, theirs, "tls"), "speed")
-    if not all(server.same_machine for run in (ours, theirs) for server in run.servers):
+    if not all(server.same_machine for origin in (ours, theirs) for server in origin.servers):
         # What a server elsewhere runs on is not known, but it has an address.
         yield from _unequal("servers[].address", _of_servers(ours, theirs, "address"), "speed")
 
@@ -108,7 +117,21 @@ def pair_mismatches(ours: Run, theirs: Run, result: Result, other: Result) -> li
     if measured[0] is not None and measured[1] is not None:
         found += _differing("measurement", measured, ["transport"], "speed", decides=True)
         found += _loads(measured[0], measured[1])
+        if result.carried is not None or other.carried is not None:
+            found += _taken_over(ours, theirs, result, other)
     return [replace(one, where=clean(f"{result.model} on {result.dataset}")) for one in found]
+
+
+def _taken_over(ours: Run, theirs: Run, result: Result, other: Result) -> Iterator[Mismatch]:
+    """What differs between the places of two speeds of which one at least was measured in an earlier run."""
+    dates = [one.carried.started.strftime("%Y-%m-%d %H:%M") if one.carried else None for one in (result, other)]
+    said = ["measured in the run" if date is None else f"measured in an earlier run of {date}" for date in dates]
+    yield from _unequal("results[].carried", said, "speed")
+    origins = _origin_of(ours, result), _origin_of(theirs, other)
+    told = set(_hardware(_origin_of(ours), _origin_of(theirs)))  # of the runs as a whole
+    yield from (one for one in _hardware(*origins) if one not in told)
+    yield from _unequal("carried.arch_version", [one.arch_version for one in origins], "speed")
+    yield from _unequal("carried.servers[].version", _of_servers(*origins, "version"), "speed")
 
 
 def _loads(ours: Measurement, theirs: Measurement) -> Iterator[Mismatch]:
@@ -163,10 +186,10 @@ def _shown(value: object) -> str:
     return {"None": "not set", "": "not known"}.get(text, text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
 
 
-def _of_servers(ours: Run, theirs: Run, field: str) -> tuple[list[object], list[object]]:
+def _of_servers(ours: Run | Origin, theirs: Run | Origin, field: str) -> tuple[list[object], list[object]]:
     """The values of a field over the servers of each run, each once."""
 
-    def values(run: Run) -> list[object]:
-        return sorted({getattr(server, field) for server in run.servers}, key=str)
+    def values(origin: Run | Origin) -> list[object]:
+        return sorted({getattr(server, field) for server in origin.servers}, key=str)
 
     return values(ours), values(theirs)

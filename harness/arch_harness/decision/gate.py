@@ -228,6 +228,8 @@ def _speed(
     if first is None or second is None or not (first.clips_per_s and second.clips_per_s):
         where = "the baseline" if first is not None and first.clips_per_s else "the run"
         return "MISSING", f"{where} has no speed: its embeddings came from the store; arch bench --recompute"
+    if results[0] is not None and results[0].carried is not None:
+        return "MISSING", _TAKEN_OVER
     difference = difference_of(first, second, "clips_per_s", 1 - 2 * level)
     values = [values_of(one, "clips_per_s") for one in (first, second)]
     speeds = " against ".join(number(fmean(found)) for found in values)
@@ -248,6 +250,7 @@ def _speed(
     return "UNSURE", f"{evidence}: may be noise; more measurements (arch bench --repeat) would tell"
 
 
+_TAKEN_OVER = "the run measured no speed, but took over that of an earlier one; arch bench --recompute"
 _REPEAT = "no interval, no verdict; arch bench --recompute --repeat 3 measures it three times"
 
 
@@ -262,6 +265,8 @@ def _latencies(thresholds: Thresholds, ours: RunFolder) -> Iterator[GateCheck]:
 def _latency(result: Result, limit: LatencyLimit, level: float) -> tuple[GateVerdict, str]:
     if result.measurement is None:
         return "MISSING", "the run has no latency: its embeddings came from the store; arch bench --recompute"
+    if result.carried is not None:
+        return "MISSING", _TAKEN_OVER
     load: LoadName = LATENCIES[limit.figure][0]
     point = point_of(result.measurement, load)
     if limit.rate is not None and (point is None or not same_rate(point.rate, limit.rate)):

@@ -87,7 +87,7 @@ _TABLE = (
         "Clips embedded per second while the servers are saturated, reading and decoding included: once it is steady, "
         "without the search for the requests in flight and without the phases at lower loads; the mean over the "
         "repeats, where there are any. Unknown, here and in the other columns of speed, where every embedding was read "
-        "from the store: nothing was measured.",
+        "from the store and the speed of the pass that made them is not kept there.",
         "client",
     ),
     Metric(
@@ -354,6 +354,12 @@ ATTRIBUTES: dict[str, Attribute] = {
             "incomplete", "Incomplete",
             "Whether clips or classes of the dataset's official release are missing: such scores are marked with *, "
             "and cannot be compared with published ones.",
+        ),
+        Attribute(
+            "carried_from", "Speed of",
+            "When the speed was measured, where that was in an earlier run and this one took every embedding from the "
+            "store: such figures are marked with †. results.json says where that was (carried); the clips, the model, "
+            "the server's configuration and the settings are the same. Empty where the run measured it itself.",
         ),
     )
 }  # fmt: skip

@@ -11,6 +11,7 @@ from scipy.stats import t as student_t
 
 if TYPE_CHECKING:
     from arch_harness.results.measurement import LoadName, LoadPoint, Measurement, SpeedRun
+    from arch_harness.results.run import Result
 
 _LOADS: dict[str, LoadName] = {"": "saturated", "alone_": "alone", "paced_": "paced", "equal_": "equal rate"}
 
@@ -130,6 +131,17 @@ def difference_of(
     ratio, low, high = (math.exp(value) for value in (shift, shift - half, shift + half))
     real = not low <= 1 <= high and max(ratio, 1 / ratio) >= 1 + RESOLUTION
     return SpeedDifference(ratio, low, high, "real" if real else "noise")
+
+
+def same_conditions(one: Result, other: Result) -> bool:
+    """Whether the speeds of two models of a run tell the models apart, and not also where they were measured."""
+    first, second = one.carried, other.carried
+    if first is None or second is None:
+        return first is second
+    kinds = [
+        sorted((server.name, server.version, server.same_machine) for server in it.servers) for it in (first, second)
+    ]
+    return first.machine == second.machine and kinds[0] == kinds[1]
 
 
 def same_rate(one: float | None, other: float | None) -> bool:

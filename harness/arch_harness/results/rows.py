@@ -71,6 +71,8 @@ def row(
         found["incomplete"] = dataset.incomplete
     if result.measurement is not None:
         found |= speed(result.measurement)
+    if result.carried is not None:
+        found["carried_from"] = result.carried.started.isoformat(timespec="seconds")
     return found
 
 

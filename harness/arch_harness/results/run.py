@@ -29,6 +29,38 @@ RESULTS = "results.json"
 """The file's name in a run's folder."""
 
 
+class Machine(StrictModel):
+    """Hardware and versions of the machine that ran the client."""
+
+    cpu: str
+    cores: Count
+    memory_gib: NonNegative
+    gpus: list[str]
+    os: str
+    python: str
+    packages: dict[str, str]
+
+
+class ServerFacts(StrictModel):
+    """The server that was measured."""
+
+    address: str
+    name: str
+    version: str
+    started_by_arch: bool
+    same_machine: bool = Field(description="the address is a loopback one, so client and server share `machine`")
+    tls: bool = Field(default=False, description="whether what is sent is encrypted")
+
+
+class Origin(StrictModel):
+    """Where a speed comes from that a later run shows."""
+
+    started: datetime = Field(description="when it was measured")
+    arch_version: str
+    machine: Machine = Field(description="that the client ran on")
+    servers: Annotated[list[ServerFacts], Field(min_length=1)]
+
+
 class Result(StrictModel):
     """One model on one dataset."""
 
@@ -51,7 +83,14 @@ class Result(StrictModel):
     failed: Count = Field(description=meaning("failed"))
     failures: list[Failure]
     stored: Count = Field(description=meaning("stored"))
-    measurement: Measurement | None = Field(description="null where every embedding came from the store")
+    measurement: Measurement | None = Field(
+        description="null where every embedding came from the store, and no speed of the pass that made them is kept"
+    )
+    carried: Origin | None = Field(
+        default=None,
+        description="where `measurement` is of an earlier run, of the same clips, model, server configuration and "
+        "settings: when and where that was; null where this run measured it",
+    )
     probe_seconds: NonNegative = Field(description=meaning("probe_seconds", "Of all probes."))
     started: datetime
     fingerprint: str = Field(description="of model, data, protocol and settings; a resumed run keeps what matches")
@@ -64,7 +103,16 @@ class Result(StrictModel):
             raise ValueError(f"{self.failed} clips failed of {self.clips}")
         if self.probes and self.probes[0].score != self.score:
             raise ValueError(f"score is {self.score} but the first probe's is {self.probes[0].score}")
+        if self.carried is not None and self.measurement is None:
+            raise ValueError("an origin is given of a speed that is not there")
         return self
+
+
+class Pair(StrictModel):
+    """A model and a dataset."""
+
+    model: str
+    dataset: str
 
 
 class Unscored(StrictModel):
@@ -135,29 +183,6 @@ class DatasetFacts(StrictModel):
     listing: str = Field(description="digest of clips, labels and folds; runs with the same one can be compared")
 
 
-class Machine(StrictModel):
-    """Hardware and versions of the machine that ran the client."""
-
-    cpu: str
-    cores: Count
-    memory_gib: NonNegative
-    gpus: list[str]
-    os: str
-    python: str
-    packages: dict[str, str]
-
-
-class ServerFacts(StrictModel):
-    """The server that was measured."""
-
-    address: str
-    name: str
-    version: str
-    started_by_arch: bool
-    same_machine: bool = Field(description="the address is a loopback one, so client and server share `machine`")
-    tls: bool = Field(default=False, description="whether what is sent is encrypted")
-
-
 class Settings(StrictModel):
     """What was asked for."""
 
@@ -191,6 +216,12 @@ class Run(StrictModel):
     datasets: list[DatasetFacts]
     results: list[Result]
     unscored: list[Unscored] = Field(default=[], description="pairs that were asked for and have no score")
+    partial: bool = Field(
+        default=False,
+        description="not all that was asked for is done: the run goes on, or was interrupted; the same command "
+        "completes it",
+    )
+    missing: list[Pair] = Field(default=[], description="of a partial run: pairs that it has not come to")
     comparisons: list[Comparison] = Field(default=[])
 
     @property
@@ -213,11 +244,13 @@ class Run(StrictModel):
             twice = {name for name in names if names.count(name) > 1}
             if twice:
                 raise ValueError(f"the {what} {min(twice)!r} stands there twice")
-        for result in self.outcomes:
+        for result in (*self.outcomes, *self.missing):
             if result.model not in {model.name for model in self.models}:
                 raise ValueError(f"a result names the model {result.model!r}, which is not described")
             if result.dataset not in {dataset.id for dataset in self.datasets}:
                 raise ValueError(f"a result names the dataset {result.dataset!r}, which is not described")
+        if self.missing and not self.partial:
+            raise ValueError("pairs are missing in a run that is not partial")
         for one in self.comparisons:
             if not {one.model, one.other} <= {found.model for found in self.results if found.dataset == one.dataset}:
                 raise ValueError(f"a comparison on {one.dataset!r} names a model without a result there")

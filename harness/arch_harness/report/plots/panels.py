@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from arch_harness.report.plots.style import FAINT, colour_and_marker
 from arch_harness.report.text.numbers import clean, shorten
+from arch_harness.report.text.tables import CARRIED_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -68,7 +69,8 @@ class Panel:
         """The models that were measured."""
         for result in self.results:
             if result.measurement is not None:
-                yield self.looks[result.model], result.measurement
+                look = self.looks[result.model]
+                yield replace(look, name=look.name + CARRIED_MARK) if result.carried else look, result.measurement
 
     def figure(self, height: float, handles: Sequence[Artist], columns: int = 0) -> Figure:
         """An empty figure under the panel's title, with a legend below it.

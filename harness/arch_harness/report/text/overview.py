@@ -9,9 +9,11 @@ from arch_harness.report.text.numbers import clean, number, percent, plural, sho
 from arch_harness.report.text.probes import close_rivals, probe_notes, probe_sections
 from arch_harness.report.text.remarks import (
     MAX_REASON,
+    carried_lines,
     failures_line,
     incomplete_lines,
     incomplete_of,
+    partial_lines,
     unscaled_lines,
     unscored_lines,
 )
@@ -103,7 +105,8 @@ def summary_lines(run: Run) -> list[str]:
             mark = MARK if dataset.id in incomplete else ""
             rivals = close_rivals(run, found[0].model, dataset.id)
             sentences.append(f"{clean(dataset.id)}: {_verdict(found, mark)}{' ' + rivals if rivals else ''}")
-    return [*(sentences or ["The run has no results."]), *incomplete_lines(run), *unscored_lines(run)]
+    sentences = sentences or ["The run has no results."]
+    return [*partial_lines(run), *sentences, *carried_lines(run), *incomplete_lines(run), *unscored_lines(run)]
 
 
 def _verdict(found: list[Result], mark: str) -> str:

@@ -4,16 +4,73 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from arch_harness.report.text.numbers import clean, plural, shorten
-from arch_harness.report.text.tables import MARK
+from arch_harness.report.text.numbers import clean, plural, shorten, timestamp
+from arch_harness.report.text.tables import CARRIED_MARK, MARK
 
 if TYPE_CHECKING:
-    from arch_harness.results.run import DatasetFacts, Run
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from arch_harness.results.run import DatasetFacts, Machine, Result, Run, ServerFacts
 
 MAX_REASON = 300
 """Characters of a reason that are shown; `results.json` holds all."""
 
 _MOST_PAIRS = 4
+
+
+def partial_lines(run: Run) -> list[str]:
+    """A sentence on a run that was interrupted, or still goes on: which pairs are missing."""
+    if not run.partial:
+        return []
+    if not run.missing:
+        return ["Not all that was asked for is done: the run was interrupted, and the same command completes it."]
+    names = _some([f"{clean(one.dataset)} × {clean(one.model)}" for one in run.missing])
+    done = len(run.outcomes)
+    return [
+        f"Not all that was asked for is done: {plural(len(run.missing), 'pair')} of {done + len(run.missing):,} "
+        f"{'is' if len(run.missing) == 1 else 'are'} missing ({names}). The run was interrupted, and the same command "
+        "completes it."
+    ]
+
+
+def carried_lines(run: Run) -> list[str]:
+    """A sentence for each place whose speeds stand in the run although it did not measure them; explains the mark."""
+    places: dict[str, list[tuple[Result, datetime]]] = {}
+    for one in run.results:
+        if one.carried is not None:
+            place = _place(one.carried.machine, one.carried.servers)
+            places.setdefault(place, []).append((one, one.carried.started))
+    here = _place(run.machine, run.servers)
+    return [_carried_line(place, place == here, found) for place, found in places.items()]
+
+
+def _carried_line(place: str, here: bool, found: Sequence[tuple[Result, datetime]]) -> str:
+    names = _some([f"{clean(one.dataset)} × {clean(one.model)}" for one, _ in found])
+    first, last = (timestamp(choose(started for _, started in found)) for choose in (min, max))
+    return (
+        f"{CARRIED_MARK} The speed of {names} was not measured in this run, which took the embeddings from the store, "
+        f"but when they were computed: {first if first == last else f'{first} to {last}'}, on "
+        f"{'the same' if here else 'OTHER'} hardware: {place}."
+    )
+
+
+def _place(machine: Machine, servers: Sequence[ServerFacts]) -> str:
+    """What a speed depends on of the place where it was measured."""
+    names = sorted(
+        {
+            f"{clean(one.name)} {clean(one.version)}{'' if one.same_machine else f' at {clean(one.address)}'}"
+            for one in servers
+        }
+    )
+    parts = [f"{clean(machine.cpu)}, {plural(machine.cores, 'core')}", *map(clean, machine.gpus), *names]
+    return ", ".join(parts)
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = list(names[:_MOST_PAIRS])
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more else "")
 
 
 def incomplete_of(run: Run) -> frozenset[str]:
@@ -71,4 +128,4 @@ def failures_line(run: Run) -> str:
 
 def remarks(run: Run) -> list[str]:
     """What a reader must know of the scores in a table."""
-    return [*incomplete_lines(run), *unscaled_lines(run), *unscored_lines(run)]
+    return [*partial_lines(run), *incomplete_lines(run), *unscaled_lines(run), *unscored_lines(run)]

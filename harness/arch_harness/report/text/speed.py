@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from arch_harness.report.text.numbers import UNKNOWN, clean, format_metric, number
-from arch_harness.report.text.tables import Column, Section, Table, cells_of, columns_of, meanings_of
+from arch_harness.report.text.tables import Column, Section, Table, cells_of, columns_of, meanings_of, measured_model
 from arch_harness.results.metric_definitions import METRICS
 from arch_harness.results.repeats import (
     CONFIDENCE,
@@ -15,6 +15,7 @@ from arch_harness.results.repeats import (
     SPEED_FIGURES,
     difference_of,
     point_of,
+    same_conditions,
     spread_of,
 )
 
@@ -65,7 +66,7 @@ def _loads(measured: Iterable[tuple[Result, Measurement]], known: Sequence[Colum
         *columns_of("late_ms", "stalls"),
     )
     found = [
-        (clean(result.dataset), clean(result.model), *_point_cells(point))
+        (clean(result.dataset), measured_model(result), *_point_cells(point))
         for result, one in measured
         for point in loads_of(one)
     ]
@@ -99,7 +100,7 @@ def _runs(measured: Iterable[tuple[Result, Measurement]]) -> Section:
         spread = spread_of(one, "clips_per_s")
         if spread is not None and spread.runs > 1:
             cells = [_spread_cell(one, figure) for figure in figures]
-            found.append((clean(result.dataset), clean(result.model), str(spread.runs), *cells))
+            found.append((clean(result.dataset), measured_model(result), str(spread.runs), *cells))
     text = (
         f"Mean over the runs, and the half width of its {100 * CONFIDENCE:.0f} % interval (Student's t), which is wide "
         "for few runs. p50 and p99 without more are of the saturated server."
@@ -128,10 +129,11 @@ def _compared(measured: Iterable[tuple[Result, Measurement]]) -> Section:
     found = []
     for _, group in itertools.groupby(measured, key=lambda pair: pair[0].dataset):
         for (result, one), (other, second) in itertools.combinations(list(group), 2):
-            for figure in EQUAL_FIGURES:
+            for figure in EQUAL_FIGURES if same_conditions(result, other) else ():
                 difference = difference_of(one, second, figure)
                 if difference is not None:
-                    names = (clean(result.dataset), clean(result.model), clean(other.model), METRICS[figure].label)
+                    models = measured_model(result), measured_model(other)
+                    names = (clean(result.dataset), *models, METRICS[figure].label)
                     interval = f"{difference.low:.2f}–{difference.high:.2f}"
                     found.append((*names, f"{difference.ratio:.2f}", interval, difference.verdict))
     text = (

@@ -14,11 +14,19 @@ from arch_harness.results.metric_definitions import ATTRIBUTES, METRIC_PAIRS, ME
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from arch_harness.results.run import Result
+
 SCORE_METRICS = {"accuracy": "accuracy", "map_macro": "mAP"}
 """How a table names what a score is."""
 
 MARK = "*"
 """Stands behind a score on data of which a part is missing."""
+
+CARRIED_MARK = "†"
+"""Stands behind a speed that an earlier run measured."""
+
+_MEASURED_BY = ("client", "Triton's statistics", "operating system")
+_OF_CLIPS = {"clips", "failed", "stored"}
 
 _MARKED = {
     *("score", "macro_f1", "balanced_accuracy", "map_weighted"),
@@ -75,6 +83,11 @@ class Meaning:
     text: str
 
 
+def measured_model(result: Result) -> str:
+    """A result's model beside what was measured of it, with a mark where an earlier run did that."""
+    return clean(result.model) + (CARRIED_MARK if result.carried else "")
+
+
 def columns_of(*identifiers: str) -> tuple[Column, ...]:
     """The columns of metrics, pairs of metrics and attributes."""
     return tuple(map(_column, identifiers))
@@ -93,7 +106,7 @@ def cells_of(columns: Iterable[Column], values: Mapping[str, Any]) -> tuple[str,
     Args:
         columns: of the table.
         values: by the ids of `arch_harness.results.rows`; what is missing is not known. Where `incomplete` is true,
-            scores bear a mark.
+            scores bear a mark, and where `carried_from` is known, what was measured on the way through the servers.
     """
     return tuple(_cell(column.id, values) for column in columns)
 
@@ -102,17 +115,23 @@ def _cell(identifier: str, values: Mapping[str, Any]) -> str:
     if identifier in METRIC_PAIRS:
         pair = METRIC_PAIRS[identifier]
         first, second = values.get(pair.first), values.get(pair.second)
-        known = first is not None and second is not None
-        return (
-            f"{format_metric(pair.first, first)}{pair.join}{format_metric(pair.second, second)}" if known else UNKNOWN
-        )
+        if first is None or second is None:
+            return UNKNOWN
+        text = f"{format_metric(pair.first, first)}{pair.join}{format_metric(pair.second, second)}"
+        return text + _marks(pair.first, values)
     value = values.get(identifier)
     if identifier in METRICS:
-        marked = values.get("incomplete") and value is not None and identifier in _MARKED
-        return format_metric(identifier, value) + (MARK if marked else "")
+        return format_metric(identifier, value) + ("" if value is None else _marks(identifier, values))
     if value is None:
         return UNKNOWN
     return SCORE_METRICS[value] if identifier == "score_metric" else clean(str(value))
+
+
+def _marks(identifier: str, values: Mapping[str, Any]) -> str:
+    if identifier in _MARKED:
+        return MARK if values.get("incomplete") else ""
+    measured = METRICS[identifier].source in _MEASURED_BY and identifier not in _OF_CLIPS
+    return CARRIED_MARK if measured and values.get("carried_from") else ""
 
 
 def meanings_of(columns: Iterable[Column], known: Iterable[Column] = ()) -> list[Meaning]:

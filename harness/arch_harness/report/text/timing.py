@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from arch_harness.report.text.advice import Situation, sentences_of
 from arch_harness.report.text.numbers import UNKNOWN, clean, format_metric, number, plural
-from arch_harness.report.text.tables import Column, Meaning, Section, Table, cells_of, columns_of, meanings_of
+from arch_harness.report.text.tables import (
+    Column,
+    Meaning,
+    Section,
+    Table,
+    cells_of,
+    columns_of,
+    meanings_of,
+    measured_model,
+)
 from arch_harness.results import rows
 from arch_harness.results.measurement import Faults
 
@@ -91,7 +100,12 @@ def timing_notes(results: Sequence[Result]) -> list[str]:
                 "was measured: there is no throughput and no latency."
             )
             continue
-        if result.stored:
+        if result.carried is not None:
+            lines.append(
+                f"{_pair(result)}: {result.stored:,} of {plural(result.clips, 'embedding')} were read from the store. "
+                f"Throughput and latency are of the {one.clips:,} that an earlier run computed."
+            )
+        elif result.stored:
             lines.append(
                 f"{_pair(result)}: {result.stored:,} of {plural(result.clips, 'embedding')} were read from the store. "
                 f"Throughput and latency are of the {one.clips:,} that this run computed."
@@ -112,7 +126,7 @@ def timing_notes(results: Sequence[Result]) -> list[str]:
 
 
 def _pair(result: Result) -> str:
-    return f"{clean(result.dataset)} × {clean(result.model)}"
+    return f"{clean(result.dataset)} × {measured_model(result)}"
 
 
 def _servers(measured: Sequence[tuple[Result, Measurement]], known: Sequence[Column]) -> Section:
@@ -131,7 +145,7 @@ def _servers(measured: Sequence[tuple[Result, Measurement]], known: Sequence[Col
             found.append(
                 (
                     clean(result.dataset),
-                    clean(result.model),
+                    measured_model(result),
                     clean(share.address),
                     f"{share.clips:,}",
                     number(100 * share.clips / one.clips) if one.clips else UNKNOWN,
