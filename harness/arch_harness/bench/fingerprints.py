@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from arch_harness.datasets import Dataset
     from arch_harness.results.run import ModelFacts
 
+# Facts that the content hash stands for already: a run that was begun without them goes on.
+_IN_THE_HASH = {"cut_after_layer", "lengths"}
+
 
 def digest(*parts: object) -> str:
     """A SHA-256 over anything that JSON can hold."""
@@ -22,7 +25,8 @@ def digest(*parts: object) -> str:
 def embedding_fingerprint(model: ModelFacts, dataset: Dataset, settings: Settings) -> str:
     """Of all that the embeddings and their measurement come from."""
     how = (settings.concurrency, settings.workers, settings.layers, settings.transport)
-    return digest(model.model_dump(), dataset.fingerprint, *how)
+    facts = model.model_dump(exclude=_IN_THE_HASH)
+    return digest(facts, dataset.fingerprint, *how)
 
 
 def speed_fingerprint(model: ModelFacts, dataset: Dataset, settings: Settings, servers: Iterable[ServerFacts]) -> str:
@@ -34,7 +38,7 @@ def speed_fingerprint(model: ModelFacts, dataset: Dataset, settings: Settings, s
     """
     how = (settings.concurrency, settings.workers, settings.layers, settings.transport)
     served = sorted((server.same_machine, server.tls) for server in servers)
-    return digest("speed", model.model_dump(exclude={"name"}), dataset.fingerprint, served, *how)
+    return digest("speed", model.model_dump(exclude=_IN_THE_HASH | {"name"}), dataset.fingerprint, served, *how)
 
 
 def result_fingerprint(measured: str, settings: Settings) -> str:

@@ -289,6 +289,22 @@ _TABLE = (
         "floating-point samples that were never scaled. They are sent as they are, as the ARCH protocol has it.",
         "client",
     ),
+    Metric(
+        "memory_mib", "Peak memory", "MiB", "lower",
+        "The most memory that the server's processes which run the model had resident since they started, those of all "
+        "its instances together; neither Triton's own process nor a GPU's memory. Known where the backend of arch runs "
+        "it.",
+        "operating system",
+    ),
+    Metric(
+        "disk_mib", "On disk", "MiB", "lower", "Size of the model's files that the server loaded.", "operating system"
+    ),
+    Metric(
+        "load_seconds", "Load", "s", "lower",
+        "Time from the start of an instance until it could answer: reading the graph and optimising it for the "
+        "machine; the longest of its instances.",
+        "operating system", ".1f",
+    ),
 )  # fmt: skip
 
 METRICS: dict[str, Metric] = {metric.id: metric for metric in _TABLE}

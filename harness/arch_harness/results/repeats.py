@@ -11,7 +11,7 @@ from scipy.stats import t as student_t
 
 if TYPE_CHECKING:
     from arch_harness.results.measurement import LoadName, LoadPoint, Measurement, SpeedRun
-    from arch_harness.results.run import Result
+    from arch_harness.results.run import Result, Run
 
 _LOADS: dict[str, LoadName] = {"": "saturated", "alone_": "alone", "paced_": "paced", "equal_": "equal rate"}
 
@@ -142,6 +142,16 @@ def same_conditions(one: Result, other: Result) -> bool:
         sorted((server.name, server.version, server.same_machine) for server in it.servers) for it in (first, second)
     ]
     return first.machine == second.machine and kinds[0] == kinds[1]
+
+
+def is_of_this_hardware(run: Run, result: Result) -> bool:
+    """Whether the speed of a result was measured on what the run has measured on: only then the run's others compare."""
+    origin = result.carried
+    if origin is None:
+        return True
+    kinds = [[(one.same_machine, one.name) for one in servers] for servers in (origin.servers, run.servers)]
+    facts = [(one.cpu, one.cores, one.gpus) for one in (origin.machine, run.machine)]
+    return facts[0] == facts[1] and sorted(kinds[0]) == sorted(kinds[1])
 
 
 def same_rate(one: float | None, other: float | None) -> bool:

@@ -9,7 +9,7 @@ from arch_harness.results.repeats import LATENCIES, mean_of, point_of, rtfx_of, 
 
 if TYPE_CHECKING:
     from arch_harness.results.measurement import Measurement, ServerTimes
-    from arch_harness.results.run import DatasetFacts, ModelFacts, Result, Run
+    from arch_harness.results.run import DatasetFacts, Footprint, ModelFacts, Result, Run
     from arch_harness.results.scores import LayerScores, ProbeScore
 
 _OF_MODEL = (
@@ -41,8 +41,10 @@ def rows(run: Run) -> list[dict[str, Any]]:
     """
     models = {model.name: model for model in run.models}
     datasets = {dataset.id: dataset for dataset in run.datasets}
+    footprints = {one.model: one for one in run.footprints}
     return [
         row(result, probe, models[result.model], datasets[result.dataset])
+        | (footprint_row(footprints[result.model]) if result.model in footprints else {})
         for result in run.results
         for probe in (result.probes or (None,))
     ]
@@ -79,6 +81,11 @@ def row(
 def model_row(model: ModelFacts) -> dict[str, Any]:
     """What the export and the server say of a model, by column."""
     return {name: getattr(model, name) for name in _OF_MODEL}
+
+
+def footprint_row(footprint: Footprint) -> dict[str, Any]:
+    """What a model takes of its server, by column."""
+    return footprint.model_dump(exclude={"model"})
 
 
 def layer_row(scores: LayerScores) -> dict[str, Any]:

@@ -142,6 +142,10 @@ class ModelFacts(StrictModel):
     embedding_size: Annotated[int, Field(gt=0)]
     layer_embeddings: Count = Field(default=0, description="rows of the output of that name; 0 where it has none")
     parameter_count: Count = Field(description=meaning("parameter_count"))
+    cut_after_layer: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="the layer that its embedding is of, where later ones are left out; null for all"
+    )
+    lengths: str = Field(default="padded", description="`exact` where its embedding does not depend on padding")
     opset: Count
     content_hash: str
     parity_max_relative_error: NonNegative = Field(description=meaning("parity_max_relative_error"))
@@ -159,6 +163,15 @@ class ModelFacts(StrictModel):
         """Whether the server says that it computes in another precision than the export's, or has a remark on it."""
         by = self.executed_by
         return bool(by) and (not by.startswith(f"{self.precision} ") or "(" in by)
+
+
+class Footprint(StrictModel):
+    """What a model takes of the server that runs it; null where the server does not tell."""
+
+    model: str
+    memory_mib: NonNegative | None = Field(default=None, description=meaning("memory_mib"))
+    disk_mib: NonNegative | None = Field(default=None, description=meaning("disk_mib"))
+    load_seconds: NonNegative | None = Field(default=None, description=meaning("load_seconds"))
 
 
 class DatasetFacts(StrictModel):
@@ -223,6 +236,7 @@ class Run(StrictModel):
     )
     missing: list[Pair] = Field(default=[], description="of a partial run: pairs that it has not come to")
     comparisons: list[Comparison] = Field(default=[])
+    footprints: list[Footprint] = Field(default=[], description="of the models whose server tells; one a model")
 
     @property
     def outcomes(self) -> list[Result | Unscored]:
@@ -240,6 +254,7 @@ class Run(StrictModel):
             ("model", [model.name for model in self.models]),
             ("dataset", [dataset.id for dataset in self.datasets]),
             ("result", [f"{one.model} on {one.dataset}" for one in self.outcomes]),
+            ("footprint of", [one.model for one in self.footprints]),
         ):
             twice = {name for name in names if names.count(name) > 1}
             if twice:

@@ -11,7 +11,7 @@ import pytest
 from arch_harness.measuring.bottleneck import SATURATED
 from arch_harness.results.metric_definitions import ATTRIBUTES, METRIC_PAIRS, METRICS, meaning
 from arch_harness.results.rows import COLUMNS, rows
-from arch_harness.results.run import SCHEMA_VERSION, Run, read_run, write_run
+from arch_harness.results.run import SCHEMA_VERSION, Footprint, Run, read_run, write_run
 from support.runs import layer_scores, origin, run_of
 
 OF_OTHER_CLIPS = {"ServerShare", "ClassScore", "Comparison", "DatasetFacts", "Measurement", "Phase"}
@@ -63,6 +63,7 @@ def full_run() -> Run:
     run.results[1].probes[0].map_weighted = 0.4
     run.models[1].max_queue_size = 64
     run.results[1].carried = origin()
+    run.footprints = [Footprint(model="a", memory_mib=512.5, disk_mib=361.0, load_seconds=2.5)]
     return run
 
 

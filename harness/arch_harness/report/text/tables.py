@@ -26,7 +26,7 @@ CARRIED_MARK = "†"
 """Stands behind a speed that an earlier run measured."""
 
 _MEASURED_BY = ("client", "Triton's statistics", "operating system")
-_OF_CLIPS = {"clips", "failed", "stored"}
+_OF_THE_RUN = {"clips", "failed", "stored", "memory_mib", "disk_mib", "load_seconds"}
 
 _MARKED = {
     *("score", "macro_f1", "balanced_accuracy", "map_weighted"),
@@ -130,7 +130,7 @@ def _cell(identifier: str, values: Mapping[str, Any]) -> str:
 def _marks(identifier: str, values: Mapping[str, Any]) -> str:
     if identifier in _MARKED:
         return MARK if values.get("incomplete") else ""
-    measured = METRICS[identifier].source in _MEASURED_BY and identifier not in _OF_CLIPS
+    measured = METRICS[identifier].source in _MEASURED_BY and identifier not in _OF_THE_RUN
     return CARRIED_MARK if measured and values.get("carried_from") else ""
 
 

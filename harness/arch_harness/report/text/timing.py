@@ -21,7 +21,7 @@ from arch_harness.results import rows
 from arch_harness.results.measurement import Faults
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from arch_harness.results.measurement import Measurement
     from arch_harness.results.run import Result, Run
@@ -80,6 +80,23 @@ def build_timing(run: Run, results: Sequence[Result], known: Sequence[Column] = 
             section for section in (_servers(measured, explained), _faults(measured, explained)) if section.table.rows
         ],
     )
+
+
+def limits_of(results: Iterable[Result]) -> list[tuple[str, list[Result]]]:
+    """The results that were measured by what limited them, the most frequent limit first."""
+    found: dict[str, list[Result]] = {}
+    for result in results:
+        if result.measurement is not None:
+            found.setdefault(result.measurement.bottleneck or "no clip answered", []).append(result)
+    return sorted(found.items(), key=lambda item: -len(item[1]))
+
+
+def limits_line(results: Iterable[Result]) -> str:
+    """What limited the throughput, grouped, in one sentence; empty where nothing was measured."""
+    groups = limits_of(results)
+    total = sum(len(found) for _, found in groups)
+    shown = ", ".join(f"{len(found)} of {total}: {limit}" for limit, found in groups)
+    return f"Limit of the throughput: {shown}." if groups else ""
 
 
 def _stage_values(result: Result, measurement: Measurement) -> dict[str, Any]:
