@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from arch_common.errors import UsageError
 
@@ -125,32 +125,35 @@ class LoadedRun:
             from arch_harness.decision.compare import RunFolder
         return RunFolder(self.folder, self.run, self.cache)
 
-    def scores(self) -> RenderableType:
-        """What every probe scores, for a terminal; the speed, which is of when the embeddings were computed, is not."""
-        from arch_harness.report.text.remarks import failures_line, remarks
-        from arch_harness.report.text.tables import cells_of, columns_of
-        from arch_harness.results.rows import row
-        from rich.console import Group
-        from rich.table import Table
-        from rich.text import Text
+    def scores(self, taken: int = 1) -> RenderableType:
+        """What every probe scores, for a terminal; the speed, which is of when the embeddings were computed, is not.
 
-        columns = columns_of("dataset", "model", "probe", "score_metric", "score", "score_std", "interval", "chance")
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-        for column in columns:
-            justify: Literal["left", "right"] = "right" if column.numeric else "left"
-            title = Text(f"{column.title}\n{column.unit}".rstrip())
-            table.add_column(title, justify=justify, no_wrap=column.numeric, overflow="fold")
-        facts = {dataset.id: dataset for dataset in self.run.datasets}
-        for result in self.run.results:
-            for one in result.probes:
-                table.add_row(*map(Text, cells_of(columns, row(result, one, dataset=facts[result.dataset]))))
-        return Group(table, *map(Text, remarks(self.run)), Text(failures_line(self.run)))
+        Args:
+            taken: lines that are printed below it.
+        """
+        from arch_harness.report import TerminalScores
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The report for a terminal."""
+        return TerminalScores(self.run, taken)
+
+    def summary(self, taken: int = 1) -> RenderableType:
+        """One table and what to deploy, for a terminal.
+
+        Args:
+            taken: lines that are printed below it.
+        """
+        from arch_harness.report import TerminalSummary
+
+        return TerminalSummary(self.run, taken)
+
+    def stages(self) -> RenderableType:
+        """The long tables, for a terminal: every figure of the results, and where the time goes."""
         from arch_harness.report import TerminalReport
 
-        yield TerminalReport(self.run)
+        return TerminalReport(self.run)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The summary."""
+        yield self.summary()
 
 
 def load(folder: str | Path, *, cache: str | Path | None = None) -> LoadedRun:

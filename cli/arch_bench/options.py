@@ -81,6 +81,11 @@ Transports = Annotated[
     typer.Option("--transport", help="shared-memory: servers on this machine read the audio there, not in requests."),
 ]
 
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Show the long tables too: where the time goes, stage by stage.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but the report's path, and errors.")]
+
 BaselineCache = Annotated[
     Path | None,
     typer.Option("--baseline-cache", help="The embedding store of the baseline, if it is another.", show_default=False),
@@ -95,6 +100,16 @@ Pairs = Annotated[
 ]
 MarkdownFile = Annotated[Path | None, typer.Option(help="Write it as Markdown.", show_default=False)]
 JsonFile = Annotated[Path | None, typer.Option(help="Write all figures as JSON.", show_default=False)]
+
+
+def check_detail(verbose: bool, quiet: bool) -> None:
+    """Refuse to print both more and less.
+
+    Raises:
+        UsageError: if both are asked for.
+    """
+    if verbose and quiet:
+        raise UsageError("--verbose and --quiet: choose one")
 
 
 def pairs_of(given: Sequence[str] | None) -> dict[str, str]:

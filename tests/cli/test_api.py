@@ -16,7 +16,7 @@ from arch_bench.main import app
 from arch_common import errors
 
 # What only a terminal has: where to draw, what to show at the end, and a second step of its own.
-_OF_THE_TERMINAL = {"check", "list_"}
+_OF_THE_TERMINAL = {"check", "list_", "verbose", "quiet"}
 # Options that are one argument of the API together.
 _TOGETHER = {"tls": "servers", "tls_ca": "servers", "header": "servers"}
 _SINGULAR = {"dataset": "datasets", "server": "servers", "model": "models", "probe": "probes"}

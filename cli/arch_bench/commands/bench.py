@@ -5,18 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from arch_common import interrupt
 
 from arch_bench import api, options
+from arch_bench.shown import show, show_partial
 from arch_bench.terminal import ERR, OUT
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from arch_bench.loaded import LoadedRun
 
 
 def bench(
@@ -65,8 +61,11 @@ def bench(
             help="Clips/s at which all models are compared. By default 70 % of what the slowest of them reaches."
         ),
     ] = None,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Stream datasets through a served encoder, probe the embeddings and write one report."""
+    options.check_detail(verbose, quiet)
     output = output or api.default_output()
     interrupt.catch()
     try:
@@ -92,25 +91,10 @@ def bench(
                 repeat=repeat,
                 rate=rate,
                 command=options.shown_command(sys.argv[1:]),
-                console=ERR,
+                console=None if quiet else ERR,
             )
     except KeyboardInterrupt:
+        show_partial(output, OUT, verbose=verbose, quiet=quiet)
         ERR.print(f"interrupted; the same command with --output {shlex.quote(str(output))} goes on from here")
         raise typer.Exit(interrupt.INTERRUPTED) from None
-    show(run, OUT, ERR)
-
-
-def show(run: LoadedRun, out: Console, err: Console) -> None:
-    """Print a run's tables, where its report is, and what went wrong.
-
-    Raises:
-        typer.Exit: with 1, if clips failed or a pair has no score.
-    """
-    out.print(run)
-    out.print(f"report: {run.report}", soft_wrap=True)
-    for problem in run.problems:
-        err.print(f"arch: {problem}", soft_wrap=True)
-    if run.failed:
-        err.print(f"arch: {run.failed} clips failed and count in no score; the report names them", soft_wrap=True)
-    if run.failed or run.problems:
-        raise typer.Exit(1)
+    show(run, OUT, ERR, verbose=verbose, quiet=quiet)

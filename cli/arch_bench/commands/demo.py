@@ -10,8 +10,8 @@ import typer
 from arch_common import interrupt
 
 from arch_bench import api, demonstration, options
-from arch_bench.commands.bench import show
 from arch_bench.commands.export import export_table
+from arch_bench.shown import show, show_partial
 from arch_bench.terminal import ERR, OUT
 
 if TYPE_CHECKING:
@@ -24,16 +24,21 @@ def demo(
     data_root: Annotated[Path, typer.Option(envvar="ARCH_DATA", help="Where the synthesised dataset goes.")] = Path(
         "data"
     ),
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """The whole job on synthesised sound with two small encoders; needs no download."""
+    options.check_detail(verbose, quiet)
     interrupt.catch()
 
     def step(text: str) -> None:
         interrupt.check()
-        ERR.print(text, soft_wrap=True)
+        if not quiet:
+            ERR.print(text, soft_wrap=True)
 
     def table(exported: list[Exported]) -> None:
-        OUT.print(export_table(exported))
+        if verbose:
+            OUT.print(export_table(exported))
 
     def warn(text: str) -> None:
         ERR.print(f"warning: {text}", soft_wrap=True)
@@ -48,9 +53,10 @@ def demo(
                 on_warning=warn,
                 on_exported=table,
                 command=options.shown_command(sys.argv[1:]),
-                console=ERR,
+                console=None if quiet else ERR,
             )
     except KeyboardInterrupt:
+        show_partial(output, OUT, verbose=verbose, quiet=quiet)
         ERR.print("interrupted")
         raise typer.Exit(interrupt.INTERRUPTED) from None
-    show(run, OUT, ERR)
+    show(run, OUT, ERR, verbose=verbose, quiet=quiet)

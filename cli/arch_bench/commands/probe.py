@@ -10,6 +10,7 @@ import typer
 from arch_common import interrupt
 
 from arch_bench import api, options
+from arch_bench.shown import show_scores
 from arch_bench.terminal import ERR, OUT
 
 
@@ -19,8 +20,11 @@ def probe(
     seeds: options.Seeds = options.DEFAULT_SEEDS,
     seed: options.Seed = 0,
     cache: options.Cache = None,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Score the stored embeddings of a run again, without a server, and write its report anew."""
+    options.check_detail(verbose, quiet)
     interrupt.catch()
     try:
         with interrupt.honoured():
@@ -31,14 +35,9 @@ def probe(
                 seed=seed,
                 cache=cache,
                 command=options.shown_command(sys.argv[1:]),
-                console=ERR,
+                console=None if quiet else ERR,
             )
     except KeyboardInterrupt:
         ERR.print("interrupted; what was scored is saved, and the same command goes on from there")
         raise typer.Exit(interrupt.INTERRUPTED) from None
-    OUT.print(run.scores())
-    OUT.print(f"report: {run.report}", soft_wrap=True)
-    for problem in run.problems:
-        ERR.print(f"arch: {problem}", soft_wrap=True)
-    if run.problems:
-        raise typer.Exit(1)
+    show_scores(run, OUT, ERR, verbose=verbose, quiet=quiet)

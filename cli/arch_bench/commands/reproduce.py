@@ -54,11 +54,14 @@ def reproduce(
     seeds: options.Seeds = options.DEFAULT_SEEDS,
     seed: options.Seed = 0,
     cache: options.Cache = None,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run checkpoints of the ARCH tables on its datasets, and set the scores beside the published ones.
 
     What is missing is listed first; what is there is run. The same command goes on from where an earlier one ended.
     """
+    options.check_detail(verbose, quiet)
     asked: dict[str, Any] = {"models": model or [], "datasets": dataset or []}
     asked |= {"repository": repository, "output": output, "data_root": data_root, "cache": cache}
     if dry_run:
@@ -69,10 +72,11 @@ def reproduce(
 
     def step(text: str) -> None:
         interrupt.check()
-        ERR.print(text, soft_wrap=True)
+        if not quiet:
+            ERR.print(text, soft_wrap=True)
 
     def show(plan: Plan) -> None:
-        for line in plan.lines():
+        for line in [] if quiet else plan.lines():
             ERR.print(line, soft_wrap=True)
 
     try:
@@ -88,14 +92,19 @@ def reproduce(
                 on_plan=show,
                 on_step=step,
                 command=options.shown_command(sys.argv[1:]),
-                console=ERR,
+                console=None if quiet else ERR,
             )
     except KeyboardInterrupt:
         ERR.print("interrupted; the same command goes on from here")
         raise typer.Exit(interrupt.INTERRUPTED) from None
-    OUT.print(done)
-    OUT.print(f"ours against published: {done.page}", soft_wrap=True)
-    OUT.print(f"report: {done.run.report}", soft_wrap=True)
+    if verbose:
+        OUT.print(done.run.stages())
+    if quiet:
+        OUT.print(str(done.page), soft_wrap=True)
+    else:
+        OUT.print(done)
+        OUT.print(f"ours against published: {done.page}", soft_wrap=True)
+        OUT.print(f"report: {done.run.report}", soft_wrap=True)
     for problem in done.problems:
         ERR.print(f"arch: {problem}", soft_wrap=True)
     if done.run.failed:

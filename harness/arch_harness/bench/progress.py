@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 
 from rich.console import Console
@@ -14,12 +14,26 @@ LINE_S = 10.0
 """Seconds from one line to the next where no bar can be drawn."""
 
 
+class _Beat:
+    """Tells when a line is due: one for all that goes on, so that many short stages are not many lines, nor none."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is; then the next one is not before `LINE_S` from now."""
+        due = now - self._said >= LINE_S
+        self._said = now if due else self._said
+        return due
+
+
 class _Lines:
     """Says in a line now and then how work goes, where the console is a pipe or a file."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, beat: _Beat) -> None:
         self._console = console
-        self._began = self._said = time.monotonic()
+        self._beat = beat
+        self._began = time.monotonic()
         self._before: int | None = None
 
     def say(self, what: str, done: int, total: int | None, unit: str, how: str = "") -> None:
@@ -37,9 +51,8 @@ class _Lines:
         now = time.monotonic()
         if self._before is None and done:  # before it, workers may have had to start
             self._before, self._began = done, now
-        if now - self._said < LINE_S:
+        if not self._beat.is_due(now):
             return
-        self._said = now
         count = f"{done:,} {unit}" if total is None else f"{done:,} of {total:,} {unit}"
         new = done - (done if self._before is None else self._before)
         seconds = (total - done) * (now - self._began) / new if total and new else 0.0
@@ -56,6 +69,7 @@ class Display:
 
     def __init__(self, console: Console | None) -> None:
         self.console = console or Console(quiet=True)
+        self._beat = _Beat()
 
     def note(self, text: str) -> None:
         """Say something that is worth a line."""
@@ -67,8 +81,8 @@ class Display:
 
         The speed counts from the first clips that are told of: before them, workers may have had to start.
         """
-        progress, lines = self._progress("embed", TextColumn("{task.fields[rate]}")), _Lines(self.console)
-        with progress:
+        progress, lines = self._progress("embed", TextColumn("{task.fields[rate]}")), self._lines()
+        with self._drawn(progress):
             task = progress.add_task(f"{model} on {dataset}", total=clips, rate="")
 
             first: tuple[float, int, float] | None = None
@@ -96,8 +110,8 @@ class Display:
             TimeElapsedColumn(),
             console=self.console,
         )
-        lines = _Lines(self.console)
-        with progress:
+        lines = self._lines()
+        with self._drawn(progress):
             task = progress.add_task(f"{model} on {dataset}, {what}", total=None, state="")
 
             def advance(done: int, _: float, phase: str) -> None:
@@ -109,8 +123,8 @@ class Display:
     @contextmanager
     def probing(self, model: str, dataset: str, epochs: int) -> Iterator[Callable[[], None]]:
         """A bar over the probe's epochs, all folds together; gives the function that advances it by one."""
-        progress, lines, done = self._progress("probe", TextColumn("epochs")), _Lines(self.console), 0
-        with progress:
+        progress, lines, done = self._progress("probe", TextColumn("epochs")), self._lines(), 0
+        with self._drawn(progress):
             task = progress.add_task(f"{model} on {dataset}", total=epochs)
 
             def advance() -> None:
@@ -120,6 +134,13 @@ class Display:
                 lines.say(f"probe {model} on {dataset}", done, epochs, "epochs")
 
             yield advance
+
+    def _lines(self) -> _Lines:
+        return _Lines(self.console, self._beat)
+
+    def _drawn(self, progress: Progress) -> AbstractContextManager[object]:
+        """Draw it while the block runs, where that can be done: a pipe would get what is left of a bar."""
+        return progress if self.console.is_terminal else nullcontext()
 
     def _progress(self, verb: str, unit: TextColumn) -> Progress:
         return Progress(

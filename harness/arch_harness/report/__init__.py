@@ -12,6 +12,7 @@ from arch_harness.report.formats.data_files import render_csv, render_parquet
 from arch_harness.report.formats.html import render_html
 from arch_harness.report.formats.markdown import render_markdown
 from arch_harness.report.formats.terminal import TerminalReport
+from arch_harness.report.formats.terminal_summary import TerminalScores, TerminalSummary
 from arch_harness.report.plots.confusion import CONFUSION, draw_confusion
 from arch_harness.report.plots.plot_kinds import RESULT_PLOTS, TIMING_PLOTS, draw_plots
 from arch_harness.report.text.overview import build_overview
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from arch_harness.results.run import Run
 
-__all__ = ["TerminalReport", "write_report"]
+__all__ = ["TerminalReport", "TerminalScores", "TerminalSummary", "write_report"]
 
 _PLOTS = "plots"
 

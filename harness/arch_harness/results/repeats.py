@@ -145,7 +145,7 @@ def same_conditions(one: Result, other: Result) -> bool:
 
 
 def is_of_this_hardware(run: Run, result: Result) -> bool:
-    """Whether the speed of a result was measured on what the run has measured on: only then the run's others compare."""
+    """Whether the speed of a result was measured on the hardware that the run itself measures on."""
     origin = result.carried
     if origin is None:
         return True

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from arch_harness.report.text.numbers import clean, plural, shorten, timestamp
 from arch_harness.report.text.tables import CARRIED_MARK, MARK
+from arch_harness.results.repeats import is_of_this_hardware
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,17 +42,16 @@ def carried_lines(run: Run) -> list[str]:
         if one.carried is not None:
             place = _place(one.carried.machine, one.carried.servers)
             places.setdefault(place, []).append((one, one.carried.started))
-    here = _place(run.machine, run.servers)
-    return [_carried_line(place, place == here, found) for place, found in places.items()]
+    return [_carried_line(place, is_of_this_hardware(run, found[0][0]), found) for place, found in places.items()]
 
 
 def _carried_line(place: str, here: bool, found: Sequence[tuple[Result, datetime]]) -> str:
     names = _some([f"{clean(one.dataset)} × {clean(one.model)}" for one, _ in found])
     first, last = (timestamp(choose(started for _, started in found)) for choose in (min, max))
     return (
-        f"{CARRIED_MARK} The speed of {names} was not measured in this run, which took the embeddings from the store, "
-        f"but when they were computed: {first if first == last else f'{first} to {last}'}, on "
-        f"{'the same' if here else 'OTHER'} hardware: {place}."
+        f"{CARRIED_MARK} not measured in this run, which took the embeddings from the store, but when they were "
+        f"computed, {first if first == last else f'{first} to {last}'}, on {'this' if here else 'OTHER'} hardware "
+        f"({place}): the speed of {names}."
     )
 
 
