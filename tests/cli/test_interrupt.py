@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -50,6 +51,22 @@ def test_an_error_is_an_interrupt_only_after_a_signal() -> None:
     swallowed()
     with pytest.raises(KeyboardInterrupt), interrupt.honoured():
         raise ImportError("initialization failed")
+
+
+def test_ctrl_c_while_modules_are_imported_is_no_traceback() -> None:
+    """Sent at the import of one in the middle, which would make an ImportError or a traceback of it."""
+    code = """if True:
+        import os, signal, sys
+        class Finder:
+            def find_spec(self, name, path=None, target=None):
+                if name == "arch_bench.commands.probe":
+                    os.kill(os.getpid(), signal.SIGINT)
+        sys.meta_path.insert(0, Finder())
+        from arch_bench.entry import main
+        main()
+    """
+    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (interrupt.INTERRUPTED, "", "interrupted\n")
 
 
 def export(monkeypatch: pytest.MonkeyPatch, repository: Path) -> int:

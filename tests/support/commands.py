@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 from typing import Any
 
 import psutil
@@ -19,6 +24,24 @@ def arch(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     done = subprocess.run([*ARCH, *arguments], capture_output=True, text=True, check=False, timeout=300, **options)
     assert "Traceback" not in done.stderr, done.stderr
     return done
+
+
+def in_terminal(*arguments: str, columns: int = 80) -> tuple[int, str]:
+    """Run a command with its output on a terminal: its exit code, and what stood there, without colours and bars."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    running = subprocess.Popen(
+        [*ARCH, *arguments], stdin=its, stdout=its, stderr=its, env=environment | {"TERM": "xterm"}
+    )
+    os.close(its)
+    shown = b""
+    with contextlib.suppress(OSError):  # of a terminal at which nobody writes any more
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n")
+    return running.wait(timeout=60), "\n".join(line.rpartition("\r")[2].rstrip() for line in text.split("\n"))
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:

@@ -67,7 +67,6 @@ def bench(
     """Stream datasets through a served encoder, probe the embeddings and write one report."""
     options.check_detail(verbose, quiet)
     output = output or api.default_output()
-    interrupt.catch()
     try:
         with interrupt.honoured():
             run = api.bench(

@@ -29,7 +29,6 @@ def demo(
 ) -> None:
     """The whole job on synthesised sound with two small encoders; needs no download."""
     options.check_detail(verbose, quiet)
-    interrupt.catch()
 
     def step(text: str) -> None:
         interrupt.check()

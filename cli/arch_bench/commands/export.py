@@ -91,7 +91,6 @@ def export(
         return
     if checkpoint is None:
         raise UsageError("which checkpoint? Name an alias, a hub id or a folder; arch export --list shows the aliases")
-    interrupt.catch()
     exported = run(
         checkpoint,
         repository,

@@ -25,7 +25,6 @@ def probe(
 ) -> None:
     """Score the stored embeddings of a run again, without a server, and write its report anew."""
     options.check_detail(verbose, quiet)
-    interrupt.catch()
     try:
         with interrupt.honoured():
             run = api.probe(

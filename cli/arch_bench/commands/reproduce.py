@@ -68,7 +68,6 @@ def reproduce(
         for line in reproduction.plan_reproduction(experiment, **asked).lines():
             OUT.print(line, soft_wrap=True)
         return
-    interrupt.catch()
 
     def step(text: str) -> None:
         interrupt.check()

@@ -26,7 +26,6 @@ def serve(
     log_file: Annotated[Path | None, typer.Option(help="Keep Triton's log in this file.")] = None,
 ) -> None:
     """Run NVIDIA Triton over a model repository until Ctrl-C."""
-    interrupt.catch()
     server = api.serve(
         repository,
         model,

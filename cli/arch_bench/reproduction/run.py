@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -155,6 +155,11 @@ def reproduce(
                 console=console,
             )
             problems += run.problems
+        except KeyboardInterrupt:
+            with suppress(ArchError):  # nothing is finished, or the disk is full: the interruption is to be told
+                done = api.load(output, cache=cache)
+                _write(asked, plan, exported, ready, done, [*problems, "interrupted: the same command goes on"])
+            raise
         except ArchError as error:  # another model may be served, and what was done of this one is kept
             failure = error
             problems.append(f"{model.subject.name} is not benched to its end: {error}")

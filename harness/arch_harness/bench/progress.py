@@ -61,7 +61,7 @@ class _Lines:
 
 
 class Display:
-    """Draws progress bars on a console; where that is no terminal, says every ten seconds in a line how it goes.
+    """Draws progress bars on a console, which go when their work is done; a pipe gets a line every ten seconds.
 
     Args:
         console: None draws nothing.
@@ -109,6 +109,7 @@ class Display:
             TextColumn("{task.fields[state]}"),
             TimeElapsedColumn(),
             console=self.console,
+            transient=True,
         )
         lines = self._lines()
         with self._drawn(progress):
@@ -150,4 +151,5 @@ class Display:
             unit,
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=self.console,
+            transient=True,
         )

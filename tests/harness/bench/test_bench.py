@@ -24,7 +24,7 @@ from arch_harness.embeddings.entry import Stored
 from arch_harness.embeddings.store import EmbeddingStore
 from arch_harness.results.run import Run, read_run
 from arch_serve.server import LocalServer
-from support.commands import ARCH, arch, marked, one_line, processes, still_running
+from support.commands import ARCH, arch, in_terminal, marked, one_line, processes, still_running
 from support.waiting import until
 from transformers import HubertModel, Wav2Vec2FeatureExtractor
 
@@ -162,10 +162,17 @@ def test_a_finished_run_is_kept_and_another_one_refused(
 ) -> None:
     output, run = finished
     common = ["bench", "--repository", str(repository), "--dataset", f"demo={demo_dataset}", "--output", str(output)]
-    again = arch(*common)
-    assert again.returncode == 0, again.stderr
-    assert again.stderr.count("done by an earlier run, kept") == 2
+    code, screen = in_terminal(*common)
+    assert code == 0, screen
+    assert screen.count("done by an earlier run, kept") == 2
     assert read_run(output / "results.json").results == run.results
+    # A terminal of 80 columns gets a table and at most ten lines, the stages only if they are asked for.
+    table, below = screen[screen.index("Dataset") :].split("\n\n")
+    assert [line.split()[0] for line in table.splitlines()[1:]] == ["demo", "demo"]
+    assert all(len(line) <= 80 for line in table.splitlines())
+    assert len(below.splitlines()) <= 10
+    assert f"report: {output / 'report.html'}" in below.replace("\n", "")
+    assert "Decode" not in screen
 
     other = arch(*common, "--concurrency", "3")
     assert other.returncode == 2
@@ -218,24 +225,36 @@ def test_ctrl_c_loses_no_finished_dataset_and_leaves_no_process(
         "--model", "logmel", "--model", "tiny-hubert", "--output", str(output), "--seeds", "20",
     ]  # fmt: skip
     running = subprocess.Popen(
-        [*ARCH, *command], stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment
-    )
+        [*ARCH, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env=environment,
+    )  # fmt: skip
     until(lambda: (output / "results.json").exists() and read_run(output / "results.json").results, running)
     assert "tritonserver" in still_running(mark)
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to every process of the group
-    _, errors = running.communicate(timeout=60)
+    shown, errors = running.communicate(timeout=60)
     assert running.returncode == 130, errors
     assert f"--output {output} goes on from here" in " ".join(errors.split())
     assert still_running(mark) == []
-    kept = read_run(output / "results.json").results
+    partial = read_run(output / "results.json")
+    kept = partial.results
     assert [result.model for result in kept] == ["logmel"]
+    # What is finished is in a report, which says what is not.
+    assert partial.partial
+    assert [(one.model, one.dataset) for one in partial.missing] == [("tiny-hubert", "demo")]
+    missing = "1 pair of 2 is missing (demo × tiny-hubert)"
+    assert missing in (output / "report.html").read_text()
+    assert missing in " ".join(shown.split())
+    assert shown.rstrip().endswith(f"report: {output / 'report.html'}")
 
     done = arch(*command, env=environment)
     assert done.returncode == 0, done.stderr
     assert "logmel on demo: done by an earlier run, kept" in done.stderr
-    results = read_run(output / "results.json").results
+    completed = read_run(output / "results.json")
+    results = completed.results
     assert [result.model for result in results] == ["logmel", "tiny-hubert"]
     assert results[0] == kept[0]
+    assert (completed.partial, completed.missing) == (False, [])
+    assert "is missing" not in (output / "report.html").read_text()
     assert still_running(mark) == []
 
 

@@ -40,7 +40,9 @@ def result_of(output: Path) -> Result:
     return result
 
 
-def test_a_second_run_computes_nothing_and_says_so(tmp_path: Path, server: LocalServer, demo_dataset: Path) -> None:
+def test_a_second_run_computes_nothing_and_says_so(
+    tmp_path: Path, cache: Path, server: LocalServer, demo_dataset: Path
+) -> None:
     assert arch(*options(server, demo_dataset, tmp_path / "first")).returncode == 0
     done = arch(*options(server, demo_dataset, tmp_path / "second"))
     assert done.returncode == 0, done.stderr
@@ -48,14 +50,30 @@ def test_a_second_run_computes_nothing_and_says_so(tmp_path: Path, server: Local
     assert "logmel on demo: 100 of 100 embeddings come from the store, none is computed" in said
     first, second = result_of(tmp_path / "first"), result_of(tmp_path / "second")
     assert (first.stored, second.stored) == (0, CLIPS)
-    assert second.measurement is None
     assert (second.score, second.interval, second.failures) == (first.score, first.interval, [])
+    # Its speed is that of the first one, and says so.
+    assert first.carried is None
+    assert second.carried is not None
+    assert (second.measurement, second.carried.started) == (first.measurement, first.started)
+    assert second.carried.machine == read_run(tmp_path / "first" / "results.json").machine
+    assert "† not measured in this run" in done.stdout
+    assert "this hardware" in " ".join(done.stdout.split())
+    # Asked in another way it would be another one; and an entry that an earlier arch wrote has none.
+    other = arch(*options(server, demo_dataset, tmp_path / "other"), "--concurrency", "3")
+    assert other.returncode == 0, other.stderr
+    assert result_of(tmp_path / "other").measurement is None
+    (kept,) = cache.glob("*/speed.json")
+    kept.rename(tmp_path / "speed.json")
+    quiet = arch(*options(server, demo_dataset, tmp_path / "without"), "--quiet")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, f"{tmp_path / 'without' / 'report.html'}\n", "")
+    assert result_of(tmp_path / "without").measurement is None
+    assert result_of(tmp_path / "without").carried is None
 
     # A result with stored embeddings is not what --recompute asks for; one without is kept.
     done = arch(*options(server, demo_dataset, tmp_path / "second"), "--recompute")
     assert done.returncode == 0, done.stderr
     third = result_of(tmp_path / "second")
-    assert third.stored == 0
+    assert (third.stored, third.carried) == (0, None)
     assert third.measurement is not None
     assert third.measurement.clips == CLIPS
     done = arch(*options(server, demo_dataset, tmp_path / "second"), "--recompute")

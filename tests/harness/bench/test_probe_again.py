@@ -105,6 +105,16 @@ def test_stored_embeddings_are_scored_again_and_models_compared(folder: Path) ->
     assert again.comparisons == after.comparisons
 
 
+def test_as_much_is_printed_as_was_asked_for(folder: Path) -> None:
+    code, output = arch("probe", str(folder), "--probe", "knn", "--quiet")
+    assert (code, output) == (0, f"{folder / 'report.html'}\n")
+    code, output = arch("probe", str(folder), "--probe", "knn", "-v")
+    assert code == 0
+    assert "Decode" in output
+    assert output.splitlines()[-1] == f"report: {folder / 'report.html'}"
+    assert arch("probe", str(folder), "-v", "--quiet") == (2, "--verbose and --quiet: choose one")
+
+
 def test_what_cannot_be_scored_is_one_clear_line(folder: Path) -> None:
     assert arch("probe", str(folder / "nothing")) == (
         2,

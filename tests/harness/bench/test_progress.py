@@ -27,18 +27,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def lines(text: str) -> list[str]:
-    """All but what is left of the bar."""
-    return [line for line in text.splitlines() if ": " in line]
-
-
 def test_a_pipe_gets_a_line_every_ten_seconds(clock: Clock) -> None:
     pipe = io.StringIO()
     with Display(Console(file=pipe)).embedding("[m]", "d", 3000) as advance:
         for second in range(1, 36):
             clock.now += 1
             advance(0 if second < 15 else 100 * (second - 14), 500.0 * max(0, second - 14), "ramp")
-    assert lines(pipe.getvalue()) == [
+    assert pipe.getvalue().splitlines() == [
         "embed [m] on d: 0 of 3,000 clips, ramp",
         "embed [m] on d: 600 of 3,000 clips, ramp 100.0 clips/s 500 s/s, 0:00:24 left",
         "embed [m] on d: 1,600 of 3,000 clips, ramp 100.0 clips/s 500 s/s, 0:00:14 left",
@@ -55,11 +50,25 @@ def test_probes_and_measurements_say_how_far_they_are(clock: Clock) -> None:
         for _ in range(30):
             clock.now += 1
             advance()
-    assert lines(pipe.getvalue()) == [
+    assert pipe.getvalue().splitlines() == [
         "measure m on d, run 2 of 3: 70 requests, alone",
         "probe m on d: 10 of 30 epochs, 0:00:20 left",
         "probe m on d: 20 of 30 epochs, 0:00:10 left",
         "probe m on d: 30 of 30 epochs",
+    ]
+
+
+def test_short_stages_share_the_ten_seconds(clock: Clock) -> None:
+    pipe = io.StringIO()
+    display = Display(Console(file=pipe))
+    for stage in range(7):
+        with display.probing("m", f"d{stage}", 4) as advance:
+            for _ in range(4):
+                clock.now += 1
+                advance()
+    assert pipe.getvalue().splitlines() == [
+        "probe m on d2: 2 of 4 epochs, 0:00:02 left",
+        "probe m on d4: 4 of 4 epochs",
     ]
 
 

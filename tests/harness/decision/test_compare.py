@@ -15,6 +15,7 @@ from arch_harness.results.predictions import predictions_path
 from arch_harness.results.run import Run
 from numpy.typing import NDArray
 from support.decisions import right, write_folder
+from support.runs import origin
 
 PAIR = ("hubert", "esc50")
 
@@ -218,3 +219,23 @@ def test_what_one_of_the_two_lacks_is_named(tmp_path: Path, base: RunFolder) -> 
     found = compare_runs(base, more)
     assert found.only_in_baseline == ["hubert on gtzan"]
     assert found.warnings == [f"not in the run {base.folder}, and so not compared: hubert on gtzan"]
+
+
+def test_a_speed_that_was_taken_over_is_told_and_compared_by_where_it_was_measured(
+    tmp_path: Path, base: RunFolder
+) -> None:
+    ours = folder_of(tmp_path / "new", right(1000, 0.9))
+    ours.run.results[0].carried = origin()
+    found = compare_runs(ours, base)
+    assert found.pairs[0].figures
+    (warning,) = found.warnings
+    assert warning == (
+        "hubert on esc50: results[].carried is measured in an earlier run of 2026-02-27 09:05, and measured in the run "
+        "in the baseline: speed and latency may differ by that alone"
+    )
+    # Hardware counts as it does between runs.
+    ours.run.results[0].carried = origin(cpu="Intel Xeon")
+    found = compare_runs(ours, base)
+    (warning,) = [one for one in found.warnings if "machine.cpu" in one]
+    assert warning.startswith("hubert on esc50: machine.cpu is Intel Xeon, and AMD EPYC 7B13 in the baseline")
+    assert [one.decides for one in found.pairs[0].mismatches if one.field == "machine.cpu"] == [True]

@@ -16,6 +16,7 @@ from arch_harness.decision.gate import GateCheck, GateResult, run_gate
 from arch_harness.decision.thresholds import LatencyLimit, Thresholds
 from numpy.typing import NDArray
 from support.decisions import right, write_folder
+from support.runs import origin
 
 MODELS, DATASETS = ("hubert", "wavlm"), ("esc50", "gtzan")
 
@@ -189,3 +190,19 @@ def test_junit_has_a_test_for_each_check(tmp_path: Path, base: RunFolder) -> Non
     assert {name: root.get(name) for name in counts} == {
         "tests": "8", "failures": "5", "errors": "0", "skipped": "0",
     }  # fmt: skip
+
+
+def test_a_gate_takes_no_earlier_speed_for_the_runs(tmp_path: Path, base: RunFolder) -> None:
+    ours = folder_of(tmp_path / "new")
+    thresholds = Thresholds(min_speed=0.95, max_p99=(LatencyLimit(200, 5.0),))
+    assert {check.verdict for check in run_gate(ours, base, thresholds).checks} == {"PASS"}
+    ours.run.results[0].carried = origin()
+    missing = run_gate(ours, base, thresholds).of("MISSING")
+    assert [check.rule for check in missing] == ["min-speed 0.95", "max-p99 200ms@5/s"]
+    assert {check.evidence for check in missing} == {
+        "the run measured no speed, but took over that of an earlier one; arch bench --recompute"
+    }
+    # A baseline may have it from earlier: it was measured there, if not then.
+    ours.run.results[0].carried = None
+    base.run.results[0].carried = origin()
+    assert {check.verdict for check in run_gate(ours, base, thresholds).checks} == {"PASS"}

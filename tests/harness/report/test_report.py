@@ -13,9 +13,9 @@ from arch_harness.report.plots.plot_kinds import RESULT_PLOTS, TIMING_PLOTS, dra
 from arch_harness.report.text.numbers import clean, number, percent, scientific, shorten
 from arch_harness.report.text.overview import build_overview, results_table, run_notes, summary_lines
 from arch_harness.results.metric_definitions import METRICS
-from arch_harness.results.run import Unscored
+from arch_harness.results.run import Pair, Unscored
 from support.pages import Page, markdown_rows, terminal
-from support.runs import DATASETS, MODELS, RUNS, layer_scores, run_of, small, unscored, usual
+from support.runs import DATASETS, MODELS, RUNS, layer_scores, origin, run_of, small, unscored, usual
 
 
 @pytest.mark.parametrize(
@@ -189,6 +189,43 @@ def test_every_score_on_incomplete_data_bears_a_mark_and_no_other_does(tmp_path:
     for kind in ("score", "layers", "confusion"):
         assert "esc50 (incomplete)" in (tmp_path / "plots" / f"{kind}-esc50.svg").read_text()
         assert "incomplete" not in (tmp_path / "plots" / f"{kind}-gtzan.svg").read_text()
+
+
+def test_every_speed_that_was_taken_over_bears_a_mark_and_no_other_does(tmp_path: Path) -> None:
+    run = run_of(MODELS[:2], DATASETS)
+    run.results[0].carried = origin()
+    built = build_overview(run)
+    assert built.timing is not None
+    measured = {one.header for one in METRICS.values() if one.source not in ("probe", "export", "configuration")}
+    measured -= {METRICS[name].header for name in ("clips", "failed", "stored")}
+    for table in (built.results, built.timing.stages):
+        for row in table.rows:
+            for column, cell in zip(table.columns, row, strict=True):
+                if cell != "–" and column.title in measured:
+                    assert cell.endswith("†") == (row[:2] == (DATASETS[0], MODELS[0])), (column.title, row)
+    for section in (*built.speed, *built.timing.more):
+        for row in section.table.rows:
+            assert any(cell.endswith("†") for cell in row) == (DATASETS[0] in row and f"{MODELS[0]}†" in row)
+    write_report(run, tmp_path)
+    for text in (Page((tmp_path / "report.html").read_text()).text, (tmp_path / "report.md").read_text()):
+        assert "† not measured in this run, which took the embeddings from the store" in text
+    assert f"{MODELS[0]}†" in (tmp_path / "plots" / f"latency-{DATASETS[0]}.svg").read_text()
+    assert "†" not in (tmp_path / "plots" / f"latency-{DATASETS[1]}.svg").read_text()
+    rows = (tmp_path / "results.csv").read_text().splitlines()
+    assert [("2026-02-27T09:05:00+00:00" in row) for row in rows[1:]] == [True, True, *[False] * 6]
+
+
+def test_a_partial_run_says_which_pairs_are_missing_in_every_format(tmp_path: Path) -> None:
+    run = run_of(MODELS[:2], DATASETS)
+    run.results.pop()
+    run.partial, run.missing = True, [Pair(model=MODELS[1], dataset=DATASETS[1])]
+    write_report(run, tmp_path)
+    line = f"1 pair of 4 is missing ({DATASETS[1]} × {MODELS[1]})"
+    assert line in Page((tmp_path / "report.html").read_text()).text
+    assert line in (tmp_path / "report.md").read_text().replace("\\", "")
+    assert line in terminal(run, 300)
+    run.missing = []
+    assert summary_lines(run)[0].startswith("Not all that was asked for is done: the run was interrupted")
 
 
 def test_clips_far_beyond_full_scale_and_another_execution_are_told() -> None:

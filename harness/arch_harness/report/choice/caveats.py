@@ -119,14 +119,19 @@ def _noise_line(model: str, change: ScoreChange, alike: int, compared: int) -> s
 def _failures(choice: Choice) -> list[str]:
     """By file, however many models failed it."""
     run = choice.scores.run
-    found = []
+    found: list[str] = []
+    first: list[str] = []
     for dataset in run.datasets:
         outcomes = [one for one in run.outcomes if one.dataset == dataset.id and one.failed]
         files = {failure.clip for one in outcomes for failure in one.failures}
         if files:
-            of = "" if len(run.models) == 1 else f"; with {len(outcomes)} of {plural(len(run.models), 'model')}"
-            found.append(f"{len(files):,} of {dataset.clips:,} in {clean(dataset.id)} ({named(sorted(files))}{of})")
-    return [f"Files that gave no embedding and count in no score: {_listed(found)}."] if found else []
+            of = "" if len(run.models) == 1 else f", with {len(outcomes)} of {plural(len(run.models), 'model')}"
+            found.append(f"{len(files):,} of {dataset.clips:,} in {clean(dataset.id)}{of}")
+            first = first or sorted(files)
+    if not found:
+        return []
+    names = named(first)
+    return [f"Files that gave no embedding and count in no score: {_listed(found)}. First of them: {names}."]
 
 
 def _incomplete(choice: Choice) -> list[str]:

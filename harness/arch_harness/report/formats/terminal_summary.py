@@ -110,7 +110,7 @@ def summary_table(choice: Choice) -> Table:
         Column(""),
         *columns_of("model"),
         *map(_brief, _SHOWN),
-        Column("p99", "ms", True),
+        replace(columns_of("p99_ms")[0], id=""),
         Column("at"),
     )
     found: list[tuple[str, ...]] = []
