@@ -9,16 +9,18 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from arch_common import interrupt
 from arch_common.errors import ArchError, ScoreError, UsageError
 
 from arch_harness.bench.compare import compare_models
 from arch_harness.bench.fingerprints import embedding_fingerprint, result_fingerprint
+from arch_harness.bench.looking import Looker, with_files
 from arch_harness.bench.resumable import resumable
-from arch_harness.bench.score import Probed, is_done, probe_pair
+from arch_harness.bench.score import is_done, probe_pair
 from arch_harness.bench.speed import SpeedRuns
+from arch_harness.diagnosis.diagnose import diagnose
 from arch_harness.measuring.machine import describe_machine
 from arch_harness.report import write_report
 from arch_harness.results.embedding_pass import EmbeddingPass, pass_path, read_pass, write_pass
@@ -106,6 +108,7 @@ class Bench:
             output.mkdir(parents=True, exist_ok=True)
             if (output / RESULTS).exists():
                 self._take_over(read_run(output / RESULTS))
+            self._looker = Looker(self.run, servers[0])
             write_run(self.run, output / RESULTS)
         except OSError as error:
             raise ArchError(f"cannot write to {output}: {error.strerror}") from error
@@ -161,11 +164,14 @@ class Bench:
                         "choose another --output"
                     )
                 again.append(result)  # arch probe has scored its embeddings otherwise
-        datasets = {dataset.id: dataset for dataset in earlier.datasets} | {d.id: d for d in now.datasets}
+        datasets = {dataset.id: dataset for dataset in earlier.datasets} | {
+            one.id: one for one in with_files(now.datasets, earlier.datasets)
+        }
         now.datasets = list(datasets.values())
         now.results = [result for result in earlier.results if result not in again]
         now.unscored = earlier.unscored
         now.comparisons = [] if again else earlier.comparisons
+        now.diagnoses = None if again else earlier.diagnoses
         now.created = earlier.created
 
     def _check_settings(self, earlier: Run) -> None:
@@ -217,6 +223,7 @@ class Bench:
                 speed = SpeedRuns(self.run, self._output, dataset, self._save)
                 speed.measure(pool, {model.name: self._job(model, dataset) for model in self._models}, display)
         self.run.comparisons = compare_models(self.run, self._output)
+        self.run.diagnoses = diagnose(self.run)
         return write_report(self.run, self._output)
 
     def _pair(self, pool: Callable[[], WorkerPool], model: ModelFacts, dataset: Dataset, display: Display) -> None:
@@ -240,7 +247,8 @@ class Bench:
             self.problems.append(f"{model.name} on {dataset.id} has no score: {error}")
             self._save(_unscored(model, dataset, failures, str(error)))
             return
-        self._save(_result(model, dataset, passed, failures, fingerprint, probed))
+        seen = self._looker.look(model, dataset, stored, failures, probed, display)
+        self._save(_result(model, dataset, passed, failures, fingerprint, probed.fields() | seen))
 
     def _embed(
         self,
@@ -308,7 +316,7 @@ class Bench:
         datasets = [dataset.id for dataset in run.datasets]
         run.results.sort(key=lambda one: (datasets.index(one.dataset), models.index(one.model)))
         run.unscored.sort(key=lambda one: (datasets.index(one.dataset), models.index(one.model)))
-        run.comparisons = []  # made anew when all results are there
+        run.comparisons, run.diagnoses = [], None  # made anew when all results are there
         write_run(run, self._output / RESULTS)
 
 
@@ -344,7 +352,7 @@ def _result(
     passed: EmbeddingPass,
     failures: list[Failure],
     fingerprint: str,
-    probed: Probed,
+    found: dict[str, Any],
 ) -> Result:
     return Result(
         model=model.name,
@@ -356,7 +364,7 @@ def _result(
         measurement=passed.measurement,
         started=passed.started,
         fingerprint=fingerprint,
-        **probed.fields(),
+        **found,
     )
 
 

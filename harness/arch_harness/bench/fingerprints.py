@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from arch_harness.datasets import Dataset
     from arch_harness.results.run import ModelFacts
 
+# Facts that the content hash stands for already: a run that was begun without them goes on.
+_IN_THE_HASH = {
+    *("cut_after_layer", "lengths"),
+    *("normalization", "checkpoint_normalization", "checkpoint_sample_rate", "untrained"),
+}
+
 
 def digest(*parts: object) -> str:
     """A SHA-256 over anything that JSON can hold."""
@@ -21,7 +27,8 @@ def digest(*parts: object) -> str:
 def embedding_fingerprint(model: ModelFacts, dataset: Dataset, settings: Settings) -> str:
     """Of all that the embeddings and their measurement come from."""
     how = (settings.concurrency, settings.workers, settings.layers, settings.transport)
-    return digest(model.model_dump(), dataset.fingerprint, *how)
+    facts = model.model_dump(exclude=_IN_THE_HASH)
+    return digest(facts, dataset.fingerprint, *how)
 
 
 def result_fingerprint(measured: str, settings: Settings) -> str:
