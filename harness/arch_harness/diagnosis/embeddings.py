@@ -56,12 +56,17 @@ def effective_rank(embeddings: NDArray[np.float32]) -> float:
 
 def distance_from_mean(embeddings: NDArray[np.float32]) -> float:
     """Root mean square distance of embeddings FP32 [clips, dimensions] from their mean."""
-    return float(np.sqrt(np.square(embeddings - embeddings.mean(axis=0, dtype=np.float64)).sum(axis=1).mean()))
+    return _root_mean_square(embeddings, embeddings.mean(axis=0, dtype=np.float64))
 
 
 def length_of(embeddings: NDArray[np.float32]) -> float:
     """Root mean square length of embeddings FP32 [clips, dimensions]."""
-    return float(np.sqrt(np.square(embeddings.astype(np.float64)).sum(axis=1).mean()))
+    return _root_mean_square(embeddings, np.zeros(embeddings.shape[1]))
+
+
+def _root_mean_square(embeddings: NDArray[np.float32], origin: NDArray[np.float64]) -> float:
+    blocks = (embeddings[start : start + _TRAIN_BLOCK] - origin for start in range(0, len(embeddings), _TRAIN_BLOCK))
+    return float(np.sqrt(sum(float(np.square(block).sum()) for block in blocks) / len(embeddings)))
 
 
 def look_at_embeddings(

@@ -52,8 +52,7 @@ def near_copies(run: Run) -> Iterator[Diagnosis]:
             finding=f"{plural(seen.near, 'test clip')} of {tests:,} of {clean(dataset.id)} "
             f"{'has' if seen.near == 1 else 'have'} nearly a training clip's embedding (cosine above 0.999, by "
             f"{clean(model)}); the audio of {seen.near_heard} was compared, and {seen.near_same} "
-            f"{'is' if same == 1 else 'are'} the same sound ({_example(seen.near_examples)})."
-            + _without(results),
+            f"{'is' if same == 1 else 'are'} the same sound ({_example(seen.near_examples)})." + _without(results),
             advice=_MEND,
         )
 

@@ -12,6 +12,7 @@ import pytest
 from arch_harness.diagnosis import leaks, moved, poor, similar
 from arch_harness.diagnosis.diagnose import RULES, diagnose
 from arch_harness.probes import bootstrap
+from arch_harness.probes.score_functions import average_precision
 from arch_harness.report.text.diagnoses import diagnosis_lines, diagnosis_remarks
 from arch_harness.results.diagnoses import EmbeddingFacts, FileFacts, ResentFacts
 from arch_harness.results.run import Run, read_run, write_run
@@ -204,21 +205,16 @@ def ladder(
         one.score = 0.9 - 0.04 * names.index(one.model)
         if (one.model, one.dataset) == ("a", "e"):
             one.score = odd
-    for dataset in run.datasets:
-        dataset.domain = domain  # type: ignore[assignment]
+    for facts_of in run.datasets:
+        facts_of.domain = domain  # type: ignore[assignment]
     run.comparisons = []
     for dataset in datasets:
         scores = {one.model: one.score for one in run.results if one.dataset == dataset}
-        for place, one in enumerate(names):
-            for other in names[place + 1 :]:
-                better, worse = (one, other) if scores[one] > scores[other] else (other, one)
-                lead = scores[better] - scores[worse]
-                half = 0.01 if real else 0.5
-                run.comparisons.append(
-                    Comparison.model_validate(
-                        comparison(dataset, better, worse, lead - half, lead + half) | {"more_than_noise": real}
-                    )
-                )
+        for first, second in itertools.combinations(names, 2):
+            better, worse = sorted((first, second), key=lambda name: -scores[name])
+            lead, half = scores[better] - scores[worse], 0.01 if real else 0.5
+            made = comparison(dataset, better, worse, lead - half, lead + half) | {"more_than_noise": real}
+            run.comparisons.append(Comparison.model_validate(made))
     return run
 
 
@@ -317,6 +313,33 @@ def test_no_cause_is_without_a_test_both_ways() -> None:
     assert {cause for cause, *_ in CAUSES} == set(poor.CAUSES) == {cause for cause, _ in NO_CAUSES}
 
 
+@pytest.mark.parametrize(("positive", "clips"), [(1, 10), (6, 60), (30, 60)])
+def test_what_guessing_gives_in_average_precision(positive: int, clips: int) -> None:
+    random = np.random.default_rng(4)
+    truth = np.zeros((clips, 4000), dtype=np.bool_)
+    truth[:positive] = True
+    found = average_precision(truth, random.random((clips, 4000)).astype(np.float32))
+    assert poor.random_average_precision(positive, clips) == pytest.approx(
+        found.mean(), abs=4 * found.std() / 4000**0.5
+    )
+
+
+def test_average_precision_near_that_of_guessing_is_poor() -> None:
+    run = at_chance(healthy(datasets=("d",)))
+    for one in run.results:
+        # Of 10 test clips a fold, 1 is in each class: chance is 0.1, and ranking at random gives 0.29.
+        one.metric, one.chance = "map_macro", 0.1
+        one.folds = [fold.model_copy(update={"test": 10}) for fold in one.folds]
+        one.probes = [
+            one.probes[0].model_copy(update={"classes": [one.probes[0].classes[0].model_copy(update={"clips": 5})]})
+        ]
+        one.score, one.interval = (0.30, Interval.model_validate(interval(0.30)))
+        if one.model == "b":
+            one.score, one.interval = 0.60, Interval.model_validate(interval(0.60))
+    assert poor.score_of_guessing(run.results[0]) == pytest.approx(0.2929, abs=1e-4)
+    assert [one.models for one in poor.poor_everywhere(run)] == [["a"]]
+
+
 def test_one_dataset_and_no_cause_is_a_warning() -> None:
     (found,) = diagnose(at_chance(at_chance(healthy(datasets=("d",)), "b")))[:1]
     assert (found.rule, found.severity) == ("poor everywhere", "warning")
@@ -363,11 +386,11 @@ def test_of_a_healthy_run_nothing_is_said(seed: int) -> None:
     """Models of different quality, variants that are as good as their fp32, datasets that are easier and harder."""
     random = np.random.default_rng(seed)
     run = healthy(tuple(MODELS), tuple(EASE))
-    for model in run.models:
-        plain, _, precision = model.name.partition("-")
-        model.source, model.precision = f"example/{plain}", precision or "fp32"
-    for dataset in run.datasets:
-        dataset.domain = "speech"
+    for facts_of in run.models:
+        plain, _, precision = facts_of.name.partition("-")
+        facts_of.source, facts_of.precision = f"example/{plain}", precision or "fp32"
+    for data in run.datasets:
+        data.domain = "speech"
     samples, found = {}, {}
     for one in run.results:
         level = MODELS[one.model] + EASE[one.dataset] + random.normal(0, 0.015) * (one.model in ("small", "tiny"))
@@ -389,7 +412,5 @@ def test_of_a_healthy_run_nothing_is_said(seed: int) -> None:
             difference = found[model, dataset] - found[other, dataset]
             low, high = bootstrap.interval(samples[model, dataset] - samples[other, dataset])
             ends = {"difference": difference, "more_than_noise": low > 0 or high < 0}
-            run.comparisons.append(
-                Comparison.model_validate(comparison(dataset, model, other, low, high) | ends)
-            )
+            run.comparisons.append(Comparison.model_validate(comparison(dataset, model, other, low, high) | ends))
     assert diagnose(run) == []
