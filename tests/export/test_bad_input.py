@@ -35,6 +35,7 @@ def test_a_missing_preprocessor_is_told_and_the_default_taken(tmp_path: Path, co
     assert "warning: local:copy has no preprocessor_config.json: taking zero mean" in done.stderr.replace("\n", " ")
     config = (tmp_path / "repository" / "copy" / "config.pbtxt").read_text()
     assert 'string_value: "whole"' in config
+    assert "checkpoint_normalization" not in config, "it asks for none"
 
 
 def test_weights_that_are_not_numbers(tmp_path: Path, copy: Path) -> None:

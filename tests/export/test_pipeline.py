@@ -16,7 +16,7 @@ import torch
 from arch_common.errors import ExportError, ExportUsageError
 from arch_export.checkpoint.aliases import ALIASES
 from arch_export.checkpoint.files import Checkpoint
-from arch_export.checkpoint.loading import read_feature_extractor
+from arch_export.checkpoint.loading import is_untrained, read_feature_extractor
 from arch_export.encoder.clip_encoder import Normalization, NormalizedWaveform, fold_weight_norm
 from arch_export.encoder.precision import LIMITS, Precision
 from arch_export.graph.trace import write_onnx
@@ -125,6 +125,24 @@ def test_every_layer(tmp_path: Path, norm: dict[str, Any]) -> None:
     config = config_of(exported.folder)
     assert {one.name: list(one.dims) for one in config.output} == {"embedding": [32], "layer_embeddings": [3, 32]}
     assert config.parameters["layer_embeddings"].string_value == "3"
+
+
+def test_a_configuration_says_what_a_diagnosis_needs(repository: Path) -> None:
+    facts = {name: config_of(repository / name).parameters for name in ("tiny-hubert", "logmel")}
+    assert facts["tiny-hubert"]["untrained"].string_value == "true"
+    assert facts["tiny-hubert"]["checkpoint_normalization"].string_value == "whole"
+    assert facts["tiny-hubert"]["checkpoint_sample_rate"].string_value == str(SAMPLE_RATE)
+    assert not set(facts["logmel"]) & {"untrained", "checkpoint_normalization", "checkpoint_sample_rate"}
+
+
+@pytest.mark.parametrize("norm", [GROUP_NORM, LAYER_NORM])
+def test_weights_are_untrained_until_a_norm_has_changed(tmp_path: Path, norm: dict[str, Any]) -> None:
+    model = AutoModel.from_pretrained(write_checkpoint(tmp_path, "wav2vec2", norm))
+    assert is_untrained(model)
+    with torch.no_grad():
+        model.encoder.layers[1].final_layer_norm.bias[3] = 1e-6
+    assert not is_untrained(model)
+    assert not is_untrained(torch.nn.Linear(2, 2)), "without a norm nothing is known"
 
 
 def test_padding_does_not_spoil_the_group_norm(repository: Path, checkpoint: Path) -> None:

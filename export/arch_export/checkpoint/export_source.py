@@ -14,7 +14,7 @@ from arch_common.errors import ExportUsageError
 from arch_export.checkpoint.aliases import ALIASES, LOGMEL, SEE_CARD
 from arch_export.checkpoint.configuration import build_skeleton
 from arch_export.checkpoint.files import Checkpoint, fp32_size
-from arch_export.checkpoint.loading import FeatureExtractor, load_encoder, read_feature_extractor
+from arch_export.checkpoint.loading import FeatureExtractor, is_untrained, load_encoder, read_feature_extractor
 from arch_export.checkpoint.locate import locate
 from arch_export.encoder import logmel
 from arch_export.encoder.clip_encoder import ClipEncoder, Normalization
@@ -38,11 +38,13 @@ class Original:
         as_module: makes waveform, num_samples -> the outputs out of it, for CPUs or, given the precision of its weights
             and hidden states, for CUDA; it is of no use afterwards.
         parameter_count: of the whole model, whatever is cut off.
+        untrained: whether its weights are as before any training.
     """
 
     reference: parity.Reference
     as_module: Callable[[torch.dtype | None], torch.nn.Module]
     parameter_count: int
+    untrained: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ def open_source(reference: str, encoder_options: EncoderOptions, on_step: Step, 
                 else ClipEncoder(model, normalization, encoder_options)
             ),
             sum(parameter.numel() for parameter in model.parameters()),
+            is_untrained(model),
         )
 
     return ExportSource(
@@ -116,21 +119,26 @@ def open_source(reference: str, encoder_options: EncoderOptions, on_step: Step, 
         sample_rate=extractor.sample_rate,
         encoder_options=encoder_options,
         size=fp32_size(checkpoint.folder),
-        facts=_facts(checkpoint, normalization, extractor.sample_rate, skeleton),
+        facts=_facts(checkpoint, normalization, extractor, skeleton),
         load=load,
     )
 
 
-def _facts(checkpoint: Checkpoint, normalization: Normalization, sample_rate: int, skeleton: Any) -> dict[str, str]:
+def _facts(
+    checkpoint: Checkpoint, normalization: Normalization, extractor: FeatureExtractor, skeleton: Any
+) -> dict[str, str]:
     sizes = [(layer.conv.kernel_size[0], layer.conv.stride[0]) for layer in skeleton.feature_extractor.conv_layers]
     facts = {
         "source": checkpoint.source,
         "revision": checkpoint.revision,
         "family": checkpoint.family,
         "normalization": str(normalization),
-        "sample_rate": str(sample_rate),
+        "sample_rate": str(extractor.sample_rate),
         "receptive_field": str(receptive_field(sizes)),
     }
+    if not extractor.is_default:
+        facts["checkpoint_normalization"] = str(extractor.normalization)
+        facts["checkpoint_sample_rate"] = str(extractor.sample_rate)
     known = {alias.checkpoint: alias.licence for alias in ALIASES.values() if alias.licence != SEE_CARD}
     licence = checkpoint.licence or known.get(checkpoint.source)
     return facts | {"licence": licence} if licence else facts

@@ -39,11 +39,13 @@ class FeatureExtractor:
         normalization: what the checkpoint's settings ask for.
         sample_rate: in Hz.
         features: transformers' own feature extractor.
+        is_default: whether the checkpoint has no settings, so that these are the family's defaults.
     """
 
     normalization: Normalization
     sample_rate: int
     features: Any
+    is_default: bool = False
 
 
 def read_feature_extractor(checkpoint: Checkpoint, on_warning: Callable[[str], None]) -> FeatureExtractor:
@@ -72,7 +74,8 @@ def read_feature_extractor(checkpoint: Checkpoint, on_warning: Callable[[str], N
             "if the encoder was trained otherwise, its embeddings are worth less: add the file"
         )
         default = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=masked)
-        return FeatureExtractor(Normalization.VALID if masked else Normalization.WHOLE, default.sampling_rate, default)
+        normalization = Normalization.VALID if masked else Normalization.WHOLE
+        return FeatureExtractor(normalization, default.sampling_rate, default, is_default=True)
     settings = read_json(path, str(path))
     if nested and isinstance(settings, dict):
         settings = settings.get("feature_extractor")
@@ -170,6 +173,13 @@ def load_encoder(checkpoint: Checkpoint, on_warning: Callable[[str], None] = lam
         )
     encoder: torch.nn.Module = model.eval().requires_grad_(False)
     return encoder
+
+
+def is_untrained(encoder: torch.nn.Module) -> bool:
+    """Whether every norm is as before any training: scales of exactly 1, and biases of exactly 0."""
+    norms = [one for one in encoder.modules() if isinstance(one, torch.nn.LayerNorm | torch.nn.GroupNorm)]
+    scaled = [one for one in norms if one.weight is not None]
+    return bool(scaled) and all(bool((one.weight == 1).all()) and not one.bias.any() for one in scaled)
 
 
 def _check_shapes(checkpoint: Checkpoint, skeleton: torch.nn.Module) -> None:

@@ -83,7 +83,7 @@ def write_graph(source: ExportSource, path: Path, on_step: Step, cuda: Precision
         raise ExportError(f"{source.facts['source']} gives {answers.fault}: its weights are damaged, fetch it again")
     on_step("writing the ONNX graph")
     write_onnx(original.as_module(_DTYPES[cuda] if cuda else None), path, source.outputs, source.sample_rate)
-    parameter_count = original.parameter_count
+    parameter_count, untrained = original.parameter_count, original.untrained
     del original
     _free_memory()
     encoder_options = source.encoder_options
@@ -99,6 +99,8 @@ def write_graph(source: ExportSource, path: Path, on_step: Step, cuda: Precision
     }
     if encoder_options.cut_after_layer is not None:
         facts["cut_after_layer"] = str(encoder_options.cut_after_layer)
+    if untrained:
+        facts["untrained"] = "true"
     outputs = {output: shapes[output] for output in source.outputs}
     return Graph(path, outputs, answers, source.sample_rate, encoder_options.lengths is Lengths.EXACT, facts)
 

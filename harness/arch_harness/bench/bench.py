@@ -17,10 +17,12 @@ from arch_common.errors import ArchError, ScoreError, UsageError
 from arch_harness.bench.compare import compare_models
 from arch_harness.bench.fingerprints import embedding_fingerprint, result_fingerprint
 from arch_harness.bench.kept_speeds import KeptSpeeds
+from arch_harness.bench.looking import Looker, with_files
 from arch_harness.bench.outcomes import changed_clips, covers, dataset_facts, is_refused, scored, unscored
 from arch_harness.bench.resumable import resumable
 from arch_harness.bench.score import is_done, probe_pair
 from arch_harness.bench.speed import SpeedRuns
+from arch_harness.diagnosis.diagnose import diagnose
 from arch_harness.measuring.machine import describe_machine
 from arch_harness.report import write_report
 from arch_harness.results.embedding_pass import EmbeddingPass, pass_path, read_pass, write_pass
@@ -111,6 +113,7 @@ class Bench:
                 self._take_over(read_run(output / RESULTS))
             self.run.missing = self._missing()
             self.run.partial = self.run.partial or bool(self.run.missing)
+            self._looker = Looker(self.run, servers[0])
             write_run(self.run, output / RESULTS)
         except OSError as error:
             raise ArchError(f"cannot write to {output}: {error.strerror}") from error
@@ -166,11 +169,14 @@ class Bench:
                         "choose another --output"
                     )
                 again.append(result)  # arch probe has scored its embeddings otherwise
-        datasets = {dataset.id: dataset for dataset in earlier.datasets} | {d.id: d for d in now.datasets}
+        datasets = {dataset.id: dataset for dataset in earlier.datasets} | {
+            one.id: one for one in with_files(now.datasets, earlier.datasets)
+        }
         now.datasets = list(datasets.values())
         now.results = [result for result in earlier.results if result not in again]
         now.unscored = earlier.unscored
         now.comparisons = [] if again else earlier.comparisons
+        now.diagnoses = None if again else earlier.diagnoses
         now.created = earlier.created
         now.partial = earlier.partial or bool(again)
 
@@ -216,6 +222,7 @@ class Bench:
 
     def _report(self) -> list[Path]:
         self.run.comparisons = compare_models(self.run, self._output)
+        self.run.diagnoses = diagnose(self.run)
         return write_report(self.run, self._output)
 
     def _leave_report(self, display: Display) -> None:
@@ -268,7 +275,8 @@ class Bench:
             self._save(unscored(model, dataset, failures, str(error)))
             return
         carried = None if self._recompute else self._speeds.find(model, dataset, passed.clips)
-        self._save(scored(model, dataset, passed, carried, failures, fingerprint, probed))
+        seen = self._looker.look(model, dataset, stored, failures, probed, display)
+        self._save(scored(model, dataset, passed, carried, failures, fingerprint, probed.fields() | seen))
 
     def _embed(
         self,
@@ -352,7 +360,7 @@ class Bench:
         datasets = [dataset.id for dataset in run.datasets]
         run.results.sort(key=lambda one: (datasets.index(one.dataset), models.index(one.model)))
         run.unscored.sort(key=lambda one: (datasets.index(one.dataset), models.index(one.model)))
-        run.comparisons = []  # made anew when all results are there
+        run.comparisons, run.diagnoses = [], None  # made anew when all results are there
         run.partial, run.missing = True, self._missing()
         write_run(run, self._output / RESULTS)
 

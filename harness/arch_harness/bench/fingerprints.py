@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from arch_harness.results.run import ModelFacts
 
 # Facts that the content hash stands for already: a run that was begun without them goes on.
-_IN_THE_HASH = {"cut_after_layer", "lengths"}
+_IN_THE_HASH = {
+    *("cut_after_layer", "lengths"),
+    *("normalization", "checkpoint_normalization", "checkpoint_sample_rate", "untrained"),
+}
 
 
 def digest(*parts: object) -> str:

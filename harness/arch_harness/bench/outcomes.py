@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from arch_harness.results.run import DatasetFacts, ModelFacts, Result, Unscored
 from arch_harness.results.scores import Failure
 
 if TYPE_CHECKING:
-    from arch_harness.bench.score import Probed
     from arch_harness.datasets import Dataset
     from arch_harness.embeddings.entry import Stored
     from arch_harness.embeddings.speed import StoredSpeed
@@ -44,7 +43,7 @@ def scored(
     carried: StoredSpeed | None,
     failures: list[Failure],
     fingerprint: str,
-    probed: Probed,
+    found: dict[str, Any],
 ) -> Result:
     """What came of a pair.
 
@@ -55,7 +54,7 @@ def scored(
         carried: the speed of an earlier run that stands for this one's.
         failures: clips without an embedding.
         fingerprint: of all that the result comes from.
-        probed: the scores.
+        found: the scores, and what was looked at beside them, by field.
     """
     return Result(
         model=model.name,
@@ -68,7 +67,7 @@ def scored(
         carried=carried.origin if carried else None,
         started=passed.started,
         fingerprint=fingerprint,
-        **probed.fields(),
+        **found,
     )
 
 

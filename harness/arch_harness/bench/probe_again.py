@@ -12,10 +12,12 @@ from arch_common.errors import ScoreError, UsageError
 
 from arch_harness.bench.compare import compare_models
 from arch_harness.bench.fingerprints import embedding_fingerprint, result_fingerprint
+from arch_harness.bench.looking import Looker
 from arch_harness.bench.resumable import resumable
 from arch_harness.bench.score import is_done, probe_pair
 from arch_harness.datasets import Fold
 from arch_harness.datasets.registry import open_dataset
+from arch_harness.diagnosis.diagnose import diagnose
 from arch_harness.report import write_report
 from arch_harness.results.embedding_pass import pass_path, read_pass
 from arch_harness.results.run import RESULTS, Result, Run, Settings, check_settings, read_run, write_run
@@ -76,9 +78,10 @@ def probe_again(
             )
         _check(store, model, dataset, result, earlier)
         fingerprints.append(result_fingerprint(measured, settings))
-    run.settings, run.command, run.comparisons = settings, command, []
+    run.settings, run.command, run.comparisons, run.diagnoses = settings, command, [], None
     missing, run.partial = run.missing, True
     problems = []
+    looker = Looker(run, None)
     with resumable("the same command"):
         for position, fingerprint in enumerate(fingerprints):
             result = run.results[position]
@@ -95,11 +98,13 @@ def probe_again(
             except ScoreError as error:
                 problems.append(f"{model.name} on {dataset.id} has no new score: {error}")
                 continue
+            seen = looker.look(model, dataset, stored, result.failures, probed, display)
             run.results[position] = Result.model_validate(
-                {**dict(result), **probed.fields(), "fingerprint": fingerprint}
+                {**dict(result), **probed.fields(), **seen, "fingerprint": fingerprint}
             )
             write_run(run, folder / RESULTS)
         run.partial, run.comparisons = bool(missing), compare_models(run, folder)
+        run.diagnoses = diagnose(run)
         write_report(run, folder)
     return run, problems
 

@@ -25,7 +25,7 @@ MANIFESTS = ("manifest.csv", "manifest.jsonl")
 # Names that are likely to be meant for them.
 _NEARLY = ("dataset.yml", "manifest.json", "manifest.ndjson", "manifest.tsv")
 
-_COLUMNS = ("path", "label", "labels", "split", "fold")
+_COLUMNS = ("path", "label", "labels", "split", "fold", "group")
 _SOME_SUFFIXES = ".wav, .flac, .ogg, .opus, .mp3 or .aiff"
 # It becomes part of the names of files, which may have 255.
 _LONGEST_ID = 100
@@ -287,7 +287,8 @@ def _checked(manifest: Path, folder: Path, entries: Iterator[tuple[int, dict[str
         if ("label" in entry) == ("labels" in entry) or (multi is not None and ("labels" in entry) != multi):
             raise UsageError(f"{where}: every line must have either a label or labels")
         grouped, multi = here, "labels" in entry
-        clips.append(Clip(path, _labels(where, entry), _group(where, entry, here)))
+        source = _text(where, "group", entry.get("group"))
+        clips.append(Clip(path, _labels(where, entry), _group(where, entry, here), source))
         if there is None:
             missing.append((number, path))
     if not clips:

@@ -84,10 +84,12 @@ class Dataset:
 
     @cached_property
     def listing(self) -> str:
-        """A digest that changes when a clip, its label or its fold changes, but not with the files' state."""
+        """A digest that changes when a clip, its label, source or fold changes, but not with the files' state."""
         digest = hashlib.sha256(f"{self.id} {self.declaration.max_seconds} {self.classes}".encode())
         for clip in self.clips:
             digest.update(f"{clip.path}\0{clip.labels}\0{clip.group}\n".encode())
+            if clip.source:
+                digest.update(f"{clip.source}\n".encode())
         for fold in self.folds:
             digest.update(fold.name.encode())
             for part in (fold.train, fold.validation, fold.test):
@@ -203,7 +205,7 @@ def _check_names(identifier: str, clips: Sequence[Clip]) -> None:
         UsageError: for a path, label or group that is no UTF-8 or of several lines.
     """
     for clip in clips:
-        for text in (clip.path, clip.group, *clip.labels):
+        for text in (clip.path, clip.group, clip.source, *clip.labels):
             if not is_showable(text):
                 raise UsageError(f"{identifier}: {_not_showable(text)}")
 

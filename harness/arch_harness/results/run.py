@@ -11,6 +11,7 @@ from arch_common.errors import ArchError, UsageError
 from arch_common.files import whole_file
 from pydantic import Field, ValidationError, model_validator
 
+from arch_harness.results.diagnoses import Diagnosis, EmbeddingFacts, FileFacts, ResentFacts
 from arch_harness.results.measurement import Measurement, Transport
 from arch_harness.results.metric_definitions import meaning
 from arch_harness.results.schema import Count, NonNegative, Share, StrictModel
@@ -91,6 +92,10 @@ class Result(StrictModel):
         description="where `measurement` is of an earlier run, of the same clips, model, server configuration and "
         "settings: when and where that was; null where this run measured it",
     )
+    embeddings: EmbeddingFacts | None = Field(default=None, description="null in results by an earlier arch")
+    resent: ResentFacts | None = Field(
+        default=None, description="null in results by an earlier arch, and where the server did not answer"
+    )
     probe_seconds: NonNegative = Field(description=meaning("probe_seconds", "Of all probes."))
     started: datetime
     fingerprint: str = Field(description="of model, data, protocol and settings; a resumed run keeps what matches")
@@ -146,6 +151,12 @@ class ModelFacts(StrictModel):
         default=None, description="the layer that its embedding is of, where later ones are left out; null for all"
     )
     lengths: str = Field(default="padded", description="`exact` where its embedding does not depend on padding")
+    normalization: str = Field(default="", description="of the waveform, in the graph; empty where the export is older")
+    checkpoint_normalization: str = Field(
+        default="", description="that the checkpoint's feature extractor asks for; empty where it has none"
+    )
+    checkpoint_sample_rate: Count = Field(default=0, description="likewise, in Hz; 0 where it has none")
+    untrained: bool = Field(default=False, description="every norm of the encoder is as before any training")
     opset: Count
     content_hash: str
     parity_max_relative_error: NonNegative = Field(description=meaning("parity_max_relative_error"))
@@ -194,6 +205,7 @@ class DatasetFacts(StrictModel):
     notes: list[str] = Field(description="known limits of the protocol or of the data found, for the reader")
     reference: str = Field(description="what --dataset makes the same dataset of again, on this machine")
     listing: str = Field(description="digest of clips, labels and folds; runs with the same one can be compared")
+    files: FileFacts | None = Field(default=None, description="null in results by an earlier arch")
 
 
 class Settings(StrictModel):
@@ -237,6 +249,9 @@ class Run(StrictModel):
     missing: list[Pair] = Field(default=[], description="of a partial run: pairs that it has not come to")
     comparisons: list[Comparison] = Field(default=[])
     footprints: list[Footprint] = Field(default=[], description="of the models whose server tells; one a model")
+    diagnoses: list[Diagnosis] | None = Field(
+        default=None, description="what was found wrong, the worst first; null where nothing was looked for"
+    )
 
     @property
     def outcomes(self) -> list[Result | Unscored]:

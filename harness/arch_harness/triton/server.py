@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tritonclient.grpc as grpcclient
 from arch_common.errors import ArchError, UsageError
 from tritonclient.utils import InferenceServerException
@@ -23,7 +24,11 @@ from arch_harness.triton.execution import (
 from arch_harness.triton.prometheus import read_metrics
 from arch_harness.triton.statistics import Statistics
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 TIMEOUT_S = 30
+_EMBED_TIMEOUT_S = 600
 _METRICS_TIMEOUT_S = 5
 # Facts that are no parameters which the export wrote, but what the server has and does.
 _NOT_EXPORTED = {
@@ -123,6 +128,40 @@ class Server:
                 if told is not None:
                     return facts.model_copy(update=asdict(told))
         return facts.model_copy(update={"executed_by": untold(config, facts.precision, self.address)})
+
+    def embed(self, model: str, waveforms: NDArray[np.float32], samples: Sequence[int]) -> NDArray[np.float32]:
+        """Embed clips as one request, which is one batch: FP32 [clips, embedding size].
+
+        Args:
+            model: on the server, which must take so many clips at once.
+            waveforms: FP32 [clips, samples], padded to one length.
+            samples: of each clip, without its padding.
+
+        Raises:
+            ArchError: if the server does not answer, or gives no such embeddings.
+        """
+        inputs = [
+            grpcclient.InferInput("waveform", list(waveforms.shape), "FP32"),
+            grpcclient.InferInput("num_samples", [len(waveforms), 1], "INT64"),
+        ]
+        inputs[0].set_data_from_numpy(np.ascontiguousarray(waveforms, dtype=np.float32))
+        inputs[1].set_data_from_numpy(np.array(samples, dtype=np.int64)[:, None])
+        try:
+            answer = self._client.infer(
+                model,
+                inputs,
+                outputs=[grpcclient.InferRequestedOutput("embedding")],
+                headers=dict(self.endpoint.headers),
+                client_timeout=_EMBED_TIMEOUT_S,
+            )
+            found = answer.as_numpy("embedding")
+        except (InferenceServerException, ValueError) as error:
+            words = _words(error) if isinstance(error, InferenceServerException) else error
+            raise ArchError(f"the Triton at {self.address} did not embed with {model}: {words}") from error
+        if found is None or found.ndim != 2 or len(found) != len(waveforms) or not np.isfinite(found).all():
+            raise ArchError(f"the Triton at {self.address} gave no finite embedding of {model} for each clip")
+        embeddings: NDArray[np.float32] = found
+        return embeddings
 
     def statistics_if_up(self, model: str) -> Statistics | None:
         """The counters of a model; None where the server does not answer."""

@@ -14,7 +14,10 @@ from arch_harness.results.rows import COLUMNS, rows
 from arch_harness.results.run import SCHEMA_VERSION, Footprint, Run, read_run, write_run
 from support.runs import layer_scores, origin, run_of
 
-OF_OTHER_CLIPS = {"ServerShare", "ClassScore", "Comparison", "DatasetFacts", "Measurement", "Phase"}
+OF_OTHER_CLIPS = {
+    *("ServerShare", "ClassScore", "Comparison", "DatasetFacts", "Measurement", "Phase"),
+    *("EmbeddingFacts", "ResentFacts"),
+}
 """Whose `clips` are not those of a dataset that a run was asked for, as the metric's are."""
 
 

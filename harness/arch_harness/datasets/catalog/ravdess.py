@@ -23,13 +23,14 @@ def find_clips(folder: Path) -> Listing:
     """All speech files by sorted relative path; `group` is the actor."""
     found = [path for path in find_files(folder) if path.rsplit("/", 1)[-1].startswith("03-01-")]
     form = "03-01-<emotion>-<intensity>-<statement>-<repetition>-<actor>.wav"
-    return Listing([Clip(path, (name["emotion"],), name["actor"]) for path, name in parse_names(found, _NAME, form)])
+    names = parse_names(found, _NAME, form)
+    return Listing([Clip(path, (name["emotion"],), name["actor"], source=name["actor"]) for path, name in names])
 
 
 def split_by_actor(clips: Sequence[Clip]) -> list[Fold]:
     """Four folds of six actors in the order of their numbers (odd ones are men, even ones women)."""
     grouped = [
-        Clip(clip.path, clip.labels, f"actors {start + 1}-{start + _ACTORS_A_FOLD}")
+        Clip(clip.path, clip.labels, f"actors {start + 1}-{start + _ACTORS_A_FOLD}", clip.source)
         for clip in clips
         for start in ((int(clip.group) - 1) // _ACTORS_A_FOLD * _ACTORS_A_FOLD,)
     ]

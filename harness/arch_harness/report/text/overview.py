@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from arch_harness.report.text.diagnoses import diagnosis_lines
 from arch_harness.report.text.numbers import clean, number, percent, plural, shorten, timestamp
 from arch_harness.report.text.probes import close_rivals, probe_notes, probe_sections
 from arch_harness.report.text.remarks import (
@@ -47,6 +48,7 @@ class Overview:
     title: str
     date: str
     summary: list[str]
+    diagnoses: list[tuple[str, str]]
     results: Table
     meanings: list[Meaning]
     speed: list[Section]
@@ -170,6 +172,7 @@ def build_overview(run: Run) -> Overview:
         title="Audio encoder benchmark",
         date=timestamp(run.created),
         summary=[*summary_lines(run), failures_line(run)],
+        diagnoses=diagnosis_lines(run),
         results=results_table(run),
         meanings=meanings_of(RESULT_COLUMNS),
         speed=speed_sections(results, known=RESULT_COLUMNS),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from arch_harness.report.text.diagnoses import diagnosis_remarks
 from arch_harness.report.text.numbers import clean, plural, shorten, timestamp
 from arch_harness.report.text.tables import CARRIED_MARK, MARK
 from arch_harness.results.repeats import is_of_this_hardware
@@ -128,4 +129,10 @@ def failures_line(run: Run) -> str:
 
 def remarks(run: Run) -> list[str]:
     """What a reader must know of the scores in a table."""
-    return [*partial_lines(run), *incomplete_lines(run), *unscaled_lines(run), *unscored_lines(run)]
+    return [
+        *diagnosis_remarks(run),
+        *partial_lines(run),
+        *incomplete_lines(run),
+        *unscaled_lines(run),
+        *unscored_lines(run),
+    ]
