@@ -65,6 +65,14 @@ def bench(
             help="Clips/s at which all models are compared. By default 70 % of what the slowest of them reaches."
         ),
     ] = None,
+    ablate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ASPECT,...",
+            help="Score the same clips under other preprocessing too: padding, normalisation, resampler, loudness, "
+            "length, or one setting of them such as loudness=peak.",
+        ),
+    ] = None,
 ) -> None:
     """Stream datasets through a served encoder, probe the embeddings and write one report."""
     output = output or api.default_output()
@@ -91,6 +99,7 @@ def bench(
                 recompute=recompute,
                 repeat=repeat,
                 rate=rate,
+                ablate=ablate or [],
                 command=options.shown_command(sys.argv[1:]),
                 console=ERR,
             )

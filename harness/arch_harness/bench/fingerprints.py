@@ -21,7 +21,9 @@ def digest(*parts: object) -> str:
 def embedding_fingerprint(model: ModelFacts, dataset: Dataset, settings: Settings) -> str:
     """Of all that the embeddings and their measurement come from."""
     how = (settings.concurrency, settings.workers, settings.layers, settings.transport)
-    return digest(model.model_dump(), dataset.fingerprint, *how)
+    # What the content hash tells besides, which earlier versions did not write.
+    facts = model.model_dump(exclude={"lengths", "normalization", "cut_after_layer"})
+    return digest(facts, dataset.fingerprint, *how)
 
 
 def result_fingerprint(measured: str, settings: Settings) -> str:

@@ -78,6 +78,10 @@ def probe_again(
         fingerprints.append(result_fingerprint(measured, settings))
     run.settings, run.command, run.comparisons = settings, command, []
     problems = []
+    if run.ablations and _probes_of(earlier) != _probes_of(settings):
+        # Their embeddings are in the store, but which clips they leave out only their passes know.
+        display.note("the ablations are of the earlier probes, and are left out: arch bench --ablate scores them again")
+        run.ablations = []
     with resumable("the same command"):
         for position, fingerprint in enumerate(fingerprints):
             result = run.results[position]
@@ -101,6 +105,11 @@ def probe_again(
         run.comparisons = compare_models(run, folder)
         write_report(run, folder)
     return run, problems
+
+
+def _probes_of(settings: Settings) -> tuple[object, ...]:
+    """What the score of the first probe comes from."""
+    return settings.probes[0], settings.seed, settings.seeds, settings.epochs
 
 
 def _check(store: EmbeddingStore, model: ModelFacts, dataset: Dataset, result: Result, settings: Settings) -> None:

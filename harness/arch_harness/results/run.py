@@ -11,6 +11,7 @@ from arch_common.errors import ArchError, UsageError
 from arch_common.files import whole_file
 from pydantic import Field, ValidationError, model_validator
 
+from arch_harness.results.ablations import Ablation, AblationSetting
 from arch_harness.results.measurement import Measurement, Transport
 from arch_harness.results.metric_definitions import meaning
 from arch_harness.results.schema import Count, NonNegative, Share, StrictModel
@@ -93,6 +94,13 @@ class ModelFacts(StrictModel):
     sample_rate: Annotated[int, Field(gt=0)]
     embedding_size: Annotated[int, Field(gt=0)]
     layer_embeddings: Count = Field(default=0, description="rows of the output of that name; 0 where it has none")
+    lengths: str = Field(
+        default="", description="padded or exact: what padding does; empty in exports by an earlier arch"
+    )
+    normalization: str = Field(
+        default="", description="of the waveform, in the graph: none, whole (padding too) or valid; empty as above"
+    )
+    cut_after_layer: Count = Field(default=0, description="0 where none is cut off")
     parameter_count: Count = Field(description=meaning("parameter_count"))
     opset: Count
     content_hash: str
@@ -175,6 +183,9 @@ class Settings(StrictModel):
     rate: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description=meaning("equal_rate", "Here as asked for; null takes that of the slowest.")
     )
+    ablate: list[AblationSetting] = Field(
+        default=[], description="under which other preprocessing clips are scored too"
+    )
 
 
 class Run(StrictModel):
@@ -192,6 +203,8 @@ class Run(StrictModel):
     results: list[Result]
     unscored: list[Unscored] = Field(default=[], description="pairs that were asked for and have no score")
     comparisons: list[Comparison] = Field(default=[])
+    ablations: list[Ablation] = Field(default=[], description="results under another preprocessing, where asked for")
+    unablated: list[str] = Field(default=[], description="what was asked for and could not be, and what to do")
 
     @property
     def outcomes(self) -> list[Result | Unscored]:
@@ -221,6 +234,11 @@ class Run(StrictModel):
         for one in self.comparisons:
             if not {one.model, one.other} <= {found.model for found in self.results if found.dataset == one.dataset}:
                 raise ValueError(f"a comparison on {one.dataset!r} names a model without a result there")
+        scored = {(found.model, found.dataset) for found in self.results}
+        for ablation in self.ablations:
+            for model in (ablation.model, ablation.variant or ablation.model):
+                if (model, ablation.dataset) not in scored:
+                    raise ValueError(f"an ablation on {ablation.dataset!r} names a model without a result there")
         return self
 
 
