@@ -25,6 +25,7 @@ from arch_common.errors import (
 )
 
 from arch_bench import cache, data
+from arch_bench.analysis import Analysed, analyse
 from arch_bench.api import aliases, bench, check, endpoints, export, load, probe, serve
 from arch_bench.decisions.comparing import compare
 from arch_bench.decisions.gating import gate
@@ -35,6 +36,7 @@ from arch_bench.reproduction import Reproduced, plan_reproduction, reproduce
 __version__ = importlib.metadata.version("arch-bench")
 
 __all__ = [
+    "Analysed",
     "ArchError",
     "Embeddings",
     "ExportError",
@@ -49,6 +51,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "aliases",
+    "analyse",
     "bench",
     "cache",
     "check",

@@ -71,11 +71,11 @@ def plan_ablations(models: Sequence[ModelFacts], asked: Sequence[AblationSetting
         for model in models:
             found = [planned for one in settings if (planned := _planned(model, models, one))]
             plan.of_model[model.name] += found
-            if not found:
+            if not found and not _is_twin(model, models, aspect):
                 lines.append(f"--ablate {aspect}: {_why_not(model, settings[0])}")
         if len(lines) == len(models):
             raise UsageError(lines[0])
-        plan.left_out.extend(line for line in lines if line)
+        plan.left_out.extend(lines)
     return plan
 
 
@@ -104,6 +104,12 @@ def _twin(model: ModelFacts, models: Sequence[ModelFacts], lengths: str, normali
         if alike and told and (other.normalization != _NEVER) == normalised:
             return other.name
     return None
+
+
+def _is_twin(model: ModelFacts, models: Sequence[ModelFacts], aspect: str) -> bool:
+    """Whether it is the exact form of a padded model of the run, beside which it is shown."""
+    normalised = model.normalization != _NEVER
+    return aspect == "padding" and model.lengths == "exact" and _twin(model, models, "padded", normalised) is not None
 
 
 def _why_not(model: ModelFacts, setting: AblationSetting) -> str:
