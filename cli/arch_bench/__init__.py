@@ -44,6 +44,7 @@ _ERRORS = (
 )
 _HOMES = {
     **dict.fromkeys(_ERRORS, "arch_common.errors"),
+    **dict.fromkeys(("Analysed", "analyse"), "arch_bench.analysis"),
     **dict.fromkeys(("aliases", "bench", "check", "endpoints", "export", "load", "probe", "serve"), "arch_bench.api"),
     **dict.fromkeys(("Reproduced", "plan_reproduction", "reproduce"), "arch_bench.reproduction"),
     **dict.fromkeys(("Embeddings", "LoadedRun"), "arch_bench.loaded"),
@@ -53,6 +54,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Analysed",
     "ArchError",
     "Embeddings",
     "ExportError",
@@ -67,6 +69,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "aliases",
+    "analyse",
     "bench",
     "cache",
     "check",

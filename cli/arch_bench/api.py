@@ -42,6 +42,7 @@ def export(
     lengths: str = "padded",
     precision: str = "fp32",
     target: str = "auto",
+    unnormalised: bool = False,
     force: bool = False,
     max_queue_size: int | None = None,
     on_step: Callable[[str], None] = lambda _: None,
@@ -57,6 +58,7 @@ def export(
         lengths: `padded` lets padding count, as the ARCH protocol has it; with `exact` it changes nothing.
         precision: fp32, fp16 or tf32 (GPU), int8 (CPU), or bf16 (CPU, and GPU with that target).
         target: cpu, gpu or tensorrt: what the server's configuration is written for; auto: any machine.
+        unnormalised: take the waveform as it is, though the checkpoint asks for its normalisation.
         max_queue_size: requests that may wait in the server; by default there is no bound, see `arch export --help`.
         force: install also what misses the limits of its precision, with a mark.
         on_step: told what is being done.
@@ -71,6 +73,7 @@ def export(
     """
     form = (name, str(layers), lengths)
     serving: dict[str, Any] = {"precision": precision, "target": target, "max_queue_size": max_queue_size}
+    serving["unnormalised"] = unnormalised
     with needs("export"):
         from arch_export.request import settle_request
 
@@ -191,6 +194,7 @@ def bench(
     recompute: bool = False,
     repeat: int = 1,
     rate: float | None = None,
+    ablate: str | Sequence[str] = (),
     command: str = "arch_bench.bench(…)",
     console: Console | None = None,
 ) -> LoadedRun:
@@ -218,6 +222,8 @@ def bench(
         repeat: how often the speed is measured; from two on the report gives intervals.
         rate: in clips/s, at which the latencies of all models are measured too; by default 70 % of what the slowest
             reaches, where there are several.
+        ablate: aspects of the preprocessing, or settings of them, under which the same clips are scored too:
+            `padding`, `normalisation`, `resampler`, `loudness`, `length`, or `loudness=peak`.
         command: what the report names as its origin.
         console: draws progress and notes; None stays silent.
 
@@ -240,6 +246,7 @@ def bench(
         from arch_harness.bench.progress import Display
         from arch_harness.embeddings.store import EmbeddingStore
         from arch_harness.probes import EPOCHS
+        from arch_harness.results.ablations import settings_of
         from arch_harness.results.run import check_settings
         from arch_harness.streaming.pool import WorkerPool
         from arch_harness.triton.server import Server, common_models, models_left_out
@@ -254,6 +261,7 @@ def bench(
         transport=transport,
         repeat=repeat,
         rate=rate,
+        ablate=settings_of(listed(ablate)),
     )
     display = Display(console)
     if note := store.makeshift_note(cache):

@@ -86,7 +86,7 @@ class LoadedRun:
                 the store.
         """
         with needs("bench"):
-            from arch_harness.bench.probe_again import read_embeddings
+            from arch_harness.embeddings.of_run import read_embeddings
             from arch_harness.embeddings.store import EmbeddingStore
         found, stored, folds = read_embeddings(self.run, EmbeddingStore(self.cache), model, dataset)
         kept = stored.succeeded

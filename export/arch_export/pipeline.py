@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 # OpenVINO makes bf16 of the fp32 graph when it loads it.
 _FP32_FILES = (Precision.FP32, Precision.BF16)
 # What makes a model another one, although it has the same name.
-_TELLING = ("source", "revision", "precision", "target", "layer_embeddings", "lengths", "cut_after_layer")
+_TELLING = (
+    *("source", "revision", "precision", "target", "layer_embeddings", "lengths", "normalization"),
+    "cut_after_layer",
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def export(
     target: str = Target.AUTO,
     force: bool = False,
     max_queue_size: int | None = None,
+    unnormalised: bool = False,
 ) -> Exported:
     """Export a checkpoint as a Triton model: `<repository>/<name>/config.pbtxt` and `<name>/1/model.onnx`.
 
@@ -92,6 +96,7 @@ def export(
         target: the kind of machine that its configuration is written for, one of `Target`.
         max_queue_size: requests that may wait in the server; beyond, it refuses at once. None, the default, is no
             bound, because a bound makes single requests wait for half a second.
+        unnormalised: take the waveform as it is, though the checkpoint asks for its normalisation.
         force: install it also if it misses the limits of its precision; its configuration then says so.
 
     Raises:
@@ -99,7 +104,7 @@ def export(
             target, or this machine cannot run the precision to verify it.
         ExportError: if the export failed or its embeddings differ too much from the original model's.
     """
-    request = settle_request(reference, name, layers, lengths, precision, target, max_queue_size)
+    request = settle_request(reference, name, layers, lengths, precision, target, max_queue_size, unnormalised)
     check_precision(request.precision, request.target)
     try:
         source = open_source(reference, request.encoder_options, on_step, on_warning)

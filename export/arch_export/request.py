@@ -54,6 +54,7 @@ def settle_request(
     precision: str = Precision.FP32,
     target: str = Target.AUTO,
     max_queue_size: int | None = None,
+    unnormalised: bool = False,
 ) -> Request:
     """Read what the command line or a program says; see `arch_export.pipeline.export`.
 
@@ -67,7 +68,8 @@ def settle_request(
         raise ExportUsageError(f"--max-queue-size {max_queue_size}: at least one request must be allowed to wait")
     if reference == LOGMEL and chosen is not Precision.FP32:
         raise ExportUsageError(f"{LOGMEL} has no encoder to run in {chosen}; export it in fp32")
-    request = Request(reference, name, EncoderOptions.parse(layers, lengths), chosen, where, max_queue_size)
+    form = EncoderOptions.parse(layers, lengths, unnormalised)
+    request = Request(reference, name, form, chosen, where, max_queue_size)
     if reference != LOGMEL:
         check_reference(reference)
         folder = Path(reference).expanduser()

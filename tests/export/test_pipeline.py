@@ -314,3 +314,21 @@ def test_unknown_alias_names_near_ones(tmp_path: Path) -> None:
         with pytest.raises(ExportUsageError, match=r"cannot be read \(\w+: "):
             export(odd, tmp_path)
     assert ALIASES["hubert-large"].checkpoint == "facebook/hubert-large-ll60k"
+
+
+def test_unnormalised_takes_the_waveform_as_it_is(tmp_path: Path, checkpoint: Path) -> None:
+    usual, other = export(str(checkpoint), tmp_path), export(str(checkpoint), tmp_path, unnormalised=True)
+    assert (usual.facts["normalization"], other.facts["normalization"]) == ("whole", "none")
+    assert other.name == f"{usual.name}-unnormalised"
+    loud = clip(SAMPLE_RATE)[None]
+    for one, least in ((usual, False), (other, True)):
+        quiet_one, loud_one = (run(one.folder, waveform, [SAMPLE_RATE]) for waveform in (0.05 * loud, loud))
+        moved = float(np.linalg.norm(quiet_one - loud_one) / np.linalg.norm(loud_one))
+        assert (moved > 1e-3) == least
+    # It is the checkpoint's own model on raw samples, transformers says.
+    model: Any = AutoModel.from_pretrained(checkpoint).eval()
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(loud)).last_hidden_state.mean(dim=1).numpy()
+    np.testing.assert_allclose(run(other.folder, loud, [SAMPLE_RATE]), expected, atol=1e-4)
+    with pytest.raises(ExportUsageError, match="logmel does not normalise: leave --unnormalised out"):
+        export("logmel", tmp_path, unnormalised=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from arch_harness.results.ablations import Ablation
 from arch_harness.results.measurement import ServerTimes
 from arch_harness.results.run import Origin, Run, Unscored
 from arch_harness.results.scores import Comparison, LayerScores
@@ -264,3 +265,27 @@ def layer_scores(layers: int = 7) -> LayerScores:
             "weights": [1 / layers] * layers,
         }
     )
+
+
+def ablation(run: Run, setting: str, low: float = -0.05, high: float = -0.01, **changes: Any) -> Ablation:
+    """Of the run's first result, which changes by the middle of the interval."""
+    result = run.results[0]
+    difference = (low + high) / 2
+    document = {
+        "model": result.model,
+        "dataset": result.dataset,
+        "setting": setting,
+        "probe": "linear",
+        "metric": result.metric,
+        "score": result.score + difference,
+        "clips": 2000,
+        "difference": difference,
+        "low": low,
+        "high": high,
+        "more_than_noise": low > 0 or high < 0,
+        "mean_cosine": 0.98,
+        "largest_change": 0.3,
+        "failed": 0,
+        "fingerprint": "0f" * 16,
+    }
+    return Ablation.model_validate(document | changes)

@@ -61,6 +61,14 @@ def bench(
             help="Clips/s at which all models are compared. By default 70 % of what the slowest of them reaches."
         ),
     ] = None,
+    ablate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ASPECT,...",
+            help="Score the same clips under other preprocessing too: padding, normalisation, resampler, loudness, "
+            "length, or one setting of them such as loudness=peak.",
+        ),
+    ] = None,
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -89,6 +97,7 @@ def bench(
                 recompute=recompute,
                 repeat=repeat,
                 rate=rate,
+                ablate=ablate or [],
                 command=options.shown_command(sys.argv[1:]),
                 console=None if quiet else ERR,
             )

@@ -69,6 +69,14 @@ def export(
     target: Annotated[
         TargetChoice, typer.Option(help="cpu, gpu or tensorrt: what config.pbtxt is written for; auto: any machine.")
     ] = TargetChoice.AUTO,
+    unnormalised: Annotated[
+        bool,
+        typer.Option(
+            "--unnormalised",
+            help="Take the waveform as it is, though the checkpoint asks for its normalisation: for arch bench "
+            "--ablate normalisation.",
+        ),
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Install also what misses the limits of its precision, with a mark.")
     ] = False,
@@ -99,6 +107,7 @@ def export(
         lengths=lengths.value,
         precision=precision.value,
         target=target.value,
+        unnormalised=unnormalised,
         force=force,
         max_queue_size=max_queue_size,
     )

@@ -96,6 +96,11 @@ def open_source(reference: str, encoder_options: EncoderOptions, on_step: Step, 
         raise ExportUsageError(f"--layers {encoder_options.cut_after_layer}: {checkpoint.source} has {layers} layers")
     exact = encoder_options.lengths is Lengths.EXACT
     normalization = extractor.normalization
+    if encoder_options.unnormalised:
+        if normalization is Normalization.NONE:
+            raise ExportUsageError(f"--unnormalised: {checkpoint.source} does not ask for normalisation: leave it out")
+        normalization = Normalization.NONE
+        extractor.features.do_normalize = False
     if exact and normalization is Normalization.WHOLE:
         normalization = Normalization.VALID  # the statistics that the clip has alone, unpadded
 
@@ -179,6 +184,8 @@ def _logmel(encoder_options: EncoderOptions) -> ExportSource:
         raise ExportUsageError(f"{LOGMEL} has no layers")
     if encoder_options.lengths is not Lengths.PADDED:
         raise ExportUsageError(f"{LOGMEL} counts padding: export it with --lengths padded")
+    if encoder_options.unnormalised:
+        raise ExportUsageError(f"{LOGMEL} does not normalise: leave --unnormalised out")
 
     def embed(clip: NDArray[np.float32], length: int) -> NDArray[np.floating[Any]]:
         return logmel.reference(np.pad(clip, (0, length - len(clip))))[None]

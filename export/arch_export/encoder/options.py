@@ -25,14 +25,16 @@ class EncoderOptions:
         all_layers: a second output holds every layer's mean hidden state.
         cut_after_layer: the encoder ends after this layer, counted from 1, and the embedding is its mean hidden state.
         lengths: what padding does.
+        unnormalised: the waveform is taken as it is, though the checkpoint asks for its normalisation.
     """
 
     all_layers: bool = False
     cut_after_layer: int | None = None
     lengths: Lengths = Lengths.PADDED
+    unnormalised: bool = False
 
     @classmethod
-    def parse(cls, layers: str = "none", lengths: str = "padded") -> EncoderOptions:
+    def parse(cls, layers: str = "none", lengths: str = "padded", unnormalised: bool = False) -> EncoderOptions:
         """Read what the command line says: `layers` is none, all or a number; `lengths` is padded or exact.
 
         Raises:
@@ -45,10 +47,11 @@ class EncoderOptions:
                 f"--layers {layers!r}: use none, all, or the number of the layer to cut after, from 1"
             )
         cut = int(layers) if layers not in ("none", "all") else None
-        return cls(layers == "all", cut, Lengths(lengths))
+        return cls(layers == "all", cut, Lengths(lengths), unnormalised)
 
     @property
     def suffix(self) -> str:
         """What a model of this form is called after its checkpoint's name."""
         cut = f"-l{self.cut_after_layer}" if self.cut_after_layer else ""
-        return cut + ("-exact" if self.lengths is Lengths.EXACT else "")
+        exact = "-exact" if self.lengths is Lengths.EXACT else ""
+        return cut + exact + ("-unnormalised" if self.unnormalised else "")

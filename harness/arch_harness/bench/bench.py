@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from arch_common import interrupt
 from arch_common.errors import ArchError, ScoreError, UsageError
 
+from arch_harness.bench.ablate import AblationPasses, drop_stale
+from arch_harness.bench.ablation_plan import plan_ablations
 from arch_harness.bench.compare import compare_models
 from arch_harness.bench.fingerprints import embedding_fingerprint, result_fingerprint
 from arch_harness.bench.kept_speeds import KeptSpeeds
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     from arch_harness.triton.server import Server
 
 _OF_PROBES = {"probes", "seed", "seeds", "epochs"}
-_OF_MORE_SPEED = {"repeat", "rate"}  # of which what is missing is measured
+_OF_MORE = {"repeat", "rate", "ablate"}  # of which what is missing is measured
 
 
 class Bench:
@@ -103,6 +105,7 @@ class Bench:
             models=models,
             datasets=[dataset_facts(dataset) for dataset in datasets],
             results=[],
+            unablated=plan_ablations(models, settings.ablate).left_out,
         )
         self._speeds = KeptSpeeds(store, self.run)
         if output.exists() and not output.is_dir():
@@ -123,7 +126,7 @@ class Bench:
         """What should be known of the models before they are measured, a line each.
 
         Raises:
-            UsageError: if every layer is asked for and no model has them.
+            UsageError: if every layer is asked for and no model has them, or an ablation that none can have.
         """
         lines = []
         for one in models:
@@ -136,7 +139,7 @@ class Bench:
             raise UsageError(f"--layers: no layer embeddings in {without}; export with --layers all")
         if settings.layers and without:
             lines.append(f"only the last layer of {without} is probed: no layer embeddings")
-        return lines
+        return lines + plan_ablations(models, settings.ablate).left_out
 
     def _take_over(self, earlier: Run) -> None:
         """Keep the earlier results; refuse if they and new ones could not stand in one report."""
@@ -174,7 +177,8 @@ class Bench:
         }
         now.datasets = list(datasets.values())
         now.results = [result for result in earlier.results if result not in again]
-        now.unscored = earlier.unscored
+        now.unscored, now.ablations = earlier.unscored, earlier.ablations
+        drop_stale(now)
         now.comparisons = [] if again else earlier.comparisons
         now.diagnoses = None if again else earlier.diagnoses
         now.created = earlier.created
@@ -187,7 +191,7 @@ class Bench:
         embeddings are scored again.
         """
         before, after = earlier.settings, self.run.settings
-        fields = set(Settings.model_fields) - _OF_MORE_SPEED
+        fields = set(Settings.model_fields) - _OF_MORE
         other = [name for name in sorted(fields) if getattr(before, name) != getattr(after, name)]
         words = ", ".join(f"{name} {getattr(before, name)!r} instead of {getattr(after, name)!r}" for name in other)
         if set(other) - _OF_PROBES:
@@ -251,7 +255,10 @@ class Bench:
                     self._pair(pool, model, dataset, display)
                 # Side by side in time, so that what changes slowly on a machine changes for all models.
                 speed = SpeedRuns(self.run, self._output, dataset, self._save_measured)
-                speed.measure(pool, {model.name: self._job(model, dataset) for model in self._models}, display)
+                jobs = {model.name: self._job(model, dataset) for model in self._models}
+                speed.measure(pool, jobs, display)
+                ablations = AblationPasses(self.run, self._output, self._store, dataset, self.problems.append)
+                ablations.measure(pool, jobs, display)
 
     def _pair(self, pool: Callable[[], WorkerPool], model: ModelFacts, dataset: Dataset, display: Display) -> None:
         """Embed, probe and save one model on one dataset, if that is not done yet."""
@@ -356,6 +363,7 @@ class Bench:
             run.results.append(outcome)
         else:
             run.unscored.append(outcome)
+            drop_stale(run)
         models = [model.name for model in run.models]
         datasets = [dataset.id for dataset in run.datasets]
         run.results.sort(key=lambda one: (datasets.index(one.dataset), models.index(one.model)))

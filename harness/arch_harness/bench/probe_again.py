@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from arch_common.errors import ScoreError, UsageError
 
 from arch_harness.bench.compare import compare_models
@@ -15,19 +13,15 @@ from arch_harness.bench.fingerprints import embedding_fingerprint, result_finger
 from arch_harness.bench.looking import Looker
 from arch_harness.bench.resumable import resumable
 from arch_harness.bench.score import is_done, probe_pair
-from arch_harness.datasets import Fold
-from arch_harness.datasets.registry import open_dataset
 from arch_harness.diagnosis.diagnose import diagnose
+from arch_harness.embeddings.of_run import check_stored, open_again
 from arch_harness.report import write_report
 from arch_harness.results.embedding_pass import pass_path, read_pass
 from arch_harness.results.run import RESULTS, Result, Run, Settings, check_settings, read_run, write_run
 
 if TYPE_CHECKING:
     from arch_harness.bench.progress import Display
-    from arch_harness.datasets import Dataset
-    from arch_harness.embeddings.entry import Stored
     from arch_harness.embeddings.store import EmbeddingStore
-    from arch_harness.results.run import ModelFacts
 
 
 def probe_again(
@@ -65,7 +59,7 @@ def probe_again(
     earlier = run.settings
     settings = check_settings(**{**earlier.model_dump(), "probes": list(probes), "seeds": seeds, "seed": seed})
     models = {model.name: model for model in run.models}
-    datasets = {one.dataset: _load(run, one.dataset) for one in run.results}
+    datasets = {one.dataset: open_again(run, one.dataset) for one in run.results}
     # All embeddings are looked for before any result is replaced.
     fingerprints = []
     for result in run.results:
@@ -76,12 +70,16 @@ def probe_again(
             raise UsageError(
                 f"{path} is missing or not of the dataset in {dataset.folder} as it is now: run arch bench again"
             )
-        _check(store, model, dataset, result, earlier)
+        check_stored(store, model, dataset, result, earlier)
         fingerprints.append(result_fingerprint(measured, settings))
     run.settings, run.command, run.comparisons, run.diagnoses = settings, command, [], None
     missing, run.partial = run.missing, True
     problems = []
     looker = Looker(run, None)
+    if run.ablations and _probes_of(earlier) != _probes_of(settings):
+        # Their embeddings are in the store, but which clips they leave out only their passes know.
+        display.note("the ablations are of the earlier probes, and are left out: arch bench --ablate scores them again")
+        run.ablations = []
     with resumable("the same command"):
         for position, fingerprint in enumerate(fingerprints):
             result = run.results[position]
@@ -109,65 +107,6 @@ def probe_again(
     return run, problems
 
 
-def _check(store: EmbeddingStore, model: ModelFacts, dataset: Dataset, result: Result, settings: Settings) -> None:
-    """Refuse to score a result anew without the embeddings that it was made of."""
-    entry = store.open(model, dataset, settings.layers)
-    missing = result.clips - result.failed
-    if entry.exists:
-        with entry:
-            missing = len({path for _, path in entry.missing()} - {failure.clip for failure in result.failures})
-    if missing:
-        raise UsageError(
-            f"{missing} of {result.clips} embeddings of {model.name} on {dataset.id} are not in the store "
-            f"{store.root}: pruned, or kept elsewhere (--cache); arch bench computes them again"
-        )
-
-
-def _load(run: Run, identifier: str) -> Dataset:
-    """The dataset of a run as it is on the disk now.
-
-    Raises:
-        UsageError: if it is not there, or is another one.
-    """
-    facts = next(dataset for dataset in run.datasets if dataset.id == identifier)
-    found = open_dataset(facts.reference, Path())
-    if found.id != facts.id:
-        raise UsageError(f"{facts.reference} is now the dataset {found.id!r}, not {facts.id!r}: run arch bench again")
-    return found
-
-
-def read_embeddings(run: Run, store: EmbeddingStore, model: str, dataset: str) -> tuple[Dataset, Stored, list[Fold]]:
-    """The stored embeddings that a result of a run was made of.
-
-    Args:
-        run: as `read_run` gives it.
-        store: that it used.
-        model: of the result.
-        dataset: of the result.
-
-    Returns:
-        The dataset, its embeddings with those that failed left out (`succeeded` tells), and its folds with positions
-        among those that are left.
-
-    Raises:
-        UsageError: if there is no such result, the data have changed, or embeddings are missing.
-    """
-    result = next((one for one in run.results if (one.model, one.dataset) == (model, dataset)), None)
-    if result is None:
-        known = ", ".join(f"{one.model} on {one.dataset}" for one in run.results) or "none"
-        raise UsageError(f"the run has no result of {model} on {dataset}; it has: {known}")
-    opened = _load(run, dataset)
-    facts = next(one for one in run.models if one.name == model)
-    if opened.listing != next(one.listing for one in run.datasets if one.id == dataset):
-        raise UsageError(f"the dataset in {opened.folder} has changed since the run: run arch bench again")
-    _check(store, facts, opened, result, run.settings)
-    with store.open(facts, opened, run.settings.layers) as entry:
-        stored = entry.read()
-    failed = {failure.clip for failure in result.failures}
-    kept = stored.succeeded & np.array([clip.path not in failed for clip in opened.clips])
-    place = np.cumsum(kept) - 1
-    folds = [
-        Fold(fold.name, *(place[part[kept[part]]] for part in (fold.train, fold.validation, fold.test)))
-        for fold in opened.folds
-    ]
-    return opened, replace(stored, succeeded=kept), folds
+def _probes_of(settings: Settings) -> tuple[object, ...]:
+    """What the score of the first probe comes from."""
+    return settings.probes[0], settings.seed, settings.seeds, settings.epochs

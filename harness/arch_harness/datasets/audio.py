@@ -8,12 +8,15 @@ import numpy as np
 import soundfile
 import soxr
 
-from arch_harness.datasets.audio_files.reader import READ_ERRORS, read_start
+from arch_harness.datasets.audio_files.reader import READ_ERRORS, read_blocks, read_start
+from arch_harness.datasets.preprocessing import USUAL
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from arch_harness.datasets.preprocessing import Preprocessing
 
 
 # What is read beyond the cut: it keeps the resampler's filter from seeing an end that is not there.
@@ -34,13 +37,16 @@ class DecodeError(Exception):
     """A file that gives no audio; the message says why."""
 
 
-def load_clip(path: Path, sample_rate: int, max_seconds: float) -> NDArray[np.float32]:
+def load_clip(
+    path: Path, sample_rate: int, max_seconds: float, preprocessing: Preprocessing = USUAL
+) -> NDArray[np.float32]:
     """Decode a file as the ARCH protocol does: average the channels, resample, truncate.
 
     Args:
         path: an audio file of any format that libsndfile reads.
         sample_rate: of the result, in Hz.
         max_seconds: what comes later in the file is not read.
+        preprocessing: what is done otherwise.
 
     Returns:
         FP32 [samples], at most `max_seconds * sample_rate` of them and at least one. Full scale is 1; what a file of
@@ -49,23 +55,39 @@ def load_clip(path: Path, sample_rate: int, max_seconds: float) -> NDArray[np.fl
     Raises:
         DecodeError: if the file is missing, cannot be decoded or holds no audio.
     """
-    return resample_clip(*decode_clip(path, max_seconds), sample_rate, max_seconds)
+    decoded = decode_clip(path, max_seconds, preprocessing)
+    return resample_clip(*decoded, sample_rate, max_seconds, preprocessing)
 
 
-def decode_clip(path: Path, max_seconds: float) -> tuple[NDArray[np.float32], int]:
+def decode_clip(
+    path: Path, max_seconds: float, preprocessing: Preprocessing = USUAL
+) -> tuple[NDArray[np.float32], int]:
     """Decode what `load_clip` needs of a file and average its channels: FP32 [samples] and their rate in Hz.
 
     Raises:
         DecodeError: if the file is missing or cannot be decoded.
     """
     try:
-        (frames, rate), *others = read_start(path, max_seconds + _MARGIN_S)
+        # The centre is known once the end is.
+        parts = read_start(path, max_seconds + _MARGIN_S) if preprocessing.part == "first" else _whole(path)
     except READ_ERRORS as error:
         raise DecodeError(decode_reason(path, error)) from error
+    (frames, rate), *others = parts
     clip = _mix(frames)
     if others:
-        clip = np.concatenate([clip, *(_resample(_mix(more), its_rate, rate) for more, its_rate in others)])
+        quality = preprocessing.quality
+        clip = np.concatenate([clip, *(_resample(_mix(more), its_rate, rate, quality) for more, its_rate in others)])
     return clip, rate
+
+
+def _whole(path: Path) -> list[tuple[NDArray[np.float32], int]]:
+    """All of a file as `read_start` gives its start: a part for each run of blocks of one rate and so many channels."""
+    parts: list[tuple[list[NDArray[np.float32]], int]] = []
+    for block, rate in read_blocks(path):
+        if not parts or parts[-1][1] != rate or parts[-1][0][0].shape[1] != block.shape[1]:
+            parts.append(([], rate))
+        parts[-1][0].append(block)
+    return [(np.concatenate(blocks), rate) for blocks, rate in parts]
 
 
 def _mix(frames: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -75,27 +97,32 @@ def _mix(frames: NDArray[np.float32]) -> NDArray[np.float32]:
         return frames[:, 0] if channels == 1 else frames @ np.full(channels, 1 / channels, dtype=np.float32)
 
 
-def _resample(clip: NDArray[np.float32], source_rate: int, rate: int) -> NDArray[np.float32]:
+def _resample(clip: NDArray[np.float32], source_rate: int, rate: int, quality: str) -> NDArray[np.float32]:
     resampled: NDArray[np.float32] = (
-        clip if source_rate == rate else soxr.resample(clip, source_rate, rate, quality="HQ")
+        clip if source_rate == rate else soxr.resample(clip, source_rate, rate, quality=quality)
     )
     return resampled
 
 
 def resample_clip(
-    clip: NDArray[np.float32], source_rate: int, sample_rate: int, max_seconds: float
+    clip: NDArray[np.float32],
+    source_rate: int,
+    sample_rate: int,
+    max_seconds: float,
+    preprocessing: Preprocessing = USUAL,
 ) -> NDArray[np.float32]:
-    """The rest of `load_clip`: resample and truncate what `decode_clip` gave.
+    """The rest of `load_clip`: resample, truncate and scale what `decode_clip` gave.
 
     Raises:
         DecodeError: if nothing is left, or not all of it is finite.
     """
-    clip = _resample(clip, source_rate, sample_rate)[: round(max_seconds * sample_rate)]
+    clip = _resample(clip, source_rate, sample_rate, preprocessing.quality)
+    clip = preprocessing.cut(clip, round(max_seconds * sample_rate))
     if len(clip) == 0:
         raise DecodeError("holds no audio")
     if not np.isfinite(clip).all():
         raise DecodeError("holds samples that are not finite")
-    result: NDArray[np.float32] = np.ascontiguousarray(clip, dtype=np.float32)
+    result: NDArray[np.float32] = np.ascontiguousarray(preprocessing.scale(clip), dtype=np.float32)
     return result
 
 

@@ -257,7 +257,7 @@ def compare_stores(
         # Of several the one that was used last; they are in that order.
         if alike and _label(one) not in taken:
             taken.add(_label(one))
-            pair = PairComparison(one.value("model"), alike[0].value("model"), one.value("dataset"))
+            pair = PairComparison(one.value("model"), alike[0].value("model"), _label(one)[1])
             try:
                 found = compare_entries(one.folder, alike[0].folder, note=note)
             except ArchError as error:
@@ -271,7 +271,8 @@ def compare_stores(
 
 
 def _label(entry: EntryFacts) -> tuple[str, str]:
-    return entry.value("model"), entry.value("dataset")
+    done = f" ({entry.preprocessing})" if entry.preprocessing else ""
+    return entry.value("model"), entry.value("dataset") + done
 
 
 def _check_renamed(ours: RunFolder, theirs: RunFolder, renamed: Mapping[str, str]) -> None:

@@ -131,7 +131,7 @@ def _is_of(entry: EntryFacts, model: ModelFacts, dataset: DatasetFacts) -> bool:
         "sample_rate": model.sample_rate,
         "max_seconds": dataset.max_seconds,
     }
-    return entry.clips > 0 and all(key.get(name) == value for name, value in wanted.items())
+    return entry.clips > 0 and not entry.preprocessing and all(key.get(name) == value for name, value in wanted.items())
 
 
 def _cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:

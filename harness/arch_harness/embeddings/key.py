@@ -20,6 +20,7 @@ class StoreKey:
     Attributes:
         executed_by: what the server says that it computes in, and by what. Another precision gives other embeddings; an
             entry of which that is not known is not that of one of which it is.
+        preprocessing: what was done to the clips otherwise than usual; empty where nothing was.
     """
 
     content_hash: str
@@ -33,11 +34,17 @@ class StoreKey:
     max_seconds: float
     decoder: str
     format: int = 1
+    preprocessing: str = ""
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """The fields. Without the preprocessing where it is the usual one: stores that are older know none."""
+        return {name: value for name, value in asdict(self).items() if name != "preprocessing" or value}
 
     @property
     def digest(self) -> str:
         """The name of the entry's folder."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def keep_key(folder: Path, key: StoreKey, model: str) -> None:
@@ -47,7 +54,7 @@ def keep_key(folder: Path, key: StoreKey, model: str) -> None:
         OSError: if it cannot be dated.
         ArchError: if it cannot be written.
     """
-    facts = json.dumps({"model": model, **asdict(key)}, indent=2) + "\n"
+    facts = json.dumps({"model": model, **key.facts}, indent=2) + "\n"
     path = folder / KEY_FILE
     if path.exists() and path.read_bytes() == facts.encode():
         os.utime(path)

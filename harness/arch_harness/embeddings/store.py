@@ -20,6 +20,7 @@ from arch_common.errors import ArchError
 
 from arch_harness.datasets.audio import decoder
 from arch_harness.datasets.dataset import STRICT
+from arch_harness.datasets.preprocessing import USUAL
 from arch_harness.embeddings.entry import Entry
 from arch_harness.embeddings.key import KEY_FILE, StoreKey
 from arch_harness.embeddings.lock import LOCK_FILE, lock
@@ -27,6 +28,7 @@ from arch_harness.embeddings.parts import open_part
 
 if TYPE_CHECKING:
     from arch_harness.datasets import Dataset
+    from arch_harness.datasets.preprocessing import Preprocessing
     from arch_harness.results.run import ModelFacts
 
 
@@ -54,6 +56,11 @@ class EntryFacts:
         found = str(self.key.get(name, "?"))
         return found.removeprefix("sha256:")[:12] if name == "content_hash" else found
 
+    @property
+    def preprocessing(self) -> str:
+        """What was done to the clips otherwise than usual; empty where nothing was."""
+        return str((self.key or {}).get("preprocessing", ""))
+
     def is_of(self, model: str) -> bool:
         """Whether it is of a model of this name, or whose content hash begins so."""
         content = str((self.key or {}).get("content_hash", "")).removeprefix("sha256:")
@@ -74,7 +81,7 @@ class EmbeddingStore:
         self.root = root
         self._note = note
 
-    def open(self, model: ModelFacts, dataset: Dataset, layers: bool) -> Entry:
+    def open(self, model: ModelFacts, dataset: Dataset, layers: bool, preprocessing: Preprocessing = USUAL) -> Entry:
         """The entry, for reading and writing; to be used as a context manager, and by one process at a time.
 
         Args:
@@ -82,6 +89,7 @@ class EmbeddingStore:
             dataset: its stricter split shares the entry.
             layers: whether it holds the layer embeddings too, if the model has them. An entry without them takes what
                 it lacks from the one with them.
+            preprocessing: what was done to the clips.
         """
         key = StoreKey(
             content_hash=model.content_hash,
@@ -94,10 +102,11 @@ class EmbeddingStore:
             sample_rate=model.sample_rate,
             max_seconds=dataset.declaration.max_seconds,
             decoder=decoder(),
+            preprocessing=preprocessing.key,
         )
         richer = None
         if model.layer_embeddings and not layers:
-            richer = self.open(model, dataset, layers=True)
+            richer = self.open(model, dataset, layers=True, preprocessing=preprocessing)
         return Entry(self.root / key.digest, key, model.name, dataset, self._note, richer)
 
     def entries(self) -> list[EntryFacts]:

@@ -13,6 +13,7 @@ from arch_harness.report.formats.html import render_html
 from arch_harness.report.formats.markdown import render_markdown
 from arch_harness.report.formats.terminal import TerminalReport
 from arch_harness.report.formats.terminal_summary import TerminalScores, TerminalSummary
+from arch_harness.report.plots.ablations import ABLATIONS, draw_ablations
 from arch_harness.report.plots.confusion import CONFUSION, draw_confusion
 from arch_harness.report.plots.plot_kinds import RESULT_PLOTS, TIMING_PLOTS, draw_plots
 from arch_harness.report.text.overview import build_overview
@@ -56,13 +57,14 @@ def write_report(run: Run, folder: Path) -> list[Path]:
 
     overview, timing = build_overview(run), draw_plots(run, TIMING_PLOTS)
     groups = [*draw_plots(run, RESULT_PLOTS), *draw_confusion(run)]
-    texts = {folder / _PLOTS / plot.file: plot.svg for group in (*groups, *timing) for plot in group.plots}
+    ablated = draw_ablations(run)
+    texts = {folder / _PLOTS / plot.file: plot.svg for group in (*groups, *timing, *ablated) for plot in group.plots}
     written = [results, *rows, *texts, folder / "report.md", folder / "report.html"]
-    texts[folder / "report.md"] = render_markdown(overview, groups, timing, _PLOTS)
-    texts[folder / "report.html"] = render_html(overview, groups, timing)
+    texts[folder / "report.md"] = render_markdown(overview, groups, timing, _PLOTS, ablated)
+    texts[folder / "report.html"] = render_html(overview, groups, timing, ablated)
     for path, text in texts.items():
         _write_whole(path, text.encode(errors="replace"))
-    for kind in (*(kind.name for kind in (*RESULT_PLOTS, *TIMING_PLOTS)), CONFUSION):
+    for kind in (*(kind.name for kind in (*RESULT_PLOTS, *TIMING_PLOTS)), CONFUSION, ABLATIONS):
         for path in (folder / _PLOTS).glob(f"{kind}-*.svg"):
             if path not in texts:
                 with contextlib.suppress(OSError):  # the report is there: nothing in it names this one

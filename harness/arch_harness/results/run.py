@@ -11,6 +11,7 @@ from arch_common.errors import ArchError, UsageError
 from arch_common.files import whole_file
 from pydantic import Field, ValidationError, model_validator
 
+from arch_harness.results.ablations import Ablation, AblationSetting
 from arch_harness.results.diagnoses import Diagnosis, EmbeddingFacts, FileFacts, ResentFacts
 from arch_harness.results.measurement import Measurement, Transport
 from arch_harness.results.metric_definitions import meaning
@@ -150,8 +151,14 @@ class ModelFacts(StrictModel):
     cut_after_layer: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="the layer that its embedding is of, where later ones are left out; null for all"
     )
-    lengths: str = Field(default="padded", description="`exact` where its embedding does not depend on padding")
-    normalization: str = Field(default="", description="of the waveform, in the graph; empty where the export is older")
+    lengths: str = Field(
+        default="",
+        description="`exact` where its embedding does not depend on padding, else `padded`; empty in exports by an "
+        "earlier arch",
+    )
+    normalization: str = Field(
+        default="", description="of the waveform, in the graph: none, whole (padding too) or valid; empty as above"
+    )
     checkpoint_normalization: str = Field(
         default="", description="that the checkpoint's feature extractor asks for; empty where it has none"
     )
@@ -225,6 +232,9 @@ class Settings(StrictModel):
     rate: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description=meaning("equal_rate", "Here as asked for; null takes that of the slowest.")
     )
+    ablate: list[AblationSetting] = Field(
+        default=[], description="under which other preprocessing clips are scored too"
+    )
 
 
 class Run(StrictModel):
@@ -252,6 +262,8 @@ class Run(StrictModel):
     diagnoses: list[Diagnosis] | None = Field(
         default=None, description="what was found wrong, the worst first; null where nothing was looked for"
     )
+    ablations: list[Ablation] = Field(default=[], description="results under another preprocessing, where asked for")
+    unablated: list[str] = Field(default=[], description="what was asked for and could not be, and what to do")
 
     @property
     def outcomes(self) -> list[Result | Unscored]:
@@ -284,6 +296,11 @@ class Run(StrictModel):
         for one in self.comparisons:
             if not {one.model, one.other} <= {found.model for found in self.results if found.dataset == one.dataset}:
                 raise ValueError(f"a comparison on {one.dataset!r} names a model without a result there")
+        scored = {(found.model, found.dataset) for found in self.results}
+        for ablation in self.ablations:
+            for model in (ablation.model, ablation.variant or ablation.model):
+                if (model, ablation.dataset) not in scored:
+                    raise ValueError(f"an ablation on {ablation.dataset!r} names a model without a result there")
         return self
 
 

@@ -22,7 +22,7 @@ from arch_harness.results.measurement import THREADS_PER_WORKER, Faults, LoadPoi
 from arch_harness.streaming.actors import WorkerHandle, check_ray, connect, disconnect, own_processes, start_worker
 from arch_harness.streaming.buffers import buffer_bytes, remove_stale
 from arch_harness.streaming.loads.concurrency import ConcurrencySearch
-from arch_harness.streaming.loads.phases import embedding_plan, rate_plan, repeat_plan
+from arch_harness.streaming.loads.phases import embedding_plan, rate_plan, repeat_plan, unmeasured_plan
 from arch_harness.streaming.pass_state import PassState, PendingChunk
 from arch_harness.streaming.steering import Steering
 from arch_harness.streaming.wire import Job
@@ -141,6 +141,7 @@ class WorkerPool:
         clips: Sequence[tuple[int, str]],
         on_chunk: Callable[[Chunk], None],
         on_progress: ProgressTold = lambda *_: None,
+        measured: bool = True,
     ) -> Streamed:
         """Embed clips given as (index, path below the job's folder), as single-clip requests.
 
@@ -150,6 +151,7 @@ class WorkerPool:
             on_chunk: given what came of a few clips as soon as it arrives, each clip in one chunk; its arrays may lie
                 in memory that Ray shares, and should be copied if they are kept.
             on_progress: told how far it is.
+            measured: whether loads are put on the servers by which speed and latency are measured.
 
         Raises:
             ArchError: if no server answers for long, or workers die again and again. What had arrived was handed on
@@ -157,7 +159,8 @@ class WorkerPool:
         """
         self._check_data(job.folder)
         level, search = self._level(job)
-        plan = embedding_plan(len(clips), level, search, self._most(job), self._taken_up(level))
+        loads = embedding_plan(len(clips), level, search, self._most(job), self._taken_up(level))
+        plan = loads if measured else unmeasured_plan(level, search)
         return self._run(PassState(job, plan, level, search, len(clips), iter(clips)), on_chunk, on_progress)
 
     def measure(

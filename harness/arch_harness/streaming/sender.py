@@ -178,9 +178,10 @@ class Sender:
     def _decode(self, index: int, path: str) -> None:
         started = time.perf_counter()
         try:
-            decoded, rate = decode_clip(self._job.folder / path, self._job.max_seconds)
+            job = self._job
+            decoded, rate = decode_clip(job.folder / path, job.max_seconds, job.preprocessing)
             resampling = time.perf_counter()
-            clip = resample_clip(decoded, rate, self._job.sample_rate, self._job.max_seconds)
+            clip = resample_clip(decoded, rate, job.sample_rate, job.max_seconds, job.preprocessing)
         except Exception as error:  # a library may raise anything: the clip fails then, not the run
             reason = str(error) if isinstance(error, DecodeError) else f"{type(error).__name__}: {error}"
             with self._changed:

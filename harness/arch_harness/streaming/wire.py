@@ -11,6 +11,8 @@ import grpc
 import numpy as np
 from tritonclient.grpc import service_pb2
 
+from arch_harness.datasets.preprocessing import USUAL, Preprocessing
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -42,6 +44,8 @@ class Job:
     """Rows of the output `layer_embeddings` to ask for; 0 does not ask for it."""
     max_batch_size: int
     """Of the server's dynamic batching."""
+    preprocessing: Preprocessing = USUAL
+    """What is done to a clip before it is sent."""
 
     @property
     def samples(self) -> int:

@@ -20,7 +20,7 @@ _NAMESPACE = re.compile(r' xmlns(:\w+)?="[^"]*"')
 _SIZE = re.compile(r' (?:width|height)="[^"]*"')
 
 
-def _inline(plot: Plot) -> Markup:
+def inline(plot: Plot) -> Markup:
     """The plot as an element of the page: ids made unique in it, size left to the style, and a text alternative."""
     svg = plot.svg[plot.svg.index("<svg") :]
     head, body = svg.split(">", 1)
@@ -32,14 +32,19 @@ def _inline(plot: Plot) -> Markup:
     return Markup(f'{head}{wide} role="img" aria-label="{escape(plot.label)}">{body}')  # noqa: S704
 
 
-def render_html(report: Overview, groups: Sequence[PlotGroup], timing: Sequence[PlotGroup]) -> str:
+def render_html(
+    report: Overview, groups: Sequence[PlotGroup], timing: Sequence[PlotGroup], ablated: Sequence[PlotGroup] = ()
+) -> str:
     """The whole HTML document.
 
     Args:
         report: The text.
         groups: The plots of the results.
         timing: The plots of where the time goes.
+        ablated: The plots of what the preprocessing changes.
     """
     environment = template_environment()
-    environment.filters["inline"] = _inline
-    return environment.get_template("report.html.j2").render(report=report, groups=groups, timing=timing)
+    environment.filters["inline"] = inline
+    return environment.get_template("report.html.j2").render(
+        report=report, groups=groups, timing=timing, ablated=ablated
+    )

@@ -31,7 +31,11 @@ def _fenced(text: str) -> str:
 
 
 def render_markdown(
-    report: Overview, groups: Sequence[PlotGroup], timing: Sequence[PlotGroup], plots_folder: str
+    report: Overview,
+    groups: Sequence[PlotGroup],
+    timing: Sequence[PlotGroup],
+    plots_folder: str,
+    ablated: Sequence[PlotGroup] = (),
 ) -> str:
     """The whole Markdown document.
 
@@ -40,10 +44,12 @@ def render_markdown(
         groups: The plots of the results.
         timing: The plots of where the time goes.
         plots_folder: Folder of the plot files, relative to the document.
+        ablated: The plots of what the preprocessing changes.
     """
     environment = template_environment()
     environment.filters |= {"md": escape_markdown, "fenced": _fenced}
     environment.globals["folder"] = plots_folder
-    text = environment.get_template("report.md.j2").render(report=report, groups=groups, timing=timing)
+    template = environment.get_template("report.md.j2")
+    text = template.render(report=report, groups=groups, timing=timing, ablated=ablated)
     # No text of the report holds a line break, so blank lines are the template's own.
     return _BLANK_LINES.sub("\n\n", text)

@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from arch_harness.report.formats.terminal_ablations import terminal_ablations
 from arch_harness.report.text.overview import ordered_results, results_table
 from arch_harness.report.text.remarks import failures_line, remarks
 from arch_harness.report.text.timing import build_timing
@@ -35,6 +36,7 @@ class TerminalReport:
         self._failures = failures_line(run)
         self._failed = bool(run.failed)
         self._remarks = remarks(run)
+        self._run = run
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Lay the tables out for the width at hand."""
@@ -44,6 +46,7 @@ class TerminalReport:
                 yield Text()
         for sentence in self._timing.sentences if self._timing else []:
             yield Text(sentence)
+        yield from terminal_ablations(self._run)
         for sentence in self._remarks:
             yield Text(sentence, style="yellow")
         yield Text(self._failures, style="yellow" if self._failed else "")

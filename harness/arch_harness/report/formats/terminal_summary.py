@@ -12,6 +12,7 @@ from arch_harness.report.choice.caveats import caveats
 from arch_harness.report.choice.choose import choose
 from arch_harness.report.choice.summary import front_on
 from arch_harness.report.choice.verdict import STAR, headline
+from arch_harness.report.formats.terminal_ablations import terminal_ablations
 from arch_harness.report.text.numbers import UNKNOWN, clean, number
 from arch_harness.report.text.overview import ordered_results
 from arch_harness.report.text.remarks import failures_line, remarks
@@ -67,12 +68,14 @@ class TerminalSummary:
         self._table = summary_table(choice)
         self._lines = summary_lines(choice)
         self._room = MOST_LINES - taken
+        self._run = run
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Lay it out for the width at hand."""
         if self._table.rows:
             yield from narrow_table(self._table, options)
             yield Text()
+        yield from terminal_ablations(self._run)
         yield from fitted(self._lines, self._room, console, options)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from arch_harness.report.text.ablations import ablation_section
 from arch_harness.report.text.diagnoses import diagnosis_lines
 from arch_harness.report.text.numbers import clean, number, percent, plural, shorten, timestamp
 from arch_harness.report.text.probes import close_rivals, probe_notes, probe_sections
@@ -53,6 +54,7 @@ class Overview:
     meanings: list[Meaning]
     speed: list[Section]
     timing: Timing | None
+    ablations: Section | None
     probing: list[Section]
     failures: list[FailureList]
     notes: list[str]
@@ -155,6 +157,7 @@ def run_notes(run: Run) -> list[str]:
     lines += probe_notes(run)
     lines += unscaled_lines(run)
     lines += timing_notes(ordered_results(run))
+    lines += [f"Not done: {clean(line)}." for line in run.unablated]
     for model in run.models:
         name, precision = clean(model.name), clean(model.precision)
         if model.runs_otherwise:
@@ -177,6 +180,7 @@ def build_overview(run: Run) -> Overview:
         meanings=meanings_of(RESULT_COLUMNS),
         speed=speed_sections(results, known=RESULT_COLUMNS),
         timing=build_timing(run, results, known=RESULT_COLUMNS),
+        ablations=ablation_section(run),
         probing=probe_sections(run, results, known=RESULT_COLUMNS),
         failures=_failures(run),
         notes=run_notes(run),

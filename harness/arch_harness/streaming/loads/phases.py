@@ -71,14 +71,10 @@ def embedding_plan(clips: int, level: int, search: ConcurrencySearch | None, mos
     """
     yield from _alone(min(_ALONE_CLIPS, int(_ALONE_SHARE * clips)))
     if search is not None:
-        load = Load("ramp", level)
-        while not search.settled:
-            seen = yield load
-            if seen.starving:
-                return
-            level = search.observe(seen.now)
-            if level != load.concurrency and not search.settled:
-                load = Load("ramp", level)
+        seen = yield from _ramp(level, search)
+        if seen.starving:
+            return
+        level = search.level
     yield from _until(Load("warm", level), clips=level)
     rates: list[float] = []
     seconds = 0.0
@@ -92,6 +88,16 @@ def embedding_plan(clips: int, level: int, search: ConcurrencySearch | None, mos
         if len(rates) >= STEADY_WINDOWS and (seen.left or 0) <= paced + taken_up + seen.done:
             break
     yield from _paced(PACED_SHARE * settled_rate(rates), most)
+    yield Load("rest", level)
+
+
+def unmeasured_plan(level: int, search: ConcurrencySearch | None) -> Plan:
+    """For a pass of which the embeddings alone are wanted; see `embedding_plan`."""
+    if search is not None:
+        seen = yield from _ramp(level, search)
+        if seen.starving:
+            return
+        level = search.level
     yield Load("rest", level)
 
 
@@ -135,6 +141,20 @@ def _until(
         enough = seen.done >= clips and seen.seconds >= seconds
         if enough or seen.seconds >= most_s or seen.starving:
             return seen
+
+
+def _ramp(level: int, search: ConcurrencySearch) -> Generator[Load, Seen, Seen]:
+    """Raise the requests in flight until the search has settled, or clips run out."""
+    load = Load("ramp", level)
+    while True:
+        seen = yield load
+        if seen.starving:
+            return seen
+        level = search.observe(seen.now)
+        if search.settled:
+            return seen
+        if level != load.concurrency:
+            load = Load("ramp", level)
 
 
 def _alone(clips: int) -> Generator[Load, Seen, None]:

@@ -1,0 +1,1 @@
+"""What the layers of encoders represent, from the stored embeddings of a run."""
