@@ -15,9 +15,11 @@ import pytest
 import torch
 from arch_common.errors import ExportError, ExportUsageError
 from arch_export.checkpoint.aliases import ALIASES
+from arch_export.checkpoint.export_source import open_source
 from arch_export.checkpoint.files import Checkpoint
 from arch_export.checkpoint.loading import is_untrained, read_feature_extractor
 from arch_export.encoder.clip_encoder import Normalization, NormalizedWaveform, fold_weight_norm
+from arch_export.encoder.options import EncoderOptions
 from arch_export.encoder.precision import LIMITS, Precision
 from arch_export.graph.trace import write_onnx
 from arch_export.pipeline import export
@@ -316,19 +318,28 @@ def test_unknown_alias_names_near_ones(tmp_path: Path) -> None:
     assert ALIASES["hubert-large"].checkpoint == "facebook/hubert-large-ll60k"
 
 
-def test_unnormalised_takes_the_waveform_as_it_is(tmp_path: Path, checkpoint: Path) -> None:
-    usual, other = export(str(checkpoint), tmp_path), export(str(checkpoint), tmp_path, unnormalised=True)
-    assert (usual.facts["normalization"], other.facts["normalization"]) == ("whole", "none")
-    assert other.name == f"{usual.name}-unnormalised"
+def test_unnormalised_takes_the_waveform_as_it_is(checkpoint: Path) -> None:
+    def embed(unnormalised: bool, waveform: Any) -> Any:
+        source = open_source(str(checkpoint), EncoderOptions(unnormalised=unnormalised), lambda _: None, pytest.fail)
+        original = source.load()
+        reference = original.reference(waveform[0], SAMPLE_RATE)[0]
+        with torch.inference_mode():
+            found = original.as_module(None)(torch.from_numpy(waveform), torch.tensor([[SAMPLE_RATE]]))[0].numpy()[0]
+        # The module that is exported does what it is verified against.
+        np.testing.assert_allclose(found, reference, atol=1e-4)
+        return source.facts["normalization"], found
+
     loud = clip(SAMPLE_RATE)[None]
-    for one, least in ((usual, False), (other, True)):
-        quiet_one, loud_one = (run(one.folder, waveform, [SAMPLE_RATE]) for waveform in (0.05 * loud, loud))
+    for unnormalised, kind in ((False, "whole"), (True, "none")):
+        (said, quiet_one), (_, loud_one) = (embed(unnormalised, waveform) for waveform in (0.05 * loud, loud))
+        assert said == kind
         moved = float(np.linalg.norm(quiet_one - loud_one) / np.linalg.norm(loud_one))
-        assert (moved > 1e-3) == least
+        assert (moved > 1e-3) == unnormalised
     # It is the checkpoint's own model on raw samples, transformers says.
     model: Any = AutoModel.from_pretrained(checkpoint).eval()
     with torch.inference_mode():
-        expected = model(torch.from_numpy(loud)).last_hidden_state.mean(dim=1).numpy()
-    np.testing.assert_allclose(run(other.folder, loud, [SAMPLE_RATE]), expected, atol=1e-4)
+        expected = model(torch.from_numpy(loud)).last_hidden_state.mean(dim=1).numpy()[0]
+    np.testing.assert_allclose(embed(True, loud)[1], expected, atol=1e-4)
+    assert EncoderOptions(unnormalised=True).suffix == "-unnormalised"
     with pytest.raises(ExportUsageError, match="logmel does not normalise: leave --unnormalised out"):
-        export("logmel", tmp_path, unnormalised=True)
+        open_source("logmel", EncoderOptions(unnormalised=True), lambda _: None, pytest.fail)

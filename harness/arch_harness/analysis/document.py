@@ -52,9 +52,7 @@ def _lead(run: Run, analysis: Analysis) -> Iterator[str]:
             last = ranks[-1]
             rank = f"effective rank {number(last.rank)} of {last.most:,} at the last layer"
             name = f"{clean(one.dataset)}: {clean(result.model)}"
-            if result.layers is None:
-                yield f"{name} has an effective rank of {number(last.rank)} of {last.most:,}."
-            else:
+            if result.layers is not None:
                 best = result.layers.best
                 yield f"{name} scores best at layer {best.layer} of {len(ranks) - 1} ({percent(best.score)}%); {rank}."
     for near in analysis.neighbourhoods:

@@ -91,7 +91,8 @@ def _alike(title: str, one: DatasetAnalysis) -> Figure:
         middles, names = ends - (np.array(counts) + 1) / 2, [shorten(clean(model), _NAME) for model in models]
         axes.set_xticks(middles, names, rotation=90, size=8)
         axes.set_yticks(middles, names, size=8)
-    figure.colorbar(cells, ax=axes, shrink=0.6, label="CKA")
+    scale = figure.colorbar(cells, ax=axes, shrink=0.6, label="CKA")
+    scale.solids.set_rasterized(False)  # a page without pictures in it
     return figure
 
 

@@ -27,7 +27,7 @@ def test_the_usual_preprocessing_has_the_key_that_it_always_had(tmp_path: Path) 
         "dataset": "esc50",
         "folder": str(data.resolve()),
         "sample_rate": 16000,
-        "max_seconds": 5.0,
+        "max_seconds": 5,
         "decoder": entry.key.decoder,
         "format": 1,
     }

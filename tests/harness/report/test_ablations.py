@@ -46,7 +46,7 @@ def test_a_section_says_what_is_real_and_what_is_noise(tmp_path: Path) -> None:
 
 
 def test_the_terminal_shows_the_largest_first() -> None:
-    lines = terminal(ablated()).splitlines()
+    lines = terminal(ablated(), 80).splitlines()
     first = next(place for place, line in enumerate(lines) if line.startswith("other preprocessing"))
     assert [line.split()[0] for line in lines[first + 1 : first + 5]] == [
         *("padding=exact", "loudness=peak", "resampler=soxr-vhq", "length=centre"),
@@ -63,4 +63,4 @@ def test_a_run_without_ablations_has_no_trace_of_them(tmp_path: Path) -> None:
     write_report(run, tmp_path)
     for name in ("report.html", "report.md"):
         assert "reprocessing" not in (tmp_path / name).read_text()
-    assert "preprocessing" not in terminal(run)
+    assert "preprocessing" not in terminal(run, 80)

@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from arch_harness.report.choice.choose import at_chance
+from arch_harness.report.text.diagnoses import diagnosis_remarks
 from arch_harness.report.text.numbers import clean, percent, plural, shorten
 from arch_harness.report.text.remarks import MAX_REASON, carried_lines, incomplete_lines, partial_lines
 from arch_harness.report.text.tables import MARK
@@ -45,6 +46,10 @@ def _partial(choice: Choice) -> list[str]:
 
 def _carried(choice: Choice) -> list[str]:
     return carried_lines(choice.scores.run)
+
+
+def _diagnoses(choice: Choice) -> list[str]:
+    return diagnosis_remarks(choice.scores.run)
 
 
 def _unscored(choice: Choice) -> list[str]:
@@ -204,6 +209,7 @@ def _measured(choice: Choice, wanted: Callable[[Result], bool]) -> list[Result]:
 
 RULES: tuple[Callable[[Choice], list[str]], ...] = (
     _partial,
+    _diagnoses,
     _chance,
     _unscored,
     _noise,

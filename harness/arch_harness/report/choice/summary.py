@@ -106,7 +106,8 @@ class Scores:
         return ScoreChange(other, mean, None if mean.low is None else clips)
 
     def baseline(self, model: str) -> str | None:
-        """The fp32 export of the model's checkpoint: the whole one before cuts, padded before exact lengths.
+        """The fp32 export of the model's checkpoint: the whole one before cuts, padded before exact lengths, and
+        normalised before not.
 
         One for all variants of a checkpoint, so that what a cut loses counts as well as what its precision does. None
         where the run has none, or it is the model itself.
@@ -119,7 +120,11 @@ class Scores:
             and one.precision == "fp32"
             and self.results(one.name)
         ]
-        found = min(family, key=lambda one: (-(one.cut_after_layer or 10_000), one.lengths != "padded"), default=None)
+        found = min(
+            family,
+            key=lambda one: (-(one.cut_after_layer or 10_000), one.lengths == "exact", one.normalization == "none"),
+            default=None,
+        )
         return None if found is None or found.name == model else found.name
 
     def speed(self, model: str, dataset: str) -> float | None:

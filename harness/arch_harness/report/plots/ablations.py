@@ -14,6 +14,7 @@ from arch_harness.report.plots.svg import Plot, PlotGroup, as_svg, file_names
 from arch_harness.report.text.ablations import verdict
 from arch_harness.report.text.numbers import clean, shorten
 from arch_harness.report.text.remarks import incomplete_of
+from arch_harness.results.ablations import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +54,7 @@ def draw_ablations(run: Run) -> list[PlotGroup]:
 
 
 def _picture(title: str, looks: dict[str, Look], found: Sequence[Ablation]) -> Figure:
-    settings = list(dict.fromkeys(one.setting for one in found))
+    settings = [setting for setting in SETTINGS if any(one.setting == setting for one in found)]
     models = [name for name in looks if any(one.model == name for one in found)]
     height = _EDGES + _ROW * (len(found) + 0.4 * len(settings)) + 0.19 * len(models)
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
