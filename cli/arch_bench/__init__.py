@@ -28,6 +28,7 @@ from arch_bench import cache, data
 from arch_bench.api import aliases, bench, check, endpoints, export, load, probe, serve
 from arch_bench.decisions.comparing import compare
 from arch_bench.decisions.gating import gate
+from arch_bench.decisions.publishing import Published, publish
 from arch_bench.demonstration import demo
 from arch_bench.loaded import Embeddings, LoadedRun
 from arch_bench.reproduction import Reproduced, plan_reproduction, reproduce
@@ -42,6 +43,7 @@ __all__ = [
     "GateError",
     "LoadedRun",
     "MissingExtraError",
+    "Published",
     "Reproduced",
     "ScoreError",
     "ServeError",
@@ -61,6 +63,7 @@ __all__ = [
     "load",
     "plan_reproduction",
     "probe",
+    "publish",
     "reproduce",
     "serve",
 ]
