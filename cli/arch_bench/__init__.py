@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     )
 
     from arch_bench import cache, data
+    from arch_bench.analysis import Analysed, analyse
     from arch_bench.api import aliases, bench, check, endpoints, export, load, probe, serve
     from arch_bench.decisions.comparing import compare
     from arch_bench.decisions.gating import gate
+    from arch_bench.decisions.publishing import Published, publish
     from arch_bench.demonstration import demo
     from arch_bench.loaded import Embeddings, LoadedRun
     from arch_bench.reproduction import Reproduced, plan_reproduction, reproduce
@@ -46,6 +48,7 @@ _HOMES = {
     **dict.fromkeys(_ERRORS, "arch_common.errors"),
     **dict.fromkeys(("Analysed", "analyse"), "arch_bench.analysis"),
     **dict.fromkeys(("aliases", "bench", "check", "endpoints", "export", "load", "probe", "serve"), "arch_bench.api"),
+    **dict.fromkeys(("Published", "publish"), "arch_bench.decisions.publishing"),
     **dict.fromkeys(("Reproduced", "plan_reproduction", "reproduce"), "arch_bench.reproduction"),
     **dict.fromkeys(("Embeddings", "LoadedRun"), "arch_bench.loaded"),
     "compare": "arch_bench.decisions.comparing",
@@ -62,6 +65,7 @@ __all__ = [
     "GateError",
     "LoadedRun",
     "MissingExtraError",
+    "Published",
     "Reproduced",
     "ScoreError",
     "ServeError",
@@ -82,6 +86,7 @@ __all__ = [
     "load",
     "plan_reproduction",
     "probe",
+    "publish",
     "reproduce",
     "serve",
 ]

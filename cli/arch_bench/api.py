@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from arch_common.errors import UsageError
+from arch_common.files import check_folder
 
 from arch_bench import cache as store
 from arch_bench import data
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["aliases", "bench", "check", "default_output", "endpoints", "export", "load", "probe", "serve"]
 
 REPOSITORY = Path("model_repository")
+_WORKERS_PER_CORE = 16
 
 
 def export(
@@ -238,11 +240,12 @@ def bench(
         raise UsageError(f"unknown splits {splits!r}: arch or strict")
     if not listed(datasets):
         raise UsageError("no dataset is named")
-    opened = _open_all(listed(datasets), data_root, splits, console)
     output = Path(output) if output else default_output()
-    workers = max(1, len(os.sched_getaffinity(0)) // 2) if workers is None else workers
+    cores = len(os.sched_getaffinity(0))
+    workers = max(1, cores // 2) if workers is None else workers
     with needs("bench"):
         from arch_harness.bench.bench import Bench
+        from arch_harness.bench.output import held_output
         from arch_harness.bench.progress import Display
         from arch_harness.embeddings.store import EmbeddingStore
         from arch_harness.probes import EPOCHS
@@ -263,10 +266,17 @@ def bench(
         rate=rate,
         ablate=settings_of(listed(ablate)),
     )
+    if ray_address is None and settings.workers > _WORKERS_PER_CORE * cores:
+        most = _WORKERS_PER_CORE * cores
+        raise UsageError(f"workers cannot be {settings.workers}: on the {cores} cores of this machine at most {most}")
+    check_folder(output, "--output")
+    store.check(cache)
+    opened = _open_all(listed(datasets), data_root, splits, console)
     display = Display(console)
     if note := store.makeshift_note(cache):
         display.note(note)
     with ExitStack() as stack:
+        stack.enter_context(held_output(output))
         reached = stack.enter_context(_reached(listed(servers), Path(repository), listed(models), display.note))
         running = [stack.enter_context(Server(one)) for one in reached]
         facts = common_models(running, listed(models))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arch_common.errors import ArchError, UsageError
+from arch_common.files import can_be_written, check_folder
 
 from arch_bench.extras import needs
 
@@ -40,7 +42,16 @@ def root(cache: str | Path | None = None) -> Path:
     if named := cache or os.environ.get("ARCH_CACHE"):
         return Path(named)
     usual = _usual()
-    return usual if usual is not None and _can_be_written(usual) else _makeshift()
+    return usual if usual is not None and can_be_written(usual) else _makeshift()
+
+
+def check(cache: str | Path | None = None) -> None:
+    """Look whether embeddings can be kept in the store.
+
+    Raises:
+        UsageError: if it is a file or below one, or cannot be written.
+    """
+    check_folder(root(cache), "--cache" if cache else "ARCH_CACHE")
 
 
 def makeshift_note(cache: str | Path | None = None) -> str:
@@ -58,20 +69,13 @@ def _usual() -> Path | None:
         return None
 
 
-def _can_be_written(folder: Path) -> bool:
-    """Whether a folder is there and can be written, or can be made."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
-
-
 def _makeshift() -> Path:
     try:
         folder = Path(tempfile.gettempdir()) / f"arch-{os.getuid()}"
         # Others can make one of this name before us, and put into it what they like.
         if (
             not folder.is_symlink()
-            and _can_be_written(folder)
+            and can_be_written(folder)
             and (not folder.exists() or folder.stat().st_uid == os.getuid())
         ):
             return folder
@@ -109,12 +113,14 @@ def prune(
         everything: all that is stored; to be given alone.
 
     Raises:
-        UsageError: if no condition is given, or `everything` with one.
+        UsageError: if no condition is given, or `everything` with one, or so many days cannot be.
         ArchError: if an entry cannot be deleted.
     """
     narrowed = unused_days is not None or model is not None or dataset is not None
     if everything == narrowed:
         raise UsageError("say what to delete: --unused-days, --model and --dataset, together or alone, or --all")
+    if unused_days is not None and not 0 <= unused_days < math.inf:
+        raise UsageError(f"unused days cannot be {unused_days}: give a number from 0 on")
     with needs("bench"):
         from arch_harness.embeddings.store import EmbeddingStore
     store = EmbeddingStore(root(cache))

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from arch_harness.datasets.info import Info
     from arch_harness.datasets.verify import Fault
 
+_MOST_WORKERS = 1000
+
 
 def root(data_root: str | Path | None = None) -> Path:
     """Where the datasets are: `data_root`, or `$ARCH_DATA`, or `data`."""
@@ -96,7 +98,12 @@ def verify(dataset: Dataset, *, workers: int | None = None, on_clip: Callable[[]
         dataset: from `open_dataset`.
         workers: processes that decode; by default all cores.
         on_clip: called after each clip.
+
+    Raises:
+        UsageError: if so many processes cannot be.
     """
+    if workers is not None and not 1 <= workers <= _MOST_WORKERS:
+        raise UsageError(f"workers cannot be {workers}: from 1 to {_MOST_WORKERS}")
     with needs("bench"):
         from arch_harness.datasets.verify import verify as verify_one
     return verify_one(dataset, workers or len(os.sched_getaffinity(0)), on_clip)

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from arch_common.files import check_folder
+
 from arch_bench import api, data
+from arch_bench import cache as store
 from arch_bench.extras import needs
 from arch_bench.loaded import LoadedRun
 
@@ -39,6 +42,8 @@ def demo(
         console: draws progress and notes; None stays silent.
     """
     root, output = data.root(data_root), Path(output)
+    check_folder(output, "--output")
+    store.check()
     on_step("making a small random HuBERT")
     with needs("export"):
         from arch_export.checkpoint.random_weights import write_random_hubert

@@ -11,7 +11,20 @@ from arch_common import interrupt
 from arch_common.errors import ArchError
 
 import arch_bench
-from arch_bench.commands import analyse, bench, cache, compare, data, demo, export, gate, probe, reproduce, serve
+from arch_bench.commands import (
+    analyse,
+    bench,
+    cache,
+    compare,
+    data,
+    demo,
+    export,
+    gate,
+    probe,
+    publish,
+    reproduce,
+    serve,
+)
 from arch_bench.terminal import ERR, OUT, show_what_it_can
 
 app = typer.Typer(
@@ -46,6 +59,7 @@ app.command()(probe.probe)
 app.command()(reproduce.reproduce)
 app.command()(compare.compare)
 app.command()(gate.gate)
+app.command()(publish.publish)
 app.command()(analyse.analyse)
 app.command()(demo.demo)
 app.add_typer(data.app)

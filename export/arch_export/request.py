@@ -13,6 +13,8 @@ from arch_export.checkpoint.locate import check_reference, model_name
 from arch_export.encoder.options import EncoderOptions
 from arch_export.encoder.precision import Precision, Target, settle
 
+_LONGEST_QUEUE = 1_000_000
+
 
 @dataclass(frozen=True)
 class Request:
@@ -64,8 +66,10 @@ def settle_request(
     if name is not None and not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
         raise ExportUsageError(f"{name!r} cannot name a model: use letters, digits, dots, dashes and underscores")
     chosen, where = settle(precision, target)
-    if max_queue_size is not None and max_queue_size < 1:
-        raise ExportUsageError(f"--max-queue-size {max_queue_size}: at least one request must be allowed to wait")
+    if max_queue_size is not None and not 1 <= max_queue_size <= _LONGEST_QUEUE:
+        raise ExportUsageError(
+            f"--max-queue-size {max_queue_size}: from 1 to {_LONGEST_QUEUE:,} requests may be allowed to wait"
+        )
     if reference == LOGMEL and chosen is not Precision.FP32:
         raise ExportUsageError(f"{LOGMEL} has no encoder to run in {chosen}; export it in fp32")
     form = EncoderOptions.parse(layers, lengths, unnormalised)

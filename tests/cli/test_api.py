@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import re
 import subprocess
@@ -12,8 +13,11 @@ from pathlib import Path
 import arch_bench
 import pytest
 import typer
+from arch_bench import data
 from arch_bench.main import app
 from arch_common import errors
+from arch_common.files import check_folder
+from support.commands import arch, one_line
 
 # What only a terminal has: where to draw, what to show at the end, and a second step of its own.
 _OF_THE_TERMINAL = {"check", "list_", "verbose", "quiet"}
@@ -22,7 +26,7 @@ _TOGETHER = {"tls": "servers", "tls_ca": "servers", "header": "servers"}
 _SINGULAR = {"dataset": "datasets", "server": "servers", "model": "models", "probe": "probes"}
 
 
-@pytest.mark.parametrize("name", ["export", "serve", "bench", "probe", "demo"])
+@pytest.mark.parametrize("name", ["export", "serve", "bench", "probe", "demo", "publish"])
 def test_no_command_can_do_what_the_api_cannot(name: str) -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     options = {parameter.name for parameter in commands[name].params} - {"help"} - _OF_THE_TERMINAL
@@ -99,6 +103,17 @@ def test_a_folder_without_a_run_is_told(tmp_path: Path) -> None:
         ({"seeds": 0}, "seeds cannot be 0"),
         ({"workers": 0}, "workers cannot be 0"),
         ({"concurrency": 0}, "concurrency cannot be 0"),
+        ({"seeds": 10**20}, "seeds cannot be 100000000000000000000: input should be less than or equal to 1000"),
+        ({"seed": 2**32}, "seed cannot be 4294967296: input should be less than 4294967296"),
+        ({"workers": 10**6}, "workers cannot be 1000000: input should be less than or equal to 1000"),
+        ({"workers": 1000}, "workers cannot be 1000: on the"),
+        ({"concurrency": 10**9}, "concurrency cannot be 1000000000: input should be less than or equal to 10000"),
+        ({"repeat": 100_000}, "repeat cannot be 100000: input should be less than or equal to 100"),
+        ({"rate": 1e-9}, "rate cannot be 1e-09: input should be greater than or equal to 0.01"),
+        ({"rate": math.inf}, "rate cannot be inf"),
+        ({"rate": math.nan}, "rate cannot be nan"),
+        ({"cache": __file__}, f"--cache {__file__} is a file, and must be a folder"),
+        ({"cache": f"{__file__}/a/b"}, f"--cache {__file__}/a/b cannot be a folder: {__file__} is a file"),
         ({"transport": "shared memory"}, "transport cannot be 'shared memory'"),
         ({"datasets": []}, "no dataset is named"),
         ({"servers": "localhost"}, "'localhost' is no server address"),
@@ -111,3 +126,44 @@ def test_what_cannot_be_is_one_line_before_anything_is_started(
         arch_bench.bench(**({"datasets": f"demo={demo_dataset}", "output": tmp_path / "out"} | asked))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("file", "--output {file} is a file, and must be a folder"),
+        ("file/a", "--output {file}/a cannot be a folder: {file} is a file"),
+    ],
+)
+def test_where_a_report_cannot_be_is_told_before_a_server_is_asked(
+    tmp_path: Path, demo_dataset: Path, output: str, message: str
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    # Nothing listens there.
+    asked = {"datasets": f"demo={demo_dataset}", "servers": "127.0.0.1:1", "output": tmp_path / output}
+    with pytest.raises(arch_bench.UsageError) as caught:
+        arch_bench.bench(**asked)  # type: ignore[arg-type]
+    assert str(caught.value) == message.format(file=file)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_told_with_its_option(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(arch_bench.UsageError, match=re.escape(f"cannot be written: no permission in {tmp_path}")):
+        check_folder(tmp_path / "a" / "b", "--output")
+    tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("workers", [0, 10**20])
+def test_so_many_processes_cannot_verify(demo_dataset: Path, workers: int) -> None:
+    dataset = data.open_dataset(f"demo={demo_dataset}")
+    with pytest.raises(arch_bench.UsageError, match=f"workers cannot be {workers}: from 1 to 1000"):
+        data.verify(dataset, workers=workers)
+
+
+def test_a_number_beyond_all_bounds_is_a_wrong_command(tmp_path: Path, demo_dataset: Path) -> None:
+    asked = ["bench", "--dataset", f"demo={demo_dataset}", "--output", str(tmp_path / "out")]
+    done = arch(*asked, "--seeds", "99999999999999999999")
+    assert done.returncode == 2
+    assert one_line(done).startswith("arch: seeds cannot be 99999999999999999999: ")

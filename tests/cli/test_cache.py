@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import pwd
 from pathlib import Path
@@ -65,6 +66,12 @@ def test_it_lies_among_temporary_files_where_there_is_no_home(
     found.symlink_to(no_variables)
     with pytest.raises(UsageError, match="set HOME, or name one with --cache"):
         store.root()
+
+
+@pytest.mark.parametrize("days", [math.nan, math.inf, -1.0])
+def test_days_that_no_clock_counts_delete_nothing(cache: Path, days: float) -> None:
+    with pytest.raises(UsageError, match=f"unused days cannot be {days}"):
+        store.prune(cache, unused_days=days)
 
 
 def test_a_store_that_cannot_be_opened_says_what_to_do(tmp_path: Path) -> None:

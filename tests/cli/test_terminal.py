@@ -99,6 +99,16 @@ def test_labels_and_titles_with_brackets_are_no_markup(tmp_path: Path) -> None:
     assert "[cel]/[red]0.wav" in faults
 
 
+def test_what_is_not_known_of_a_dataset_is_said_in_80_columns() -> None:
+    lines = arch("data", "list", env=os.environ | {"COLUMNS": "80"}).stdout.splitlines()
+    assert max(map(len, lines[1:-1])) <= 80
+    cells = {line.split()[0]: line.split()[3:6] for line in lines[2:-1]}
+    assert cells["vivae"] == ["6", "1,085", "unknown"]
+    assert cells["mtt"] == ["50", "unknown", "unknown"]
+    assert cells["emovo"] == ["7", "588", "-"]
+    assert cells["esc50"] == ["50", "2,000", "0.6"]
+
+
 @pytest.mark.parametrize("command", [["data", "list"], ["--version"]])
 def test_a_full_disk_under_the_output_is_one_line(command: list[str]) -> None:
     with open("/dev/full", "w") as full:  # noqa: PTH123

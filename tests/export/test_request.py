@@ -32,6 +32,8 @@ def test_the_choices_of_the_command_line_are_the_exports() -> None:
         (["--lengths", "exakt"], "'exakt' is not one of 'padded', 'exact'"),
         (["--layers", "some"], "arch: --layers 'some': use none, all, or the number"),
         (["--precision", "fp16", "--target", "cpu"], "arch: fp16 is for the target gpu or tensorrt, not cpu"),
+        (["--layers", "9" * 5000], f"arch: --layers '{'9' * 5000}': use none, all, or the number"),
+        (["--max-queue-size", "9" * 20], f"arch: --max-queue-size {'9' * 20}: from 1 to 1,000,000 requests"),
         (["--name", "a b"], "arch: 'a b' cannot name a model"),
     ],
 )

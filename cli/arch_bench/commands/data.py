@@ -59,7 +59,7 @@ def list_datasets(data_root: DataRoot = Path("data")) -> None:
         table.add_column(column, justify="right" if column in {"classes", "clips", "GB"} else "left", no_wrap=True)
     present = {one.id: data.presence(one, data_root) for one in data.declarations().values()}
     # Long terms are cut in a narrow terminal, before anything else is; `arch data info` shows them whole.
-    others = 55 + max(map(len, present.values()))
+    others = 59 + max(map(len, present.values()))
     table.add_column("licence", no_wrap=True, max_width=max(8, OUT.width - others))
     for one in data.declarations().values():
         table.add_row(
@@ -68,19 +68,20 @@ def list_datasets(data_root: DataRoot = Path("data")) -> None:
             one.task.removesuffix("_label"),
             _number(one.classes_official),
             _number(one.clips_official),
-            ("?" if one.remotes else "-") if one.download_gb is None else f"{one.download_gb:.1f}",
+            "-" if one.download_gb is None and not one.remotes else _number(one.download_gb, ".1f"),
             present[one.id],
             one.licence,
         )
     OUT.print(table)
     OUT.print(
-        "GB: about what arch data fetch downloads; -: it downloads nothing; ?: it shows as it downloads.",
+        "GB: about what arch data fetch downloads; -: it downloads nothing. unknown: no published figure is known to "
+        "arch; of a download it shows as it goes on.",
         soft_wrap=True,
     )
 
 
-def _number(value: int | None) -> str:
-    return "?" if value is None else f"{value:,}"
+def _number(value: float | None, form: str = ",") -> str:
+    return "unknown" if value is None else format(value, form)
 
 
 @app.command()

@@ -1,1 +1,1 @@
-"""From runs to a decision: `compare` and `gate`."""
+"""From runs to a decision: `compare`, `gate` and `publish`."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from arch_common import interrupt
 from arch_common.errors import ArchError
+from arch_common.files import check_folder
 
 from arch_bench import api, data
 from arch_bench import cache as store
@@ -122,6 +123,11 @@ def reproduce(
     """
     asked = settle(experiment, api.listed(models), api.listed(datasets))
     repository, root, output = Path(repository), data.root(data_root), Path(output) if output else _usual(asked)
+    with needs("bench"):
+        from arch_harness.results.run import check_settings
+    check_settings(seeds=seeds, seed=seed, epochs=1, concurrency=None, workers=1)
+    check_folder(output, "--output")
+    store.check(cache)
     plan = _plan(asked, repository, output, root, store.root(cache))
     on_plan(plan)
     problems: list[str] = []

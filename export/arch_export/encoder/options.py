@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -42,7 +43,7 @@ class EncoderOptions:
         """
         if lengths not in set(Lengths):
             raise ExportUsageError(f"--lengths {lengths!r}: use {' or '.join(Lengths)}")
-        if layers not in ("none", "all") and not (layers.isdecimal() and layers.isascii() and int(layers) > 0):
+        if layers not in ("none", "all") and not re.fullmatch(r"0*[1-9][0-9]{0,3}", layers):
             raise ExportUsageError(
                 f"--layers {layers!r}: use none, all, or the number of the layer to cut after, from 1"
             )

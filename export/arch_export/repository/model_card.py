@@ -108,7 +108,8 @@ def _checked(facts: dict[str, str]) -> str:
         f"{facts['parity_clips']} synthesised clips of {min(seconds):.1f} to {max(seconds):.1f} s (tones in noise, "
         "vowels and pauses, chords, near silence with clicks; as recorded, almost inaudible, off-centre), each alone "
         f"and in a batch of up to {max(len(case.valid) for case in cases)}.\n\n{table}\n\n"
-        "How good the embeddings are for a task is another question, which `arch bench` answers."
+        "How good the embeddings are for a task is another question, which `arch bench` answers; the cards of `arch "
+        "publish` say where a model was benched."
     )
 
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,8 +46,9 @@ from arch_harness.streaming.wire import Job
 if TYPE_CHECKING:
     from arch_harness.bench.progress import Display
     from arch_harness.datasets import Dataset
-    from arch_harness.embeddings.entry import Stored
+    from arch_harness.embeddings.entry import Entry, Stored
     from arch_harness.embeddings.store import EmbeddingStore
+    from arch_harness.measuring.chunk import Chunk
     from arch_harness.streaming.pool import WorkerPool
     from arch_harness.triton.server import Server
 
@@ -59,7 +60,7 @@ class Bench:
     """One run: what is measured, and the folder that its results go to.
 
     A folder that holds results of the same run already is completed: pairs that are done are kept, and of the others no
-    embedding is computed that is in the store.
+    embedding is computed that is in the store. A run that fails before it computed anything leaves no results.
 
     Args:
         servers: that share the load; all serve the same models.
@@ -108,18 +109,14 @@ class Bench:
             unablated=plan_ablations(models, settings.ablate).left_out,
         )
         self._speeds = KeptSpeeds(store, self.run)
-        if output.exists() and not output.is_dir():
-            raise UsageError(f"--output {output} is a file, and must be a folder")
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-            if (output / RESULTS).exists():
-                self._take_over(read_run(output / RESULTS))
-            self.run.missing = self._missing()
-            self.run.partial = self.run.partial or bool(self.run.missing)
-            self._looker = Looker(self.run, servers[0])
-            write_run(self.run, output / RESULTS)
-        except OSError as error:
-            raise ArchError(f"cannot write to {output}: {error.strerror}") from error
+        self._kept = (output / RESULTS).exists()
+        if self._kept:
+            self._take_over(read_run(output / RESULTS))
+        self.run.missing = self._missing()
+        self.run.partial = self.run.partial or bool(self.run.missing)
+        self._looker = Looker(self.run, servers[0])
+        # Before anything is computed: a recomputation that is interrupted knows itself again by the date in it.
+        write_run(self.run, output / RESULTS)
 
     @staticmethod
     def warnings(models: Sequence[ModelFacts], settings: Settings) -> list[str]:
@@ -215,14 +212,23 @@ class Bench:
                 call goes on from there.
             KeyboardInterrupt: at a signal, likewise.
         """
-        with resumable(f"the same command with --output {shlex.quote(str(self._output))}"):
-            try:
-                self._measure(display)
-            except (KeyboardInterrupt, ArchError):
-                self._leave_report(display)
-                raise
-            self.run.partial, self.run.missing = False, []
-            return self._report()
+        how = f"the same command with --output {shlex.quote(str(self._output))}"
+        try:
+            with resumable(how, lambda: self._kept):
+                return self._execute(display)
+        except BaseException:
+            if not self._kept:
+                (self._output / RESULTS).unlink(missing_ok=True)
+            raise
+
+    def _execute(self, display: Display) -> list[Path]:
+        try:
+            self._measure(display)
+        except (KeyboardInterrupt, ArchError):
+            self._leave_report(display)
+            raise
+        self.run.partial, self.run.missing = False, []
+        return self._report()
 
     def _report(self) -> list[Path]:
         self.run.comparisons = compare_models(self.run, self._output)
@@ -312,7 +318,7 @@ class Bench:
             if clips:
                 job, workers = self._job(model, dataset), pool()
                 with display.embedding(model.name, dataset.id, len(clips)) as on_progress:
-                    streamed = workers.embed(job, clips, lambda chunk: entry.append(chunk.embeddings), on_progress)
+                    streamed = workers.embed(job, clips, partial(self._take, entry), on_progress)
                 passed.failures = [
                     Failure(clip=dataset.clips[index].path, stage=stage, reason=reason)
                     for index, stage, reason in sorted(streamed.failures)
@@ -326,8 +332,13 @@ class Bench:
             write_pass(passed, path)
             if clips and passed.measurement is not None:
                 self._speeds.keep(model, dataset, passed.measurement, passed.started)
+            self._kept = True
             entry.finish()
             return entry.read(), passed
+
+    def _take(self, entry: Entry, chunk: Chunk) -> None:
+        entry.append(chunk.embeddings)
+        self._kept |= bool(chunk.embeddings)
 
     def _job(self, model: ModelFacts, dataset: Dataset) -> Job:
         return Job(

@@ -11,6 +11,7 @@ from arch_common.errors import ScoreError, UsageError
 from arch_harness.bench.compare import compare_models
 from arch_harness.bench.fingerprints import embedding_fingerprint, result_fingerprint
 from arch_harness.bench.looking import Looker
+from arch_harness.bench.output import held_output
 from arch_harness.bench.resumable import resumable
 from arch_harness.bench.score import is_done, probe_pair
 from arch_harness.diagnosis.diagnose import diagnose
@@ -51,10 +52,19 @@ def probe_again(
         The run, and the pairs that could not be scored, a line each; these keep the scores they had.
 
     Raises:
-        UsageError: if the folder holds no run, or the data or embeddings are not those of the run.
+        UsageError: if the folder holds no run, another process writes to it, or the data or embeddings are not those of
+            the run.
     """
     if not (folder / RESULTS).is_file():
         raise UsageError(f"{folder} holds no {RESULTS}; name a folder that arch bench wrote")
+    with held_output(folder):
+        return _probe_again(folder, store, (probes, seeds, seed), display, command)
+
+
+def _probe_again(
+    folder: Path, store: EmbeddingStore, asked: tuple[Sequence[str], int, int], display: Display, command: str
+) -> tuple[Run, list[str]]:
+    probes, seeds, seed = asked
     run = read_run(folder / RESULTS)
     earlier = run.settings
     settings = check_settings(**{**earlier.model_dump(), "probes": list(probes), "seeds": seeds, "seed": seed})

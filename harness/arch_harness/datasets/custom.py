@@ -132,8 +132,8 @@ def _check_values(path: Path, described: dict[str, Any]) -> None:
             given = reprlib.repr(described[key])
             raise UsageError(f"{path}: {key} is {given}; it must be one of {', '.join(allowed)}")
     seconds = described.get("max_seconds", 1)
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= 600:
-        raise UsageError(f"{path}: max_seconds is {reprlib.repr(seconds)}; it must be a number above 0 and at most 600")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0.1 <= seconds <= 600:
+        raise UsageError(f"{path}: max_seconds is {reprlib.repr(seconds)}; it must be a number from 0.1 to 600")
     for key in ("id", "title", "manifest", "folder", "licence", "citation"):
         value = described.get(key, "")
         if isinstance(value, str) and key in {"title", "licence", "citation"} and key in described:

@@ -1,4 +1,4 @@
-"""The lock of an entry of the embedding store: one process at a time reads, writes or deletes it."""
+"""Locks of folders: one process at a time reads, writes or deletes an entry of the store, or a run's results."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from filelock import FileLock, Timeout
 LOCK_FILE = "lock"
 
 
-def lock(folder: Path, wait: Callable[[str], None] | None) -> FileLock | None:
-    """Take the lock of an entry, which is held until it is released or the process ends.
+def lock(folder: Path, wait: Callable[[str], None] | None, name: str = LOCK_FILE) -> FileLock | None:
+    """Take the lock of a folder, which is held until it is released or the process ends.
 
     Args:
-        folder: of the entry; made if it is not there.
+        folder: made if it is not there.
         wait: told which process holds the lock before it is waited for; None to return None instead.
+        name: of the file in the folder that is locked.
 
     Raises:
         OSError: if there can be no lock.
     """
-    path = folder / LOCK_FILE
+    path = folder / name
     held = FileLock(path)
     while True:
         folder.mkdir(parents=True, exist_ok=True)

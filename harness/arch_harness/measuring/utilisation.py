@@ -37,7 +37,8 @@ class UtilisationSampler:
         pids: the processes of the client on this machine, driver and workers; asked for at every sample, since workers
             that die are replaced.
         clips: how many clips are done.
-        metrics: `host:port` of the metrics endpoint of each server that is known to have one; it tells of its GPUs.
+        metrics: `host:port` of the metrics endpoint of every server, which tells of its GPUs; none where one is not
+            known.
         local: whether every server runs on this machine, whose own GPUs are then read where the metrics do not tell.
         interval_s: between two samples, at first.
     """

@@ -142,6 +142,7 @@ class ModelFacts(StrictModel):
     name: str
     source: str
     revision: str
+    licence: str = Field(default="", description="of the checkpoint, as it states it; empty where it does not")
     family: str
     precision: str = Field(description=meaning("precision"))
     sample_rate: Annotated[int, Field(gt=0)]
@@ -218,18 +219,18 @@ class DatasetFacts(StrictModel):
 class Settings(StrictModel):
     """What was asked for."""
 
-    seed: Count = Field(description="the first; the others follow it")
-    seeds: Annotated[int, Field(ge=1)] = 1
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(description="the first; the others follow it")
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     probes: Annotated[list[ProbeName], Field(min_length=1)] = Field(default=["linear"])
     epochs: Count
-    concurrency: Annotated[int, Field(ge=1)] | None = Field(
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         description=meaning("concurrency", "Here as asked for; null to find them.")
     )
-    workers: Annotated[int, Field(ge=1)] = Field(description="Ray processes that read, decode and send")
+    workers: Annotated[int, Field(ge=1, le=1000)] = Field(description="Ray processes that read, decode and send")
     layers: bool = Field(default=False, description="whether every layer is probed")
     transport: Transport = Field(default="grpc", description="how the audio goes to servers on the client's machine")
-    repeat: Annotated[int, Field(ge=1)] = Field(default=1, description="how often the speed is measured")
-    rate: Annotated[float, Field(gt=0)] | None = Field(
+    repeat: Annotated[int, Field(ge=1, le=100)] = Field(default=1, description="how often the speed is measured")
+    rate: Annotated[float, Field(ge=0.01, le=100_000)] | None = Field(
         default=None, description=meaning("equal_rate", "Here as asked for; null takes that of the slowest.")
     )
     ablate: list[AblationSetting] = Field(
@@ -312,7 +313,7 @@ def check_settings(**asked: Any) -> Settings:
     """The settings that were asked for.
 
     Raises:
-        UsageError: if one of them cannot be: an unknown probe, a number below its least.
+        UsageError: if one of them cannot be: an unknown probe, a number out of its bounds.
     """
     try:
         return Settings.model_validate(asked)

@@ -204,10 +204,12 @@ class WorkerPool:
     def _run(self, state: PassState, on_chunk: Callable[[Chunk], None], on_progress: ProgressTold) -> Streamed:
         state.started = time.perf_counter()
         self._steering.begin(state)
+        metrics = [server.metrics_address() for server in self._servers]
+        known = [address for address in metrics if address is not None]
         sampler = UtilisationSampler(
             pids=lambda: [os.getpid(), *(handle.place.pid for handle in self._handles if handle.local)],
             clips=lambda: sum(handle.done for handle in [*self._handles, *state.retired]),
-            metrics=[endpoint.metrics for endpoint in self.endpoints if endpoint.metrics],
+            metrics=known if len(known) == len(metrics) else [],  # some servers' GPUs are not all servers'
             local=all(endpoint.loopback for endpoint in self.endpoints),
         )
         with sampler:

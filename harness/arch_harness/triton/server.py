@@ -91,6 +91,14 @@ class Server:
             tls=self.endpoint.credentials is not None,
         )
 
+    def metrics_address(self) -> str | None:
+        """`host:port` of its metrics, as the server tells it, or else where they usually are; None if not known."""
+        try:
+            name = self._call("get_server_metadata").name
+        except ArchError:  # it may be back in a moment
+            name = ""
+        return next(iter(metrics_addresses(self.address, self.endpoint.metrics, name)), None)
+
     def models(self, names: list[str]) -> list[ModelFacts]:
         """The facts of the named models, or of every model here that `arch export` made when none is named.
 

@@ -109,6 +109,37 @@ def test_a_report_that_cannot_be_written_says_how_the_run_goes_on(tmp_path: Path
     assert (output / "report.html").is_file()
 
 
+def test_a_run_that_computed_nothing_leaves_no_folder(tmp_path: Path, server: LocalServer) -> None:
+    for path in clips_of(tmp_path / "sounds"):
+        write_clip(path)
+    output = tmp_path / "new" / "out"
+    command = bench_of(tmp_path / "sounds", output, server)
+    done = arch(*command, "--ray-address", "127.0.0.1:1")
+    assert done.returncode == 1
+    assert one_line(done).startswith("arch: no Ray cluster answers at 127.0.0.1:1: ")
+    assert "goes on from there" not in done.stderr
+    assert not (tmp_path / "new").exists()
+    # What was computed before stays, whatever comes of more.
+    assert arch(*command).returncode == 0
+    for path in clips_of(tmp_path / "more"):
+        write_clip(path)
+    done = arch(*command, "--dataset", str(tmp_path / "more"), "--ray-address", "127.0.0.1:1")
+    assert done.returncode == 1
+    assert "what was done is kept" in one_line(done)
+    assert [one.dataset for one in read_run(output / "results.json").results] == ["sounds"]
+    assert not list(output.glob(".lock*"))
+
+
+def test_temporary_files_may_lie_in_a_folder_of_any_name(tmp_path: Path, server: LocalServer) -> None:
+    for path in clips_of(tmp_path / "sounds"):
+        write_clip(path)
+    place = tmp_path / "寺 und ein Ordner mit einem langen Namen, länger als der eines Sockets sein darf"
+    place.mkdir()
+    done = arch(*bench_of(tmp_path / "sounds", tmp_path / "out", server), env=os.environ | {"TMPDIR": str(place)})
+    assert done.returncode == 0, done.stderr
+    assert len(read_run(tmp_path / "out" / "results.json").results) == 1
+
+
 def test_models_that_not_all_servers_have_are_named(tmp_path: Path, server: LocalServer, repository: Path) -> None:
     for path in clips_of(tmp_path / "sounds"):
         write_clip(path)

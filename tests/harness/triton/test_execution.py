@@ -16,7 +16,7 @@ from arch_harness.triton.server import Server
 from arch_serve.server import LocalServer
 from google.protobuf import text_format
 from support.runs import small
-from tritonclient.grpc import model_config_pb2
+from tritonclient.grpc import model_config_pb2, service_pb2
 
 pytestmark = [pytest.mark.torch, pytest.mark.triton, pytest.mark.ray]
 
@@ -138,6 +138,27 @@ def test_a_model_that_was_changed_in_place(tmp_path: Path, repository: Path) -> 
             (facts,) = found.models([])
     assert facts.content_hash == changed != exported
     assert facts.executed_by == f"fp32 on CPUExecutionProvider ({note})"
+
+
+@pytest.mark.parametrize(
+    ("name", "endpoint", "expected"),
+    [
+        (OURS, Endpoint("there:7001"), "there:9002"),
+        (OURS, Endpoint("there:8001"), "there:9002"),  # what it tells, not what is usual
+        ("triton", Endpoint("there:8001"), "there:8002"),
+        ("triton", Endpoint("there:7001"), None),
+        ("triton", Endpoint("there:7001", metrics="here:5"), "here:5"),
+    ],
+)
+def test_metrics_are_where_the_server_says(
+    monkeypatch: pytest.MonkeyPatch, name: str, endpoint: Endpoint, expected: str | None
+) -> None:
+    monkeypatch.setattr(Server, "_call", lambda *_: service_pb2.ServerMetadataResponse(name=name))
+    assert Server(endpoint).metrics_address() == expected
+
+
+def test_metrics_of_a_server_that_does_not_answer_are_where_they_usually_are() -> None:
+    assert Server(Endpoint("127.0.0.1:1", metrics="127.0.0.1:2")).metrics_address() == "127.0.0.1:2"
 
 
 def test_without_metrics_the_backend_is_known_all_the_same(

@@ -106,11 +106,10 @@ class Scores:
         return ScoreChange(other, mean, None if mean.low is None else clips)
 
     def baseline(self, model: str) -> str | None:
-        """The fp32 export of the model's checkpoint: the whole one before cuts, padded before exact lengths, and
-        normalised before not.
+        """The fp32 export of the model's checkpoint; None where the run has none, or it is the model itself.
 
-        One for all variants of a checkpoint, so that what a cut loses counts as well as what its precision does. None
-        where the run has none, or it is the model itself.
+        The whole one before cuts, padded before exact lengths, normalised before not; one for all variants of a
+        checkpoint, so that what a cut loses counts as well as what its precision does.
         """
         facts = self._facts[model]
         family = [
