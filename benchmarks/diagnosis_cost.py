@@ -46,9 +46,9 @@ def main() -> None:
     arguments = parser.parse_args()
     console = Console(highlight=False)
 
-    def timed(what: str, look: Callable[[], object]) -> None:
+    def timed(what: str, look: Callable[..., object], *given: object) -> None:
         started = time.perf_counter()
-        look()
+        look(*given)
         console.print(f"{what}: {time.perf_counter() - started:.2f} s")
 
     random = np.random.default_rng(0)
@@ -57,18 +57,18 @@ def main() -> None:
         dataset, predictions = made_up(clips, clips // 5)
         there = np.ones(clips, dtype=np.bool_)
         what = f"embeddings of {clips:,} clips x {arguments.dimensions}, a fifth of which test"
-        timed(what, lambda: look_at_embeddings(dataset, embeddings, there, [frozenset()], predictions))
+        timed(what, look_at_embeddings, dataset, embeddings, there, [frozenset()], predictions)
     if arguments.dataset is None:
         return
     dataset = open_dataset(arguments.dataset, Path())
-    timed(f"files of {len(dataset.clips):,} clips", lambda: look_at_files(dataset))
+    timed(f"files of {len(dataset.clips):,} clips", look_at_files, dataset)
     with arch_bench.serve(arguments.repository, [arguments.model], grpc_port=0, http_port=0, metrics_port=0) as running:
         (endpoint,) = arch_bench.endpoints(running.grpc_url)
         with Server(endpoint) as server:
             (model,) = server.models([arguments.model])
             embeddings = random.standard_normal((len(dataset.clips), model.embedding_size), dtype=np.float32)
             there = np.ones(len(dataset.clips), dtype=np.bool_)
-            timed("answers", lambda: look_at_answers(server, model, dataset, embeddings, there))
+            timed("answers", look_at_answers, server, model, dataset, embeddings, there)
 
 
 if __name__ == "__main__":
