@@ -83,7 +83,7 @@ def shared_sources(run: Run) -> Iterator[Diagnosis]:
         names, result = max(named, key=lambda one: one[0].same - one[0].expected)
         yield Diagnosis(
             rule="shared sources",
-            severity="note",
+            severity="warning",
             models=[],
             datasets=[dataset.id],
             finding=f"Part {names.part} of the file names of {clean(dataset.id)} ({clean(names.example)}, say; "

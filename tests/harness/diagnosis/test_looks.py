@@ -45,8 +45,8 @@ def directions(*values: float) -> NDArray[np.float32]:
     random = np.random.default_rng(0)
     columns = np.linalg.qr(np.column_stack([np.ones(60), random.standard_normal((60, len(values)))]))[0][:, 1:]
     rows = np.linalg.qr(random.standard_normal((16, 16)))[0][: len(values)]
-    embeddings: NDArray[np.float32] = (columns * np.array(values) @ rows + 50).astype(np.float32)
-    return embeddings
+    found: NDArray[np.float32] = (columns * np.array(values) @ rows + 50).astype(np.float32)
+    return found
 
 
 @pytest.mark.parametrize(
