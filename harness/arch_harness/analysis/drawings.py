@@ -92,7 +92,8 @@ def _alike(title: str, one: DatasetAnalysis) -> Figure:
         axes.set_xticks(middles, names, rotation=90, size=8)
         axes.set_yticks(middles, names, size=8)
     scale = figure.colorbar(cells, ax=axes, shrink=0.6, label="CKA")
-    scale.solids.set_rasterized(False)  # a page without pictures in it
+    if scale.solids is not None:
+        scale.solids.set_rasterized(False)  # a page without pictures in it
     return figure
 
 
@@ -133,7 +134,7 @@ def _near(title: str, one: Neighbourhood) -> Figure:
     figure = Figure(figsize=(_WIDTH, _WIDTH), layout="constrained")
     figure.suptitle(shorten(title, _TITLE), x=0.02, ha="left")
     axes = figure.add_subplot()
-    shares = 100 * np.array(one.shares)
+    shares = 100 * np.array(one.shares, dtype=np.float64)
     _cells(axes, shares, 100)
     places = range(len(names))
     axes.set_xticks(places, names, rotation=90, size=8)

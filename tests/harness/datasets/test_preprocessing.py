@@ -70,15 +70,15 @@ def test_silence_stays_silent(tmp_path: Path, preprocessing: Preprocessing) -> N
 def test_the_resampler_is_the_one_that_is_named(ramp: Path) -> None:
     for quality in ("QQ", "LQ", "HQ", "VHQ"):
         expected = soxr.resample(whole(ramp)[: round(1.1 * RATE)], RATE, 2 * RATE, quality=quality)[: 2 * RATE]
-        found = load_clip(ramp, 2 * RATE, 1, Preprocessing(quality=quality))  # type: ignore[arg-type]
+        found = load_clip(ramp, 2 * RATE, 1, Preprocessing(quality=quality))
         np.testing.assert_array_equal(found, expected)
 
 
 def test_keys_differ_wherever_samples_do() -> None:
     several = [
         USUAL,
-        *(Preprocessing(quality=quality) for quality in ("QQ", "LQ", "VHQ")),  # type: ignore[arg-type]
-        *(Preprocessing(loudness=loudness) for loudness in ("peak", "rms")),  # type: ignore[arg-type]
+        *(Preprocessing(quality=quality) for quality in ("QQ", "LQ", "VHQ")),
+        *(Preprocessing(loudness=loudness) for loudness in ("peak", "rms")),
         Preprocessing(part="centre"),
         Preprocessing(share=0.5),
         Preprocessing(part="centre", share=0.5),
