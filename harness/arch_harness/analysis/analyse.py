@@ -28,7 +28,7 @@ NEIGHBOURS = 5
 
 
 @dataclass(frozen=True)
-class Layer:
+class ModelLayer:
     """A layer of a model.
 
     Attributes:
@@ -54,7 +54,7 @@ class LayerRank:
         most: that there could be: the smaller of dimensions and clips - 1.
     """
 
-    layer: Layer
+    layer: ModelLayer
     rank: float
     most: int
 
@@ -72,11 +72,11 @@ class DatasetAnalysis:
 
     dataset: str
     clips: int
-    layers: list[Layer]
+    layers: list[ModelLayer]
     cka: list[list[float]]
     ranks: list[LayerRank]
 
-    def between(self, one: str, other: str) -> tuple[float, Layer, Layer]:
+    def between(self, one: str, other: str) -> tuple[float, ModelLayer, ModelLayer]:
         """The highest CKA of a layer of one model with one of another, and the two layers."""
         pairs = [
             (self.cka[row][column], first, second)
@@ -160,7 +160,7 @@ def analyse_run(run: Run, store: EmbeddingStore, note: Callable[[str], None] = l
         if len(clips) < LEAST_CLIPS:
             analysis.notes.append(f"{facts.id} is left out: all models together have {len(clips)} of its clips")
             continue
-        layers: list[Layer] = []
+        layers: list[ModelLayer] = []
         representations: list[Centred] = []
         ranks: list[LayerRank] = []
         for result in results:
@@ -171,7 +171,7 @@ def analyse_run(run: Run, store: EmbeddingStore, note: Callable[[str], None] = l
             finals.setdefault(result.model, []).append((facts.id, facts.domain, stored.embeddings[clips]))
             del stored
             for place in range(found.shape[1]):
-                layer = Layer(result.model, place if result.model in layered else None)
+                layer = ModelLayer(result.model, place if result.model in layered else None)
                 rows = np.ascontiguousarray(found[:, place])
                 layers.append(layer)
                 representations.append(Centred.of(rows))

@@ -13,7 +13,7 @@ from arch_harness.report.text.tables import Column, Section, Table, columns_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from arch_harness.analysis.analyse import Analysis, DatasetAnalysis, Layer, LayerRank
+    from arch_harness.analysis.analyse import Analysis, DatasetAnalysis, LayerRank, ModelLayer
     from arch_harness.results.run import Result, Run
 
 
@@ -140,7 +140,7 @@ def _models(analysis: Analysis) -> Section:
     return Section("Between models", text, Table(columns, rows))
 
 
-def _place(layer: Layer) -> str:
+def _place(layer: ModelLayer) -> str:
     return "embedding" if layer.layer is None else f"layer {layer.layer}"
 
 

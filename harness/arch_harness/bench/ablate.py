@@ -11,7 +11,7 @@ import numpy as np
 from arch_common import interrupt
 from arch_common.errors import ScoreError
 
-from arch_harness.bench.ablation_plan import BY_CLIENT, plan_ablations
+from arch_harness.bench.ablation_plan import BY_CLIENT, Planned, plan_ablations
 from arch_harness.bench.fingerprints import digest
 from arch_harness.probes import bootstrap, probe_dataset
 from arch_harness.probes.scoring import epochs_of
@@ -22,7 +22,6 @@ from arch_harness.results.run import RESULTS, write_run
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from arch_harness.bench.ablation_plan import Planned
     from arch_harness.bench.progress import Display
     from arch_harness.datasets import Dataset
     from arch_harness.embeddings.entry import Stored
@@ -67,6 +66,7 @@ class AblationPasses:
             ArchError: if the servers are lost or the disk is full; what was done is saved.
         """
         models = {model.name: model for model in self._run.models if model.name in jobs}
+        self._run.ablations = [one for one in self._run.ablations if not self._is_stale(one)]
         plan = plan_ablations(list(models.values()), self._run.settings.ablate)
         for name, settings in plan.of_model.items():
             result = self._result(name)
@@ -97,6 +97,13 @@ class AblationPasses:
             return digest(result.fingerprint, result.failed, "ablation", BY_CLIENT[planned.setting].key)
         variant = self._result(planned.variant)
         return digest(result.fingerprint, result.failed, variant and (variant.fingerprint, variant.failed))
+
+    def _is_stale(self, one: Ablation) -> bool:
+        """Whether it is of this dataset, and not of the results that are there: clips were mended since, say."""
+        if one.dataset != self._dataset.id:
+            return False
+        result = self._result(one.model)
+        return result is None or one.fingerprint != self._fingerprint(result, Planned(one.setting, one.variant))
 
     def _path(self, result: Result, planned: Planned) -> Path:
         probe = result.probes[0].probe

@@ -30,8 +30,8 @@ def layers_of(model: str, dataset: str, clip: int) -> NDArray[np.float32]:
         shared[-1] = np.random.default_rng((clip, 99)).standard_normal(SIZE)
     shared[0, 4:] = 0  # the first layer uses four dimensions
     shared[-1] += 50 * (dataset == "speech")  # far apart at the last
-    stacked: NDArray[np.float32] = np.stack([shared[-1], *shared]).astype(np.float32)
-    return stacked
+    found: NDArray[np.float32] = np.stack([shared[-1], *shared]).astype(np.float32)
+    return found
 
 
 @pytest.fixture
