@@ -238,6 +238,7 @@ def bench(
     with needs("bench"):
         from arch_harness.bench.bench import Bench
         from arch_harness.bench.progress import Display
+        from arch_harness.bench.run_folder import make_run_folder, only_writer
         from arch_harness.embeddings.store import EmbeddingStore
         from arch_harness.probes import EPOCHS
         from arch_harness.results.run import check_settings
@@ -267,6 +268,8 @@ def bench(
             display.note(line)
         pool = WorkerPool(reached, settings.workers, settings.concurrency, ray_address, transport)
         embeddings = EmbeddingStore(store.root(cache), display.note)
+        make_run_folder(output)
+        stack.enter_context(only_writer(output))
         run = Bench(running, facts, opened, settings, output, command, pool, embeddings, recompute)
         run.execute(display)
     return LoadedRun(output, run.run, store.root(cache), tuple(run.problems))
@@ -341,17 +344,19 @@ def probe(
     with needs("bench"):
         from arch_harness.bench.probe_again import probe_again
         from arch_harness.bench.progress import Display
+        from arch_harness.bench.run_folder import only_writer
         from arch_harness.embeddings.store import EmbeddingStore
     display, root = Display(console), store.root(cache)
     if note := store.makeshift_note(cache):
         display.note(note)
-    run, problems = probe_again(
-        Path(folder),
-        EmbeddingStore(root, display.note),
-        listed(probes),
-        seeds,
-        seed,
-        display,
-        command,
-    )
+    with only_writer(Path(folder)):
+        run, problems = probe_again(
+            Path(folder),
+            EmbeddingStore(root, display.note),
+            listed(probes),
+            seeds,
+            seed,
+            display,
+            command,
+        )
     return LoadedRun(Path(folder), run, root, tuple(problems))

@@ -59,6 +59,7 @@ class Bench:
         servers: that share the load; all serve the same models.
         pool: that sends clips to them; entered once it is needed.
         store: where embeddings are read from and written to.
+        output: a folder that this run alone writes to, see `run_folder`.
         recompute: embed what is in the store too, but for what this run has embedded before it was interrupted.
 
     Attributes:
@@ -100,10 +101,7 @@ class Bench:
             datasets=[_dataset_facts(dataset) for dataset in datasets],
             results=[],
         )
-        if output.exists() and not output.is_dir():
-            raise UsageError(f"--output {output} is a file, and must be a folder")
         try:
-            output.mkdir(parents=True, exist_ok=True)
             if (output / RESULTS).exists():
                 self._take_over(read_run(output / RESULTS))
             write_run(self.run, output / RESULTS)
