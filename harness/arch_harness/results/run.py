@@ -95,7 +95,7 @@ class ModelFacts(StrictModel):
     layer_embeddings: Count = Field(default=0, description="rows of the output of that name; 0 where it has none")
     parameter_count: Count = Field(description=meaning("parameter_count"))
     opset: Count
-    content_hash: str
+    content_hash: Annotated[str, Field(min_length=1)]
     parity_max_relative_error: NonNegative = Field(description=meaning("parity_max_relative_error"))
     parity_mean_cosine: float | None = Field(default=None, description="null in exports by an earlier arch")
     parity_min_cosine: float = Field(description=meaning("parity_min_cosine"))
