@@ -68,7 +68,27 @@ class GateError(ArchError):
     exit_code = 3
 
 
+_LONGEST_LINE = 500
+
+
+def first_line(words: str | None, otherwise: str) -> str:
+    """The first line of what a library or a server says, cut where it goes on for pages; `otherwise` if it is blank."""
+    lines = (words or "").strip().splitlines()
+    return _cut(lines[0]) if lines else otherwise
+
+
+def last_line(words: str | None, otherwise: str) -> str:
+    """As `first_line`, of what says at its end what is wrong, as a traceback does."""
+    lines = (words or "").strip().splitlines()
+    return _cut(lines[-1].strip()) if lines else otherwise
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…"
+
+
 def reason_of(error: BaseException) -> str:
     """What an error of a library says, in one line: its kind too, for `KeyError: 101` says more than `101`."""
-    words = str(error).strip()
-    return f"{type(error).__name__}: {words.splitlines()[0]}" if words else type(error).__name__
+    kind = type(error).__name__
+    words = first_line(str(error), "")
+    return f"{kind}: {words}" if words else kind

@@ -8,7 +8,7 @@ import itertools
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from arch_common.errors import ExportUsageError, reason_of
+from arch_common.errors import ExportUsageError, last_line, reason_of
 
 from arch_export.checkpoint.aliases import FAMILIES
 from arch_export.checkpoint.files import read_json, told_of_others
@@ -128,7 +128,7 @@ def build_skeleton(config: dict[str, Any], source: str) -> torch.nn.Module:
         return _build(family, kept)
     except Exception as error:  # transformers and torch raise whatever the key at fault provokes
         # A field of a wrong type: its name is in the first line, what is wrong with it in the last.
-        reason = str(error).strip().splitlines()[-1].strip() if str(error).strip() else reason_of(error)
+        reason = last_line(str(error), reason_of(error))
         if isinstance(error, KeyError):
             reason = f"transformers knows no {reason}"
         keys = _at_fault(family, kept)

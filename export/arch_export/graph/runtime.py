@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import onnx
 import onnxruntime
 from arch_common import session
-from arch_common.errors import ExportError, ExportUsageError
+from arch_common.errors import ExportError, ExportUsageError, first_line
 
 from arch_export.encoder.precision import Precision, Target
 from arch_export.graph.cpu_twin import write_cpu_twin
@@ -50,7 +50,7 @@ def open_session(
     except session.OtherPrecisionError as error:
         raise ExportUsageError(f"{precision} cannot be verified here: {error}; export int8") from error
     except session.SessionError as error:
-        raise ExportError(str(error).splitlines()[0]) from error
+        raise ExportError(first_line(str(error), type(error).__name__)) from error
 
 
 @contextmanager

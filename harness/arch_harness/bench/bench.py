@@ -66,6 +66,7 @@ class Bench:
         servers: that share the load; all serve the same models.
         pool: that sends clips to them; entered once it is needed.
         store: where embeddings are read from and written to.
+        output: a folder that this run alone writes to, see `held_output`.
         recompute: embed what is in the store too, but for what this run has embedded before it was interrupted.
 
     Attributes:

@@ -20,6 +20,8 @@ from arch_harness.results.run import Result, Settings
 from arch_harness.results.scores import FoldScore, LayerScores, ProbeScore
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from arch_harness.bench.progress import Display
     from arch_harness.datasets import Dataset
     from arch_harness.embeddings.entry import Stored
@@ -53,6 +55,11 @@ class Probed:
         }
 
 
+def _all_alike(embeddings: NDArray[np.float32]) -> bool:
+    """Whether FP32 [clips, size] is one row again and again: a probe of it would score the classes' sizes."""
+    return len(embeddings) > 1 and not (embeddings != embeddings[0]).any()
+
+
 def is_done(output: Path, result: Result, fingerprint: str) -> bool:
     """Whether `result` is the one asked for, and what comparisons need of it is stored."""
     return result.fingerprint == fingerprint and all(
@@ -74,7 +81,7 @@ def probe_pair(
     """Run every probe of `settings` on the embeddings and keep what each made of the test clips.
 
     Raises:
-        ScoreError: if there are no embeddings, or too few for a fold.
+        ScoreError: if there are no embeddings, too few for a fold, or all are the same.
     """
     interrupt.check()
     if not stored.succeeded.any():
@@ -83,6 +90,11 @@ def probe_pair(
     failed = {failure.clip for failure in failures}
     # The store may hold what failed here: another run has mended it.
     succeeded = stored.succeeded & np.array([clip.path not in failed for clip in dataset.clips])
+    if _all_alike(stored.embeddings[succeeded]):
+        raise ScoreError(
+            f"all of its {int(succeeded.sum())} embeddings are the same, so the model tells nothing of the clips: look "
+            "at what the server runs"
+        )
     clock = time.perf_counter()
     total = sum(epochs_of(probe, len(dataset.folds), settings) for probe in settings.probes)
     layers = stored.layers.shape[1]

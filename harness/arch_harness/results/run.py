@@ -166,7 +166,7 @@ class ModelFacts(StrictModel):
     checkpoint_sample_rate: Count = Field(default=0, description="likewise, in Hz; 0 where it has none")
     untrained: bool = Field(default=False, description="every norm of the encoder is as before any training")
     opset: Count
-    content_hash: str
+    content_hash: Annotated[str, Field(min_length=1)]
     parity_max_relative_error: NonNegative = Field(description=meaning("parity_max_relative_error"))
     parity_mean_cosine: float | None = Field(default=None, description="null in exports by an earlier arch")
     parity_min_cosine: float = Field(description=meaning("parity_min_cosine"))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from arch_common.errors import ArchError, UsageError
+from arch_common.errors import ArchError, UsageError, first_line, last_line
 
 from arch_harness.results.measurement import Transport
 from arch_harness.streaming.worker import Place, Worker, WorkerStatus
@@ -48,7 +48,7 @@ def connect(address: str | None, workers: int) -> None:
             ray.init(address=address, **common)
     except Exception as error:  # Ray raises plain Exception too
         ray.shutdown()
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(str(error), type(error).__name__)
         what = "Ray could not start" if address is None else f"no Ray cluster answers at {address}"
         raise ArchError(f"{what}: {reason}") from error
     # Ray puts a handler of its own there, which dumps the stack and aborts.
@@ -189,7 +189,7 @@ class WorkerHandle:
         try:
             self.place = ray.get(self.actor.place.remote(), timeout=_START_S)
         except ray.exceptions.RayError as error:
-            raise ArchError(f"a worker did not start: {str(error).strip().splitlines()[-1]}") from error
+            raise ArchError(f"a worker did not start: {last_line(str(error), type(error).__name__)}") from error
 
     def begin(self) -> None:
         """Count from now on."""
@@ -207,8 +207,11 @@ class WorkerHandle:
 
     @property
     def last_done(self) -> float:
-        """When the last of them was, by the worker's clock in seconds."""
-        return self.last.last_done
+        """When the last of them was, and before the first when `begin` was, by the worker's clock in seconds.
+
+        What a worker did for the pass before, and the time that it then had nothing to do, are of no window.
+        """
+        return max(self.last.last_done, self._first.now)
 
     def faults(self, name: str) -> int:
         """Faults of one kind since `begin`."""

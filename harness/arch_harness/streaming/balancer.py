@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from arch_common.errors import first_line
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from arch_harness.streaming.wire import INFER
@@ -246,7 +247,8 @@ class Balancer:
             if ready and not connection.alive:
                 self._revive(connection)
         except (grpc.RpcError, ValueError) as error:  # ValueError: the channel was closed meanwhile
-            ready, reason = False, error.details() if isinstance(error, grpc.RpcError) else str(error)
+            words = error.details() if isinstance(error, grpc.RpcError) else str(error)
+            ready, reason = False, first_line(words, type(error).__name__)
         with self._changed:
             suspect, connection.suspect = connection.suspect, False
             if ready:

@@ -15,7 +15,7 @@ class ClipCounter:
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(Faults.model_fields, 0)
         self._done = 0
-        self._last_done = 0.0
+        self._last_done = time.monotonic()  # nothing before counts
         self._window = 0
         self.slowest_s: float | None = None
         """The longest that a request took which was answered; None before the first."""
@@ -43,7 +43,10 @@ class ClipCounter:
             self.slowest_s = max(self.slowest_s or 0.0, seconds)
 
     def read(self, window: int) -> tuple[int, float, dict[str, int]]:
-        """Clips done, when the last one was, and the faults; from here on clips count in `window`."""
+        """Clips done, when the last one was, and the faults; from here on clips count in `window`.
+
+        Before the first, it is when the counting began.
+        """
         with self._lock:
             self._window = window
             return self._done, self._last_done, dict(self._counts)

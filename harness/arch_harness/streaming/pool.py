@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from arch_common import interrupt
-from arch_common.errors import ArchError, UsageError
+from arch_common.errors import ArchError, UsageError, last_line
 
 from arch_harness.measuring.chunk import Chunk
 from arch_harness.measuring.collector import ServerCounts, statistics_of
@@ -296,7 +296,7 @@ class WorkerPool:
                 try:
                     chunk = ray.get(reference)
                 except ray.exceptions.RayTaskError as error:
-                    raise ArchError(f"a worker failed: {str(error).strip().splitlines()[-1]}") from error
+                    raise ArchError(f"a worker failed: {last_line(str(error), type(error).__name__)}") from error
                 except ray.exceptions.RayError as error:  # it, its machine or what it brought is gone
                     self._replace(state, handle, error)
                     break  # `running` is another now
@@ -347,7 +347,7 @@ class WorkerPool:
         state.workers_lost += 1
         state.deaths_in_vain += 1
         if state.deaths_in_vain > _DEATHS_IN_VAIN:
-            raise ArchError(f"workers die again and again: {str(error).strip().splitlines()[-1]}") from error
+            raise ArchError(f"workers die again and again: {last_line(str(error), type(error).__name__)}") from error
         state.take_back(handle)
         substitute = self._start_worker()
         self._handles[self._handles.index(handle)] = substitute

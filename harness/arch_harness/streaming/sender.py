@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from arch_common.errors import first_line
 
 from arch_harness.datasets.audio import DecodeError, decode_clip, is_beyond_full_scale, resample_clip
 from arch_harness.measuring.chunk import Answer, Chunk
@@ -270,7 +271,7 @@ class Sender:
                 )
                 self._end(attempt, answer=answer)
             return
-        words = (call.details() or code.name).strip().splitlines()[0]
+        words = first_line(call.details(), code.name)
         trouble = classify(code, words)
         if trouble == "queue_full":
             self._balancer.ease(connection)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +38,8 @@ class WorkerStatus:
 
     Attributes:
         done: clips answered or given up.
-        last_done: when the last of them was, by the worker's own clock.
+        last_done: when the last of them was, by the worker's own clock in seconds; before the first, its start.
+        now: when this was told, by the same clock.
         faults: counts by name of the field of `Faults`.
         answered: requests answered without an error, by server.
         dropped: times that a server was taken for dead, by server.
@@ -47,6 +49,7 @@ class WorkerStatus:
 
     done: int
     last_done: float
+    now: float = 0.0
     faults: dict[str, int] = field(default_factory=dict)
     answered: list[int] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)
@@ -122,6 +125,7 @@ class Worker:
         return WorkerStatus(
             done,
             last_done,
+            time.monotonic(),
             faults,
             [connection.answered for connection in connections],
             [connection.dropped for connection in connections],

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tritonclient.grpc as grpcclient
-from arch_common.errors import ArchError, UsageError
+from arch_common.errors import ArchError, UsageError, first_line
+from pydantic import ValidationError
 from tritonclient.utils import InferenceServerException
 
 from arch_harness.results.run import ModelFacts, ServerFacts
@@ -111,7 +112,7 @@ class Server:
             if name not in index:
                 raise UsageError(f"the server has no model {name!r}; it has: {', '.join(ready) or 'none'}")
             if name not in ready:
-                reason = (index[name].reason or index[name].state or "not loaded").splitlines()[0]
+                reason = first_line(index[name].reason, index[name].state or "not loaded")
                 raise UsageError(f"the model {name!r} is on the server but not ready: {reason}")
         if names:
             return [self._model(name) for name in dict.fromkeys(names)]
@@ -128,7 +129,7 @@ class Server:
         return self._facts(name, self._call("get_model_config", name).config)
 
     def _facts(self, name: str, config: Any) -> ModelFacts:
-        facts = _model_facts(name, config)
+        facts = model_facts(name, config)
         server = self._call("get_server_metadata").name
         if runs_in_backend_of_arch(config):
             for address in metrics_addresses(self.address, self.endpoint.metrics, server):
@@ -244,7 +245,12 @@ def instances_of(config: Any) -> int:
     return max(1, int(sum(group.count * max(1, len(group.gpus)) for group in config.instance_group)))
 
 
-def _model_facts(name: str, config: Any) -> ModelFacts:
+def model_facts(name: str, config: Any) -> ModelFacts:
+    """What a model's configuration, as Triton has it, says of the model.
+
+    Raises:
+        UsageError: if it lacks what `arch export` writes, or says what cannot be.
+    """
     parameters = {key: value.string_value for key, value in config.parameters.items()}
     fields = set(ModelFacts.model_fields) - _NOT_EXPORTED
     missing = sorted(field for field in fields - set(parameters) if ModelFacts.model_fields[field].is_required())
@@ -253,6 +259,19 @@ def _model_facts(name: str, config: Any) -> ModelFacts:
             f"the model {name!r} cannot be benched: its configuration lacks the parameter {missing[0]!r}, which "
             "'arch export' writes"
         )
+    try:
+        return _validated(name, config, parameters)
+    except ValidationError as error:
+        first = error.errors()[0]
+        parameter = str(first["loc"][0])
+        raise UsageError(
+            f"the model {name!r} cannot be benched: its configuration says {parameter} is {first['input']!r:.60}, and "
+            f"{first['msg'][:1].lower()}{first['msg'][1:]}; export it again, or name others with --model"
+        ) from error
+
+
+def _validated(name: str, config: Any, parameters: dict[str, str]) -> ModelFacts:
+    fields = set(ModelFacts.model_fields) - _NOT_EXPORTED
     return ModelFacts.model_validate(
         {field: parameters[field] for field in fields & set(parameters)}
         | {
@@ -266,4 +285,4 @@ def _model_facts(name: str, config: Any) -> ModelFacts:
 
 
 def _words(error: InferenceServerException) -> str:
-    return str(error.message() or error).strip().splitlines()[0]
+    return first_line(error.message(), str(error.status() or type(error).__name__))

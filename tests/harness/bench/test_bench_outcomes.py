@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from arch_harness.bench.bench import Bench
+from arch_harness.bench.output import held_output
 from arch_harness.results.run import ModelFacts, check_settings, read_run
 from arch_serve.server import LocalServer
 from support.commands import arch, one_line
@@ -75,6 +76,19 @@ def test_a_pair_whose_clips_all_fail_is_kept_without_a_score_until_a_run_scores_
     assert "No clip failed" in (tmp_path / "out" / "report.md").read_text()
 
 
+def test_a_model_that_gives_the_same_for_every_clip_has_no_score(tmp_path: Path, server: LocalServer) -> None:
+    for path in clips_of(tmp_path / "sounds"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, np.zeros(RATE), RATE)
+    done = arch(*bench_of(tmp_path / "sounds", tmp_path / "out", server))
+    assert done.returncode == 1
+    run = read_run(tmp_path / "out" / "results.json")
+    assert run.results == []
+    (lost,) = run.unscored
+    assert f"all of its {CLIPS} embeddings are the same" in lost.reason
+    assert f"arch: logmel on sounds has no score: {lost.reason}" in done.stderr.splitlines()
+
+
 def test_clips_that_were_never_scaled_are_sent_as_they_are_and_counted(tmp_path: Path, server: LocalServer) -> None:
     paths = clips_of(tmp_path / "sounds")
     for index, path in enumerate(paths):
@@ -87,6 +101,21 @@ def test_clips_that_were_never_scaled_are_sent_as_they_are_and_counted(tmp_path:
     line = f"sounds × logmel: 3 clips of {CLIPS} hold samples far beyond full scale"
     assert line in " ".join(done.stdout.split())
     assert line in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_two_runs_do_not_write_to_one_folder(tmp_path: Path, server: LocalServer) -> None:
+    for path in clips_of(tmp_path / "sounds"):
+        write_clip(path)
+    output = tmp_path / "out"
+    command = bench_of(tmp_path / "sounds", output, server)
+    with held_output(output):
+        done = arch(*command)
+        assert done.returncode == 2
+        assert f"{output} is being written by " in one_line(done)
+        assert arch("probe", str(output)).returncode == 2
+    assert not output.exists()
+    done = arch(*command)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_report_that_cannot_be_written_says_how_the_run_goes_on(tmp_path: Path, server: LocalServer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import replace
@@ -16,7 +17,9 @@ import numpy as np
 import pytest
 import soundfile
 from arch_harness.measuring.chunk import Chunk
+from arch_harness.measuring.windows import Progress, done_between, seconds_between
 from arch_harness.streaming import balancer, sender
+from arch_harness.streaming.actors import WorkerHandle
 from arch_harness.streaming.buffers import Buffer, BufferPool
 from arch_harness.streaming.wire import Job
 from arch_harness.streaming.worker import Orders, Worker
@@ -160,6 +163,8 @@ def test_a_certificate_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (lambda _context: service_pb2.ModelInferResponse(), "nothing for embedding, not FP32 [1, 4]", "malformed"),
         (lambda _context: answer(np.full(SIZE, np.nan, np.float32).tobytes()), "holds NaN or infinity", "malformed"),
         (abort(grpc.StatusCode.INVALID_ARGUMENT, "no such input"), "no such input", "refused"),
+        (abort(grpc.StatusCode.INVALID_ARGUMENT, " \n"), "INVALID_ARGUMENT", "refused"),
+        (abort(grpc.StatusCode.INTERNAL, 5000 * "x"), 500 * "x" + "…", "refused"),
     ],
 )
 def test_a_spoilt_answer_fails_its_clip_alone(
@@ -315,6 +320,23 @@ def test_an_answer_that_comes_while_a_place_is_awaited_ends_the_clip(
     assert faults == {"timed_out": 1, "late": 1}
     assert len(servers[0][1].requests) == CLIPS, "a clip that was done was sent again"
     assert len(returned) == CLIPS, "two clips would share a buffer that was given back twice"
+
+
+def test_the_first_window_of_a_pass_begins_with_it(tmp_path: Path, servers: list[tuple[Endpoint, Server]]) -> None:
+    soundfile.write(tmp_path / "clip.wav", np.full(1600, 0.1), 16000)
+    worker, handle = Worker([servers[0][0]], 1), WorkerHandle(None, "here")
+    for _ in range(2):  # neither what the clock showed before the first pass counts, nor the pause before the second
+        time.sleep(0.3)
+        began = time.monotonic()
+        handle.last = worker.status(Orders(1))
+        handle.begin()
+        before = [Progress(handle.done, handle.last_done)]
+        worker.embed(Job("model", tmp_path, 16000, 1, SIZE, 0, 1), [(index, "clip.wav") for index in range(CLIPS)])
+        handle.last = worker.status(Orders(1))
+        after = [Progress(handle.done, handle.last_done)]
+        assert done_between(before, after) == CLIPS
+        assert 0 < seconds_between(before, after) <= time.monotonic() - began
+    worker.close()
 
 
 def test_stop_brings_what_is_there(tmp_path: Path, servers: list[tuple[Endpoint, Server]]) -> None:
