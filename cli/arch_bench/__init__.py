@@ -29,6 +29,7 @@ from arch_bench.api import aliases, bench, check, endpoints, export, load, probe
 from arch_bench.decisions.comparing import compare
 from arch_bench.decisions.gating import gate
 from arch_bench.demonstration import demo
+from arch_bench.load_tests.testing import LoadTested, load_test
 from arch_bench.loaded import Embeddings, LoadedRun
 from arch_bench.reproduction import Reproduced, plan_reproduction, reproduce
 
@@ -40,6 +41,7 @@ __all__ = [
     "ExportError",
     "ExportUsageError",
     "GateError",
+    "LoadTested",
     "LoadedRun",
     "MissingExtraError",
     "Reproduced",
@@ -59,6 +61,7 @@ __all__ = [
     "export",
     "gate",
     "load",
+    "load_test",
     "plan_reproduction",
     "probe",
     "reproduce",

@@ -259,7 +259,7 @@ def bench(
     if note := store.makeshift_note(cache):
         display.note(note)
     with ExitStack() as stack:
-        reached = stack.enter_context(_reached(listed(servers), Path(repository), listed(models), display.note))
+        reached = stack.enter_context(reached_servers(listed(servers), Path(repository), listed(models), display.note))
         running = [stack.enter_context(Server(one)) for one in reached]
         facts = common_models(running, listed(models))
         left_out = models_left_out(running, facts) if len(running) > 1 and not listed(models) else []
@@ -292,7 +292,7 @@ def _open_all(
 
 
 @contextmanager
-def _reached(
+def reached_servers(
     given: Sequence[str | Endpoint], repository: Path, models: Sequence[str], note: Callable[[str], None]
 ) -> Iterator[list[Endpoint]]:
     """The given servers, each once, or one that runs as long as the block does."""

@@ -11,7 +11,7 @@ from arch_common import interrupt
 from arch_common.errors import ArchError
 
 import arch_bench
-from arch_bench.commands import bench, cache, compare, data, demo, export, gate, probe, reproduce, serve
+from arch_bench.commands import bench, cache, compare, data, demo, export, gate, load, probe, reproduce, serve
 from arch_bench.terminal import ERR, OUT, show_what_it_can
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ def _options(
 app.command()(export.export)
 app.command()(serve.serve)
 app.command()(bench.bench)
+app.command()(load.load)
 app.command()(probe.probe)
 app.command()(reproduce.reproduce)
 app.command()(compare.compare)
