@@ -66,28 +66,34 @@ def load(
     header: options.Headers = None,
 ) -> None:
     """Find how many clips a second servers answer in time, with MLPerf LoadGen: exit code 1 if no run is VALID."""
+    output = output or api.default_output()
     interrupt.catch()
-    tested = testing.load_test(
-        dataset,
-        servers=options.endpoints_of(server, tls, tls_ca, header),
-        models=model or [],
-        repository=repository,
-        slo=slo,
-        rate=rate,
-        scenario=scenario.value,
-        min_duration=min_duration,
-        min_queries=min_queries,
-        full=full,
-        samples_per_query=samples_per_query,
-        clips=clips,
-        repeats=repeats,
-        seed=seed,
-        hop=hop,
-        output=output,
-        data_root=data_root,
-        command=options.shown_command(sys.argv[1:]),
-        console=ERR,
-    )
+    try:
+        with interrupt.honoured():
+            tested = testing.load_test(
+                dataset,
+                servers=options.endpoints_of(server, tls, tls_ca, header),
+                models=model or [],
+                repository=repository,
+                slo=slo,
+                rate=rate,
+                scenario=scenario.value,
+                min_duration=min_duration,
+                min_queries=min_queries,
+                full=full,
+                samples_per_query=samples_per_query,
+                clips=clips,
+                repeats=repeats,
+                seed=seed,
+                hop=hop,
+                output=output,
+                data_root=data_root,
+                command=options.shown_command(sys.argv[1:]),
+                console=ERR,
+            )
+    except KeyboardInterrupt:
+        ERR.print(f"interrupted; LoadGen's logs of the runs that ended are in {output}", soft_wrap=True)
+        raise typer.Exit(interrupt.INTERRUPTED) from None
     OUT.print(tested)
     OUT.print(f"report: {tested.page}", soft_wrap=True)
     if tested.invalid:

@@ -47,7 +47,7 @@ class LoadTested:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """For a terminal."""
-        from arch_harness.load.terminal import TerminalLoad
+        from arch_harness.load.formats import TerminalLoad
 
         yield TerminalLoad(self.report)
 
@@ -108,7 +108,7 @@ def load_test(
         from arch_harness.load.measure import LoadTest, make_report
         from arch_harness.triton.server import Server, common_models
     promise = None if slo is None else asking.parse_slo(slo)
-    asked = asking.Asked(
+    asked = asking.LoadRequest(
         scenario=scenario,
         slo=promise,
         rates=() if rate is None else tuple(asking.parse_rates(str(rate))),
@@ -137,9 +137,10 @@ def load_test(
         for sample_rate in sorted(rates):
             with decoded(opened, sample_rate, asked.clips, asked.seed, note) as ready:
                 test = LoadTest(asked, ready, output, note)
-                for one in (one for one in facts if one.sample_rate == sample_rate):
-                    ceiling = _ceiling(test, one, note)
-                    found.append(test.model(one, reached, running, ceiling))
+                group = [one for one in facts if one.sample_rate == sample_rate]
+                # The longest answers take the client longest.
+                ceiling = _ceiling(test, max(group, key=lambda one: one.embedding_size), note)
+                found += [test.model(one, reached, running, ceiling) for one in group]
                 report = make_report(asked, ready, opened, running, found, command)
     write_load(report, output)
     return LoadTested(output, report)

@@ -48,7 +48,7 @@ def parse_slo(text: str) -> Slo:
     found = re.fullmatch(rf"p{_NUMBER} ?(?:=|<=|<) ?{_NUMBER} ?(ms|s)", text.strip())
     if found is None or not 50 <= float(found[1]) < 100 or float(found[2]) <= 0:
         raise UsageError(f"--slo {text!r} is no promise: wants a percentile from p50 and a time, such as p99=200ms")
-    return Slo(float(found[1]) / 100, float(found[2]) * (1000 if found[3] == "s" else 1))
+    return Slo(round(float(found[1]) / 100, 9), float(found[2]) * (1000 if found[3] == "s" else 1))
 
 
 def parse_rates(text: str) -> list[float]:
@@ -84,7 +84,7 @@ def least_queries(share: float, late: int = 0) -> int:
 
 
 @dataclass(frozen=True)
-class Asked:
+class LoadRequest:
     """What is asked for.
 
     Attributes:
@@ -139,4 +139,4 @@ def default_queries(scenario: Scenario, slo: Slo | None) -> int:
     if scenario == "offline":
         return 1  # one query of all clips
     # In the streams LoadGen gives an estimate of the percentile, above which one query lies.
-    return least_queries(Asked(scenario, slo).share, late=0 if scenario == "server" else 1)
+    return least_queries(LoadRequest(scenario, slo).share, late=0 if scenario == "server" else 1)

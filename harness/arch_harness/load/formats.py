@@ -1,4 +1,4 @@
-"""A load test as files: `load.json` and `load.html`, which is self-contained."""
+"""A load test for a terminal, and as files: `load.json` and `load.html`, which is self-contained."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING
 
 from arch_common.errors import ArchError
 from arch_common.files import whole_file
+from rich.table import Table as RichTable
+from rich.text import Text
 
 from arch_harness.load.plots import draw_load
-from arch_harness.load.sentences import answers, method, sections, warnings
+from arch_harness.load.sentences import answers, method, runs_table, sections, warnings
 from arch_harness.report.formats.html import inline_svg
 from arch_harness.report.formats.templates import template_environment
+from arch_harness.report.text.numbers import clean
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
     from arch_harness.load.report import LoadReport
 
 
@@ -44,3 +49,33 @@ def render_page(report: LoadReport) -> str:
         method=method(report),
         groups=draw_load(report),
     )
+
+
+# Of a run's columns those that fit into 80 letters; the page has all.
+_COLUMNS = (0, 1, 2, 4, 5, 6, 7, 8)
+
+
+class TerminalLoad:
+    """A rich renderable: each model's runs, what must be known, and what it comes to."""
+
+    def __init__(self, report: LoadReport) -> None:
+        self._report = report
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Lay it out for the width at hand."""
+        for one in self._report.models:
+            yield Text(clean(one.model.name), style="bold")
+            data = runs_table(one)
+            table = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+            for index in _COLUMNS:
+                column = data.columns[index]
+                table.add_column(Text(f"{column.title}\n{column.unit}".rstrip()), justify="right", no_wrap=True)
+            table.add_column(Text("LoadGen"), no_wrap=True)
+            for row in data.rows:
+                table.add_row(*(Text(row[index]) for index in _COLUMNS), Text(row[-1].split(":")[0]))
+            yield table
+            yield Text()
+        for line in warnings(self._report):
+            yield Text(f"warning: {line}", style="yellow")
+        for line in answers(self._report):
+            yield Text(line, style="bold")

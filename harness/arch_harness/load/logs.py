@@ -42,7 +42,7 @@ class Log:
 
 
 @dataclass(frozen=True)
-class Samples:
+class SampleTimes:
     """Every sample of a run, in the order in which they were issued; times in ms.
 
     Attributes:
@@ -101,7 +101,7 @@ def read_log(folder: Path) -> Log:
     return Log(values, errors)
 
 
-def read_samples(folder: Path) -> Samples:
+def read_samples(folder: Path) -> SampleTimes:
     """Read every sample's times from the trace in a folder.
 
     Raises:
@@ -114,9 +114,11 @@ def read_samples(folder: Path) -> Samples:
     found = [match.groups() for match in map(_SAMPLE.search, text.splitlines()) if match]
     if not found:
         raise ArchError(f"LoadGen's trace in {folder} holds no sample")
-    # Samples are numbered as they are issued, and logged as they are answered.
+    # SampleTimes are numbered as they are issued, and logged as they are answered.
     rows = np.array(sorted(found, key=lambda row: int(row[1])), dtype=np.float64)
-    return Samples(rows[:, 0] / 1e3, rows[:, 2].astype(int), rows[:, 3].astype(int), rows[:, 4] / 1e6, rows[:, 5] / 1e6)
+    return SampleTimes(
+        rows[:, 0] / 1e3, rows[:, 2].astype(int), rows[:, 3].astype(int), rows[:, 4] / 1e6, rows[:, 5] / 1e6
+    )
 
 
 def percentile(latencies: NDArray[np.float64], share: float) -> float:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from arch_harness.load.client import Clips, Driver
-from arch_harness.load.logs import DETAIL, SUMMARY, TRACE, Log, Samples, percentile, read_log, read_samples
+from arch_harness.load.logs import DETAIL, SUMMARY, TRACE, Log, SampleTimes, percentile, read_log, read_samples
 from arch_harness.load.messages import Order
 from arch_harness.load.report import Broken, Ceiling, ClipMix, LoadReport, LoadRun, ModelLoad, SloFacts, Sustained
 from arch_harness.load.search import Observation, find_highest
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from arch_harness.datasets.dataset import Dataset
-    from arch_harness.load.asked import Asked, Scenario
+    from arch_harness.load.asked import LoadRequest, Scenario
     from arch_harness.results.measurement import ServerTimes
     from arch_harness.results.run import ModelFacts
     from arch_harness.triton.endpoint import Endpoint
@@ -49,7 +49,7 @@ _LATE_SHARE = 0.1  # of the promised time, by which LoadGen's own thread may be 
 
 
 @dataclass(frozen=True)
-class Target:
+class LoadTarget:
     """Servers that all serve the same model, with their counters; none for the null model."""
 
     driver: Driver
@@ -68,7 +68,7 @@ class LoadTest:
         note: told of each run.
     """
 
-    def __init__(self, asked: Asked, clips: Clips, folder: Path, note: Callable[[str], None]) -> None:
+    def __init__(self, asked: LoadRequest, clips: Clips, folder: Path, note: Callable[[str], None]) -> None:
         self._asked = asked
         self._clips = clips
         self.folder = folder
@@ -79,7 +79,7 @@ class LoadTest:
     def ceiling(self, endpoint: Endpoint, job: Job, where: str) -> Ceiling:
         """What this client can send to a model that answers at once, all clips at once (Offline), in clips/s."""
         with Driver([endpoint], job, self._clips) as driver:
-            target = Target(driver, [], NULL, _IN_FLIGHT_BATCHES * 8)
+            target = LoadTarget(driver, [], NULL, _IN_FLIGHT_BATCHES * 8)
             guess = _GUESS_PER_S
             for _ in range(2):
                 settings = {"offline_expected_qps": guess, "min_duration_ms": round(1e3 * _CEILING_S)}
@@ -96,7 +96,7 @@ class LoadTest:
         sustained = None
         in_flight = _IN_FLIGHT_BATCHES * max(1, facts.max_batch_size) * facts.instances * len(servers)
         with Driver(endpoints, job_of(facts), self._clips) as driver:
-            target = Target(driver, servers, facts.name, in_flight)
+            target = LoadTarget(driver, servers, facts.name, in_flight)
             alone_ms = self._warm(target)
             if self._asked.scenario != "server":
                 self._once(target, alone_ms)
@@ -115,7 +115,7 @@ class LoadTest:
             )
         return ModelLoad(model=facts, ceiling=ceiling, runs=self._runs, refused=refused, sustained=sustained)
 
-    def _warm(self, target: Target) -> float:
+    def _warm(self, target: LoadTarget) -> float:
         """Let a model answer its first clips, which are slow; the mean latency of one in flight then, in ms."""
         settings = {
             "min_duration_ms": round(1e3 * _WARM_S),
@@ -126,7 +126,7 @@ class LoadTest:
         warm = self.run_once(target, "single-stream", settings, None, "measured")
         return max(0.01, 1e3 / warm.clips_per_s) if warm.clips_per_s else 1e3
 
-    def _once(self, target: Target, alone_ms: float) -> None:
+    def _once(self, target: LoadTarget, alone_ms: float) -> None:
         scenario = self._asked.scenario
         settings: dict[str, float] = {}
         if scenario == "offline":
@@ -146,7 +146,7 @@ class LoadTest:
         asked = self._asked
         return {"min_duration_ms": round(1e3 * asked.min_duration_s), "min_query_count": asked.min_queries}
 
-    def at_rate(self, target: Target, rate: float, purpose: Literal["curve", "search"]) -> LoadRun:
+    def at_rate(self, target: LoadTarget, rate: float, purpose: Literal["curve", "search"]) -> LoadRun:
         """An open loop: clips at random moments of that rate in clips/s, whatever is answered; noted and kept."""
         slo = self._asked.slo
         assert slo is not None  # noqa: S101
@@ -160,7 +160,7 @@ class LoadTest:
         }
         return self._keep(target, self.run_once(target, "server", settings, rate, purpose))
 
-    def _search(self, target: Target, alone_rate: float, ceiling: Ceiling) -> Sustained:
+    def _search(self, target: LoadTarget, alone_rate: float, ceiling: Ceiling) -> Sustained:
         slo = self._asked.slo
         assert slo is not None  # noqa: S101
 
@@ -181,7 +181,7 @@ class LoadTest:
 
     def run_once(
         self,
-        target: Target,
+        target: LoadTarget,
         scenario: Scenario,
         settings: Mapping[str, float],
         rate: float | None,
@@ -208,7 +208,7 @@ class LoadTest:
         times = _times(target, before, int((~failed).sum()))
         return self._judged(log, samples, failed, times, rate, purpose, str(name), ended.reasons)
 
-    def _keep(self, target: Target, run: LoadRun) -> LoadRun:
+    def _keep(self, target: LoadTarget, run: LoadRun) -> LoadRun:
         self._runs.append(run)
         self._note(_line(target.model, run, self._asked))
         return run
@@ -216,7 +216,7 @@ class LoadTest:
     def _judged(
         self,
         log: Log,
-        samples: Samples,
+        samples: SampleTimes,
         failed: NDArray[np.bool_],
         times: ServerTimes | None,
         rate: float | None,
@@ -280,7 +280,12 @@ def mix_of(clips: Clips) -> ClipMix:
 
 
 def make_report(
-    asked: Asked, clips: Clips, dataset: Dataset, servers: Sequence[Server], models: Sequence[ModelLoad], command: str
+    asked: LoadRequest,
+    clips: Clips,
+    dataset: Dataset,
+    servers: Sequence[Server],
+    models: Sequence[ModelLoad],
+    command: str,
 ) -> LoadReport:
     """All of it, as it is stored."""
     slo = asked.slo
@@ -302,7 +307,7 @@ def make_report(
     )
 
 
-def _times(target: Target, before: Sequence[object], answered: int) -> ServerTimes | None:
+def _times(target: LoadTarget, before: Sequence[object], answered: int) -> ServerTimes | None:
     """What Triton counted in a run; None where a server was restarted in it."""
     added = [
         server.statistics(target.model).since(start, 0)  # type: ignore[arg-type]
@@ -325,7 +330,7 @@ def _plain(settings: dict[str, object]) -> dict[str, str | int | float | bool | 
     return {name: value for name, value in settings.items() if isinstance(value, str | int | float | bool)}
 
 
-def _broken(log: Log, latencies: NDArray[np.float64], asked: Asked) -> list[Broken]:
+def _broken(log: Log, latencies: NDArray[np.float64], asked: LoadRequest) -> list[Broken]:
     """The rules of LoadGen that a run breaks, by its own log, each with what to do."""
     found = []
     values, effective = log.values, log.settings("effective")
@@ -360,7 +365,7 @@ def _early(words: str, queries: int) -> str:
     return f"{queries} queries are too few to be 99 % sure: --min-queries {needed} is enough if none more is late"
 
 
-def _line(model: str, run: LoadRun, asked: Asked) -> str:
+def _line(model: str, run: LoadRun, asked: LoadRequest) -> str:
     """A run, for who waits."""
     judged = "no answer in time" if run.judged_ms is None else f"{run.judged_ms:.3g} ms"
     name = f"p{100 * asked.share:g}"

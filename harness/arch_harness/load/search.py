@@ -70,7 +70,8 @@ def find_highest(
     low = high = None
     rate = min(start, most)
     for _ in range(60):
-        if keeps(rate):
+        # Again before it counts as broken: whatever disturbed one run must not bound all that follow.
+        if keeps(rate) or keeps(rate):
             low = rate
             if rate >= most:
                 return Found(rate, rate, rate, at_least=True)
@@ -123,10 +124,14 @@ def crossing(runs: Sequence[Observation], allowed: float) -> float:
 
 def _increasing(runs: Sequence[Observation]) -> list[tuple[float, float, int]]:
     """Isotonic regression: (mean rate, share of late answers, answers) of blocks, in which the share grows."""
+    at_rate: dict[float, tuple[int, int]] = {}
+    for run in runs:
+        over, answers = at_rate.get(run.rate, (0, 0))
+        at_rate[run.rate] = (over + run.over, answers + run.answers)
     sums: list[tuple[float, int, int]] = []
-    for run in sorted(runs, key=lambda run: run.rate):
-        block = (run.rate * run.answers, run.over, run.answers)
-        while sums and sums[-1][1] * block[2] >= block[1] * sums[-1][2]:
+    for rate, (over, answers) in sorted(at_rate.items()):
+        block = (rate * answers, over, answers)
+        while sums and sums[-1][1] * block[2] > block[1] * sums[-1][2]:
             before = sums.pop()
             block = (before[0] + block[0], before[1] + block[1], before[2] + block[2])
         sums.append(block)

@@ -20,7 +20,7 @@ from support.commands import ARCH, arch, marked, one_line, still_running
 
 if TYPE_CHECKING:
     from arch_harness.load.client import Clips
-    from arch_harness.load.measure import LoadTest, Target
+    from arch_harness.load.measure import LoadTarget, LoadTest
     from arch_harness.load.report import LoadReport
     from arch_serve.server import LocalServer
 
@@ -39,24 +39,24 @@ def clips(demo_dataset: Path) -> Iterator[Clips]:
 @pytest.fixture(scope="module")
 def scene(
     server: LocalServer, clips: Clips, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[LoadTest, Target]]:
-    from arch_harness.load.asked import Asked, Slo
+) -> Iterator[tuple[LoadTest, LoadTarget]]:
+    from arch_harness.load.asked import LoadRequest, Slo
     from arch_harness.load.client import Driver
-    from arch_harness.load.measure import LoadTest, Target, job_of
+    from arch_harness.load.measure import LoadTarget, LoadTest, job_of
     from arch_harness.triton.endpoint import Endpoint
     from arch_harness.triton.server import Server
 
-    asked = Asked(slo=Slo(0.99, 5000), rates=(40.0,), min_duration_s=1, min_queries=459)
+    asked = LoadRequest(slo=Slo(0.99, 5000), rates=(40.0,), min_duration_s=1, min_queries=459)
     with ExitStack() as stack:
         endpoint = Endpoint(server.grpc_url)
         running = stack.enter_context(Server(endpoint))
         facts = running.models(["logmel"])[0]
         driver = stack.enter_context(Driver([endpoint], job_of(facts), clips))
         test = LoadTest(asked, clips, tmp_path_factory.mktemp("load"), lambda _: None)
-        yield test, Target(driver, [running], "logmel", 32)
+        yield test, LoadTarget(driver, [running], "logmel", 32)
 
 
-def test_a_run_is_judged_by_loadgen_and_told_by_its_log(scene: tuple[LoadTest, Target]) -> None:
+def test_a_run_is_judged_by_loadgen_and_told_by_its_log(scene: tuple[LoadTest, LoadTarget]) -> None:
     from arch_harness.load.logs import read_log
 
     test, target = scene
@@ -76,7 +76,7 @@ def test_a_run_is_judged_by_loadgen_and_told_by_its_log(scene: tuple[LoadTest, T
     lines = {name.strip(): value.strip() for name, value in summary.items()}
     assert run.p99_ms == pytest.approx(int(lines["99.00 percentile latency (ns)"]) / 1e6)
     assert run.p50_ms == pytest.approx(int(lines["50.00 percentile latency (ns)"]) / 1e6)
-    # Asked for and used.
+    # LoadRequest for and used.
     assert run.requested["server_target_qps"] == run.effective["target_qps"] == 100
     assert run.effective["target_latency_ns"] == 5_000_000_000
     # Triton counted what was sent.
@@ -87,7 +87,7 @@ def test_a_run_is_judged_by_loadgen_and_told_by_its_log(scene: tuple[LoadTest, T
 
 
 def test_a_stall_shows_in_the_open_loop_and_not_in_the_median_of_a_closed_one(
-    scene: tuple[LoadTest, Target], server: LocalServer
+    scene: tuple[LoadTest, LoadTarget], server: LocalServer
 ) -> None:
     test, target = scene
     assert server._process is not None
@@ -122,7 +122,7 @@ def test_a_stall_shows_in_the_open_loop_and_not_in_the_median_of_a_closed_one(
     assert closed.seconds > 4  # type: ignore[attr-defined]
 
 
-def test_offline_and_multi_stream(scene: tuple[LoadTest, Target]) -> None:
+def test_offline_and_multi_stream(scene: tuple[LoadTest, LoadTarget]) -> None:
     test, target = scene
     short = {"offline_expected_qps": 100, "min_duration_ms": 500, "min_query_count": 1}
     offline = test.run_once(target, "offline", short, None, "measured")
@@ -137,9 +137,9 @@ def test_offline_and_multi_stream(scene: tuple[LoadTest, Target]) -> None:
 
 
 def test_clips_that_fail_count_as_late_and_make_a_run_invalid() -> None:
-    from arch_harness.load.logs import Samples, percentile
+    from arch_harness.load.logs import SampleTimes, percentile
 
-    samples = Samples(np.arange(4.0), np.arange(4), np.zeros(4, int), np.zeros(4), np.array([5.0, 6.0, 7.0, 8.0]))
+    samples = SampleTimes(np.arange(4.0), np.arange(4), np.zeros(4, int), np.zeros(4), np.array([5.0, 6.0, 7.0, 8.0]))
     latencies = samples.latencies(np.array([False, True, False, False]))
     assert latencies.tolist() == [5.0, 7.0, 8.0, np.inf]
     assert percentile(latencies, 0.5) == 8.0
@@ -147,9 +147,9 @@ def test_clips_that_fail_count_as_late_and_make_a_run_invalid() -> None:
 
 
 def test_a_query_of_several_clips_lasts_until_its_last_answer() -> None:
-    from arch_harness.load.logs import Samples
+    from arch_harness.load.logs import SampleTimes
 
-    samples = Samples(
+    samples = SampleTimes(
         np.zeros(4), np.array([0, 0, 1, 1]), np.zeros(4, int), np.zeros(4), np.array([5.0, 9.0, 7.0, 3.0])
     )
     assert samples.latencies(np.zeros(4, np.bool_)).tolist() == [7.0, 9.0]
@@ -223,7 +223,10 @@ def test_ctrl_c_ends_it_and_what_it_started(server: LocalServer, demo_dataset: P
     time.sleep(2)
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 130
-    assert process.stderr.read().splitlines()[-1] == "interrupted"
+    assert (
+        process.stderr.read().splitlines()[-1]
+        == f"interrupted; LoadGen's logs of the runs that ended are in {tmp_path / 'out'}"
+    )
     assert still_running("ctrl-c-load") == []
 
 
