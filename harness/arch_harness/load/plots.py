@@ -49,8 +49,7 @@ def draw_load(report: LoadReport) -> list[PlotGroup]:
                 "Queue and compute",
                 shown,
                 _parts,
-                "Mean time in the server, by Triton's statistics, and the mean "
-                "of the rest: the network and the client.",
+                "Mean time of a clip in the server, by Triton's statistics.",
             ),
             _each(
                 "batches",
@@ -139,7 +138,10 @@ def _latency(report: LoadReport, shown: list[tuple[Look, ModelLoad]]) -> Figure:
     axes.yaxis.set_major_formatter(FuncFormatter(tick_label))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel("ms")
-    axes.set_xlim(left=0)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(tick_label))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     return figure
 
 
