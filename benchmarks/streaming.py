@@ -13,6 +13,7 @@ from arch_harness.results.measurement import Measurement
 from arch_harness.streaming.pool import WorkerPool
 from arch_harness.streaming.wire import Job
 from arch_harness.triton.endpoint import Endpoint
+from arch_serve.null_model import write_null_model
 from arch_serve.server import LocalServer
 from numpy.typing import NDArray
 
@@ -23,32 +24,6 @@ EMBEDDING_SIZES = {"hubert-base": 768, "logmel": 160, "null": 768}
 REPOSITORY = Path("data/benchmarks/model_repository")
 """Kept from run to run, because an export takes minutes."""
 
-_NULL_CONFIG = """\
-name: "null"
-backend: "python"
-max_batch_size: 8
-input [
-  { name: "waveform" data_type: TYPE_FP32 dims: [ -1 ] },
-  { name: "num_samples" data_type: TYPE_INT64 dims: [ 1 ] }
-]
-output [ { name: "embedding" data_type: TYPE_FP32 dims: [ 768 ] } ]
-instance_group [ { kind: KIND_CPU count: 1 } ]
-dynamic_batching { max_queue_delay_microseconds: 0 }
-"""
-
-_NULL_MODEL = '''\
-"""Answers at once with zeros: what is left is the way to the server and back."""
-
-import numpy as np
-import triton_python_backend_utils as pb_utils
-
-
-class TritonPythonModel:
-    def execute(self, requests):
-        zeros = np.zeros((1, 768), dtype=np.float32)
-        return [pb_utils.InferenceResponse([pb_utils.Tensor("embedding", zeros)]) for _ in requests]
-'''
-
 
 def add_model(name: str) -> None:
     """Put a model into the repository unless it is there: `hubert-base` (random weights), `logmel` or `null`."""
@@ -57,9 +32,7 @@ def add_model(name: str) -> None:
         return
     REPOSITORY.mkdir(parents=True, exist_ok=True)
     if name == "null":
-        (folder / "1").mkdir(parents=True, exist_ok=True)
-        (folder / "1/model.py").write_text(_NULL_MODEL)
-        (folder / "config.pbtxt").write_text(_NULL_CONFIG)
+        write_null_model(REPOSITORY, EMBEDDING_SIZES[name])
         return
     from arch_export.pipeline import export
 

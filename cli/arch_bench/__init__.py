@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from arch_bench.decisions.gating import gate
     from arch_bench.decisions.publishing import Published, publish
     from arch_bench.demonstration import demo
+    from arch_bench.load_tests.testing import LoadTested, load_test
     from arch_bench.loaded import Embeddings, LoadedRun
     from arch_bench.reproduction import Reproduced, plan_reproduction, reproduce
 
@@ -48,6 +49,7 @@ _HOMES = {
     **dict.fromkeys(_ERRORS, "arch_common.errors"),
     **dict.fromkeys(("Analysed", "analyse"), "arch_bench.analysis"),
     **dict.fromkeys(("aliases", "bench", "check", "endpoints", "export", "load", "probe", "serve"), "arch_bench.api"),
+    **dict.fromkeys(("LoadTested", "load_test"), "arch_bench.load_tests.testing"),
     **dict.fromkeys(("Published", "publish"), "arch_bench.decisions.publishing"),
     **dict.fromkeys(("Reproduced", "plan_reproduction", "reproduce"), "arch_bench.reproduction"),
     **dict.fromkeys(("Embeddings", "LoadedRun"), "arch_bench.loaded"),
@@ -63,6 +65,7 @@ __all__ = [
     "ExportError",
     "ExportUsageError",
     "GateError",
+    "LoadTested",
     "LoadedRun",
     "MissingExtraError",
     "Published",
@@ -84,6 +87,7 @@ __all__ = [
     "export",
     "gate",
     "load",
+    "load_test",
     "plan_reproduction",
     "probe",
     "publish",

@@ -245,8 +245,8 @@ def bench(
     workers = max(1, cores // 2) if workers is None else workers
     with needs("bench"):
         from arch_harness.bench.bench import Bench
-        from arch_harness.bench.output import held_output
         from arch_harness.bench.progress import Display
+        from arch_harness.bench.resuming.output import held_output
         from arch_harness.embeddings.store import EmbeddingStore
         from arch_harness.probes import EPOCHS
         from arch_harness.results.ablations import settings_of
@@ -277,7 +277,7 @@ def bench(
         display.note(note)
     with ExitStack() as stack:
         stack.enter_context(held_output(output))
-        reached = stack.enter_context(_reached(listed(servers), Path(repository), listed(models), display.note))
+        reached = stack.enter_context(reached_servers(listed(servers), Path(repository), listed(models), display.note))
         running = [stack.enter_context(Server(one)) for one in reached]
         facts = common_models(running, listed(models))
         left_out = models_left_out(running, facts) if len(running) > 1 and not listed(models) else []
@@ -310,7 +310,7 @@ def _open_all(
 
 
 @contextmanager
-def _reached(
+def reached_servers(
     given: Sequence[str | Endpoint], repository: Path, models: Sequence[str], note: Callable[[str], None]
 ) -> Iterator[list[Endpoint]]:
     """The given servers, each once, or one that runs as long as the block does."""

@@ -20,12 +20,13 @@ from arch_bench.commands import (
     demo,
     export,
     gate,
+    load,
     probe,
     publish,
     reproduce,
     serve,
 )
-from arch_bench.terminal import ERR, OUT, show_what_it_can
+from arch_bench.terminal.consoles import ERR, OUT, show_what_it_can
 
 app = typer.Typer(
     name="arch",
@@ -55,6 +56,7 @@ def _options(
 app.command()(export.export)
 app.command()(serve.serve)
 app.command()(bench.bench)
+app.command()(load.load)
 app.command()(probe.probe)
 app.command()(reproduce.reproduce)
 app.command()(compare.compare)

@@ -11,8 +11,8 @@ import typer
 from arch_common import interrupt
 
 from arch_bench import api, options
-from arch_bench.shown import show, show_partial
-from arch_bench.terminal import ERR, OUT
+from arch_bench.terminal.consoles import ERR, OUT
+from arch_bench.terminal.shown import show, show_partial
 
 
 def bench(

@@ -11,8 +11,8 @@ from arch_common import interrupt
 
 from arch_bench import api, demonstration, options
 from arch_bench.commands.export import export_table
-from arch_bench.shown import show, show_partial
-from arch_bench.terminal import ERR, OUT
+from arch_bench.terminal.consoles import ERR, OUT
+from arch_bench.terminal.shown import show, show_partial
 
 if TYPE_CHECKING:
     from arch_export.pipeline import Exported

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from arch_harness.analysis.document import analysis_text
 from arch_harness.analysis.drawings import draw_analysis
-from arch_harness.report.formats.html import inline
+from arch_harness.report.formats.html import inline_svg
 from arch_harness.report.formats.templates import template_environment
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _CKA_LINES = 6
 def analysis_to_html(run: Run, analysis: Analysis) -> str:
     """One self-contained document, without script or request."""
     environment = template_environment("arch_harness.analysis")
-    environment.filters["inline"] = inline
+    environment.filters["inline"] = inline_svg
     template = environment.get_template("analysis.html.j2")
     return template.render(page=analysis_text(run, analysis), groups=draw_analysis(run, analysis))
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from arch_common import interrupt
 from arch_common.errors import ArchError, ScoreError, UsageError
 
-from arch_harness.bench.ablate import AblationPasses, drop_stale
-from arch_harness.bench.ablation_plan import plan_ablations
+from arch_harness.bench.ablation.passes import AblationPasses, drop_stale
+from arch_harness.bench.ablation.plan import plan_ablations
 from arch_harness.bench.compare import compare_models
-from arch_harness.bench.fingerprints import embedding_fingerprint, result_fingerprint
-from arch_harness.bench.kept_speeds import KeptSpeeds
 from arch_harness.bench.looking import Looker, with_files
 from arch_harness.bench.outcomes import changed_clips, covers, dataset_facts, is_refused, scored, unscored
-from arch_harness.bench.resumable import resumable
+from arch_harness.bench.resuming.fingerprints import embedding_fingerprint, result_fingerprint
+from arch_harness.bench.resuming.kept_speeds import KeptSpeeds
+from arch_harness.bench.resuming.resumable import resumable
 from arch_harness.bench.score import is_done, probe_pair
 from arch_harness.bench.speed import SpeedRuns
 from arch_harness.diagnosis.diagnose import diagnose

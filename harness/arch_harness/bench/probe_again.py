@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from arch_common.errors import ScoreError, UsageError
 
 from arch_harness.bench.compare import compare_models
-from arch_harness.bench.fingerprints import embedding_fingerprint, result_fingerprint
 from arch_harness.bench.looking import Looker
-from arch_harness.bench.output import held_output
-from arch_harness.bench.resumable import resumable
+from arch_harness.bench.resuming.fingerprints import embedding_fingerprint, result_fingerprint
+from arch_harness.bench.resuming.output import held_output
+from arch_harness.bench.resuming.resumable import resumable
 from arch_harness.bench.score import is_done, probe_pair
 from arch_harness.diagnosis.diagnose import diagnose
 from arch_harness.embeddings.of_run import check_stored, open_again

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from arch_harness.bench.bench import Bench
-from arch_harness.bench.output import held_output
+from arch_harness.bench.resuming.output import held_output
 from arch_harness.results.run import ModelFacts, check_settings, read_run
 from arch_serve.server import LocalServer
 from support.commands import arch, one_line

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from arch_common.errors import ArchError, UsageError
-from arch_harness.bench.output import held_output
+from arch_harness.bench.resuming.output import held_output
 
 HOLD = """
 import sys
 from pathlib import Path
-from arch_harness.bench.output import held_output
+from arch_harness.bench.resuming.output import held_output
 with held_output(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

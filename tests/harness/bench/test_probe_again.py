@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from arch_bench.main import app
-from arch_harness.bench.fingerprints import embedding_fingerprint
+from arch_harness.bench.resuming.fingerprints import embedding_fingerprint
 from arch_harness.bench.score import is_done
 from arch_harness.datasets import load_dataset
 from arch_harness.datasets.catalog import DECLARATIONS

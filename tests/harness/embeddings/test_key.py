@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from arch_harness.bench.ablation_plan import BY_CLIENT
+from arch_harness.bench.ablation.plan import BY_CLIENT
 from arch_harness.datasets.preprocessing import Preprocessing
 from arch_harness.embeddings.key import KEY_FILE
 from arch_harness.embeddings.store import EmbeddingStore

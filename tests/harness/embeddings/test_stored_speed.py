@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from arch_harness.bench.fingerprints import speed_fingerprint
+from arch_harness.bench.resuming.fingerprints import speed_fingerprint
 from arch_harness.bench.speed import SpeedRuns
 from arch_harness.embeddings.speed import StoredSpeed, keep_speed, read_speed
 from arch_harness.results.measurement import Measurement

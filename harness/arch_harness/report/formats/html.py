@@ -20,7 +20,7 @@ _NAMESPACE = re.compile(r' xmlns(:\w+)?="[^"]*"')
 _SIZE = re.compile(r' (?:width|height)="[^"]*"')
 
 
-def inline(plot: Plot) -> Markup:
+def inline_svg(plot: Plot) -> Markup:
     """The plot as an element of the page: ids made unique in it, size left to the style, and a text alternative."""
     svg = plot.svg[plot.svg.index("<svg") :]
     head, body = svg.split(">", 1)
@@ -44,7 +44,7 @@ def render_html(
         ablated: The plots of what the preprocessing changes.
     """
     environment = template_environment()
-    environment.filters["inline"] = inline
+    environment.filters["inline"] = inline_svg
     return environment.get_template("report.html.j2").render(
         report=report, groups=groups, timing=timing, ablated=ablated
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from arch_harness.bench.fingerprints import speed_fingerprint
+from arch_harness.bench.resuming.fingerprints import speed_fingerprint
 from arch_harness.embeddings.speed import StoredSpeed, keep_speed, read_speed
 from arch_harness.results.run import Origin
 

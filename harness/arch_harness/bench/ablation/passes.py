@@ -11,8 +11,8 @@ import numpy as np
 from arch_common import interrupt
 from arch_common.errors import ScoreError
 
-from arch_harness.bench.ablation_plan import BY_CLIENT, Planned, plan_ablations
-from arch_harness.bench.fingerprints import digest
+from arch_harness.bench.ablation.plan import BY_CLIENT, Planned, plan_ablations
+from arch_harness.bench.resuming.fingerprints import digest
 from arch_harness.probes import bootstrap, probe_dataset
 from arch_harness.probes.scoring import epochs_of
 from arch_harness.results.ablations import SETTINGS, Ablation

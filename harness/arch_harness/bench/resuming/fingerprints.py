@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from arch_harness.datasets import Dataset
     from arch_harness.results.run import ModelFacts
 
-# Facts that the content hash stands for already, or that no figure comes from: a run that was begun without them goes on.
+# Facts that the content hash stands for already, or that no figure comes from: a run begun without them goes on.
 _IN_THE_HASH = {
     *("cut_after_layer", "lengths", "licence"),
     *("normalization", "checkpoint_normalization", "checkpoint_sample_rate", "untrained"),

@@ -1,0 +1,1 @@
+"""`load_test`: how many clips a second servers answer in time."""

@@ -1,0 +1,171 @@
+"""A load test, as one object that can be shown and that knows where its report is."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from arch_common.errors import MissingExtraError
+
+from arch_bench import api, data
+from arch_bench.extras import needs
+
+if TYPE_CHECKING:
+    from arch_harness.load.asked import Scenario
+    from arch_harness.load.measure import LoadTest
+    from arch_harness.load.report import Ceiling, LoadReport
+    from arch_harness.results.run import ModelFacts
+    from arch_harness.triton.endpoint import Endpoint
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+
+@dataclass(frozen=True)
+class LoadTested:
+    """What was measured.
+
+    Attributes:
+        folder: of `load.html`, `load.json` and LoadGen's logs.
+        report: all that `load.json` holds.
+    """
+
+    folder: Path
+    report: LoadReport = field(repr=False)
+
+    @property
+    def page(self) -> Path:
+        """The page to read."""
+        return self.folder / "load.html"
+
+    @property
+    def invalid(self) -> list[str]:
+        """The models none of whose measured runs is VALID."""
+        return [one.model.name for one in self.report.models if not any(run.valid for run in one.runs)]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """For a terminal."""
+        from arch_harness.load.formats import TerminalLoad
+
+        yield TerminalLoad(self.report)
+
+
+def load_test(
+    dataset: str | Path,
+    *,
+    servers: str | Endpoint | Sequence[str | Endpoint] = (),
+    models: str | Sequence[str] = (),
+    repository: str | Path = api.REPOSITORY,
+    slo: str | None = None,
+    rate: str | float | None = None,
+    scenario: Scenario = "server",
+    min_duration: float = 10.0,
+    min_queries: int | None = None,
+    full: bool = False,
+    samples_per_query: int = 8,
+    clips: int = 256,
+    repeats: int = 3,
+    seed: int = 0,
+    hop: float | None = None,
+    output: str | Path | None = None,
+    data_root: str | Path | None = None,
+    command: str = "arch_bench.load_test(…)",
+    console: Console | None = None,
+) -> LoadTested:
+    """How many clips a second servers answer in time, measured with MLPerf LoadGen; needs the extra `load`.
+
+    Args:
+        dataset: whose clips are sent, each as long as it is.
+        servers: `HOST:PORT` of Triton's gRPC, or what `endpoints` gives. None: one is started, which needs `serve`.
+        models: on the server; by default all that `export` made.
+        repository: what a server started here serves.
+        slo: the promise, such as `p99=200ms`; the scenario server needs one.
+        rate: clips/s of the curve, `5:100:8`; without it the highest that keeps the promise is searched.
+        scenario: of LoadGen: server, offline, single-stream or multi-stream.
+        min_duration: seconds of a run, at least.
+        min_queries: of a run, at least; by default what LoadGen's early stopping can pass, 459 at p99.
+        full: runs of 600 s, as MLPerf's rules want them.
+        samples_per_query: of multi-stream.
+        clips: of the dataset, drawn at random, that are sent again and again.
+        repeats: rounds of three runs around the rate that the search has found.
+        seed: of arrivals and clips.
+        hop: seconds between two clips of a stream, for the answer in words.
+        output: folder for the report; by default a new one in `reports`.
+        data_root: where an id without a path is looked for.
+        command: what the report names as its origin.
+        console: draws progress and notes; None stays silent.
+
+    Raises:
+        UsageError: if something asked for cannot be right.
+        ArchError: if a server is lost.
+    """
+    with needs("load"):
+        from arch_harness.load import asked as asking
+        from arch_harness.load.client import decoded
+        from arch_harness.load.formats import write_load
+        from arch_harness.load.measure import LoadTest, make_report
+        from arch_harness.triton.server import Server, common_models
+    promise = None if slo is None else asking.parse_slo(slo)
+    asked = asking.LoadRequest(
+        scenario=scenario,
+        slo=promise,
+        rates=() if rate is None else tuple(asking.parse_rates(str(rate))),
+        min_duration_s=asking.FULL_S if full else min_duration,
+        min_queries=asking.default_queries(scenario, promise) if min_queries is None else min_queries,
+        samples_per_query=samples_per_query,
+        clips=clips,
+        repeats=repeats,
+        seed=seed,
+        hop_s=hop,
+    )
+    opened = data.open_dataset(str(dataset), data_root)
+    output = Path(output) if output else api.default_output()
+
+    def note(text: str) -> None:
+        if console is not None:
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    with ExitStack() as stack:
+        given, named = api.listed(servers), api.listed(models)
+        reached = stack.enter_context(api.reached_servers(given, Path(repository), named, note))
+        running = [stack.enter_context(Server(one)) for one in reached]
+        facts = common_models(running, named)
+        rates = {one.sample_rate for one in facts}
+        found = []
+        for sample_rate in sorted(rates):
+            with decoded(opened, sample_rate, asked.clips, asked.seed, note) as ready:
+                test = LoadTest(asked, ready, output, note)
+                group = [one for one in facts if one.sample_rate == sample_rate]
+                # The longest answers take the client longest.
+                ceiling = _ceiling(test, max(group, key=lambda one: one.embedding_size), note)
+                found += [test.model(one, reached, running, ceiling) for one in group]
+                report = make_report(asked, ready, opened, running, found, command)
+    write_load(report, output)
+    return LoadTested(output, report)
+
+
+def _ceiling(test: LoadTest, facts: ModelFacts, note: Callable[[str], None]) -> Ceiling:
+    """What this client can send to a model that does nothing, in a Triton of its own on this machine."""
+    from arch_harness.load.measure import ALLOWED, NULL, job_of
+    from arch_harness.load.report import Ceiling
+    from arch_harness.triton.endpoint import Endpoint
+
+    try:
+        with _null_server(facts.embedding_size) as address:
+            where = "measured against a model that answers at once, in a Triton of its own on this machine"
+            return test.ceiling(Endpoint(address, started_by_arch=True), job_of(facts, NULL), where)
+    except MissingExtraError as error:
+        note(f"warning: how much this client can send is not known, so it may be the limit: {error}")
+        return Ceiling(clips_per_s=None, where=f"not measured: {error}", allowed=ALLOWED)
+
+
+@contextmanager
+def _null_server(embedding_size: int) -> Iterator[str]:
+    with needs("serve"):
+        from arch_serve.null_model import NAME, write_null_model
+    with tempfile.TemporaryDirectory(prefix="arch-null-") as folder:
+        write_null_model(Path(folder), embedding_size)
+        with api.serve(folder, NAME, grpc_port=0, http_port=0, metrics_port=0) as server:
+            yield server.grpc_url

@@ -1,0 +1,148 @@
+"""The sending process as the one that measures sees it: started, given runs, ended whatever happens."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+from arch_common import interrupt
+from arch_common.errors import ArchError
+
+from arch_harness.datasets.audio import DecodeError, load_clip
+from arch_harness.load.messages import Ended, Lost, Order, Setup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from arch_harness.datasets.dataset import Dataset
+    from arch_harness.streaming.wire import Job
+    from arch_harness.triton.endpoint import Endpoint
+
+_LOOK_S = 0.2
+_MOST_SAMPLES = 2**27  # half a gigabyte; a process that sends holds them too
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips that were decoded, in a file.
+
+    Attributes:
+        file: of all samples, FP32, one clip behind the other.
+        lengths: samples of each.
+        sample_rate: in Hz.
+        unreadable: files that gave no clip.
+    """
+
+    file: Path
+    lengths: Sequence[int]
+    sample_rate: int
+    unreadable: int
+
+    @property
+    def seconds(self) -> list[float]:
+        """Of each clip."""
+        return [length / self.sample_rate for length in self.lengths]
+
+
+@contextmanager
+def decoded(dataset: Dataset, sample_rate: int, count: int, seed: int, note: Callable[[str], None]) -> Iterator[Clips]:
+    """Clips of a dataset, drawn at random, decoded and each as long as it is, while the block lasts.
+
+    Raises:
+        ArchError: if none can be decoded.
+    """
+    drawn = np.random.default_rng(seed).permutation(len(dataset.clips))
+    lengths: list[int] = []
+    problems: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="arch-load-") as folder:
+        path = Path(folder) / "clips.f32"
+        with path.open("wb") as file:
+            for index in drawn:
+                if len(lengths) == count or sum(lengths) >= _MOST_SAMPLES:
+                    break
+                interrupt.check()
+                name = dataset.clips[index].path
+                try:
+                    clip = load_clip(dataset.folder / name, sample_rate, dataset.declaration.max_seconds)
+                except DecodeError as error:
+                    problems.append(f"{name} {error}")
+                    continue
+                clip.tofile(file)
+                lengths.append(len(clip))
+        if not lengths:
+            raise ArchError(f"{dataset.id}: no clip can be decoded: {problems[0]}")
+        if problems:
+            note(f"warning: {dataset.id}: {len(problems)} clips are left out; the first: {problems[0]}")
+        yield Clips(path, lengths, sample_rate, len(problems))
+
+
+class Driver:
+    """A process that sends clips to servers; a context manager that ends it."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], job: Job, clips: Clips) -> None:
+        self._setup = Setup(endpoints, job, clips.file, clips.lengths)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._errors: IO[bytes] | None = None
+
+    def __enter__(self) -> Driver:
+        self._connection, theirs = Pipe()
+        self._errors = tempfile.TemporaryFile()
+        command = [sys.executable, "-m", "arch_harness.load.driver", str(theirs.fileno())]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=self._errors,
+            pass_fds=[theirs.fileno()],
+        )
+        theirs.close()
+        self._connection.send(self._setup)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        if self._errors is not None:
+            self._errors.close()
+
+    def run(self, order: Order) -> Ended:
+        """Have LoadGen run once.
+
+        Raises:
+            ArchError: if a server is lost, or the process ends.
+        """
+        order.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._connection.send(order)
+            while not self._connection.poll(_LOOK_S):
+                interrupt.check()
+            answer = self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise ArchError(f"the process that sends has ended: {self._last_words()}") from error
+        if isinstance(answer, Lost):
+            raise ArchError(answer.reason)
+        assert isinstance(answer, Ended)  # noqa: S101
+        return answer
+
+    def _last_words(self) -> str:
+        if self._process is None or self._errors is None:
+            return "it was not started"
+        code = self._process.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"exit code {code}"

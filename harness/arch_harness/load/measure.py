@@ -1,0 +1,378 @@
+"""A load test: the client's own ceiling, then each model's runs, each judged by LoadGen."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from arch_harness.load.client import Clips, Driver
+from arch_harness.load.logs import DETAIL, SUMMARY, TRACE, Log, SampleTimes, percentile, read_log, read_samples
+from arch_harness.load.messages import Order
+from arch_harness.load.report import Broken, Ceiling, ClipMix, LoadReport, LoadRun, ModelLoad, SloFacts, Sustained
+from arch_harness.load.search import Observation, find_highest
+from arch_harness.measuring.machine import describe_machine
+from arch_harness.streaming.wire import Job
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from arch_harness.datasets.dataset import Dataset
+    from arch_harness.load.asked import LoadRequest, Scenario
+    from arch_harness.results.measurement import ServerTimes
+    from arch_harness.results.run import ModelFacts
+    from arch_harness.triton.endpoint import Endpoint
+    from arch_harness.triton.server import Server
+
+NULL = "null"
+"""The model that the client's ceiling is measured against."""
+
+ALLOWED = 0.7
+"""Of the ceiling: beyond it a latency may be the client's own."""
+
+_NAMES = {"server": "Server", "offline": "Offline", "single-stream": "SingleStream", "multi-stream": "MultiStream"}
+_WARM_S, _WARM_QUERIES = 0.5, 5
+_CEILING_S = 2.0
+_GUESS_PER_S = 300.0
+_START_SHARE = 0.25  # of what one client in a closed loop gets: the search begins below any limit
+_MOST_WAITING_S = 10.0  # of arrivals that may wait: a run that is hopeless ends
+_LEAST_WAITING = 256
+_IN_FLIGHT_BATCHES = 4
+_LATE_SHARE = 0.1  # of the promised time, by which LoadGen's own thread may be late
+
+
+@dataclass(frozen=True)
+class LoadTarget:
+    """Servers that all serve the same model, with their counters; none for the null model."""
+
+    driver: Driver
+    servers: Sequence[Server]
+    model: str
+    most_in_flight: int
+
+
+class LoadTest:
+    """Runs of one set of clips against models.
+
+    Args:
+        asked: what is asked for.
+        clips: decoded.
+        folder: for LoadGen's logs.
+        note: told of each run.
+    """
+
+    def __init__(self, asked: LoadRequest, clips: Clips, folder: Path, note: Callable[[str], None]) -> None:
+        self._asked = asked
+        self._clips = clips
+        self.folder = folder
+        self._note = note
+        self._count = 0
+        self._runs: list[LoadRun] = []
+
+    def ceiling(self, endpoint: Endpoint, job: Job, where: str) -> Ceiling:
+        """What this client can send to a model that answers at once, all clips at once (Offline), in clips/s."""
+        with Driver([endpoint], job, self._clips) as driver:
+            target = LoadTarget(driver, [], NULL, _IN_FLIGHT_BATCHES * 8)
+            guess = _GUESS_PER_S
+            for _ in range(2):
+                settings = {"offline_expected_qps": guess, "min_duration_ms": round(1e3 * _CEILING_S)}
+                guess = self.run_once(target, "offline", settings, None, "measured").clips_per_s
+        self._note(f"this client can send {guess:.0f} clips/s ({where})")
+        return Ceiling(clips_per_s=guess, where=where, allowed=ALLOWED)
+
+    def model(
+        self, facts: ModelFacts, endpoints: Sequence[Endpoint], servers: Sequence[Server], ceiling: Ceiling
+    ) -> ModelLoad:
+        """All runs of a model."""
+        self._runs = []
+        refused: list[float] = []
+        sustained = None
+        in_flight = _IN_FLIGHT_BATCHES * max(1, facts.max_batch_size) * facts.instances * len(servers)
+        with Driver(endpoints, job_of(facts), self._clips) as driver:
+            target = LoadTarget(driver, servers, facts.name, in_flight)
+            alone_ms = self._warm(target)
+            if self._asked.scenario != "server":
+                self._once(target, alone_ms)
+            elif self._asked.rates:
+                most = ceiling.most or math.inf
+                refused = [rate for rate in self._asked.rates if rate > most]
+                for rate in self._asked.rates:
+                    if rate <= most:
+                        self.at_rate(target, rate, "curve")
+            else:
+                sustained = self._search(target, 1e3 / alone_ms, ceiling)
+        if refused:
+            shown = ", ".join(f"{rate:.3g}" for rate in refused)
+            self._note(
+                f"warning: {facts.name}: {shown} clips/s are left out: above {ALLOWED:.0%} of what this client sends"
+            )
+        return ModelLoad(model=facts, ceiling=ceiling, runs=self._runs, refused=refused, sustained=sustained)
+
+    def _warm(self, target: LoadTarget) -> float:
+        """Let a model answer its first clips, which are slow; the mean latency of one in flight then, in ms."""
+        settings = {
+            "min_duration_ms": round(1e3 * _WARM_S),
+            "min_query_count": _WARM_QUERIES,
+            "single_stream_expected_latency_ns": 1_000_000,
+        }
+        self.run_once(target, "single-stream", settings, None, "measured")
+        warm = self.run_once(target, "single-stream", settings, None, "measured")
+        return max(0.01, 1e3 / warm.clips_per_s) if warm.clips_per_s else 1e3
+
+    def _once(self, target: LoadTarget, alone_ms: float) -> None:
+        scenario = self._asked.scenario
+        settings: dict[str, float] = {}
+        if scenario == "offline":
+            # LoadGen makes its one query as long as this rate says; a short run tells which it is.
+            short = {"offline_expected_qps": 2e3 / alone_ms, "min_duration_ms": 1000}
+            rate = self.run_once(target, scenario, short, None, "measured").clips_per_s
+            settings["offline_expected_qps"] = max(1.0, 1.2 * rate)
+        else:
+            # Half of what it was: LoadGen makes its queries beforehand, and must not run out of them.
+            settings["single_stream_expected_latency_ns"] = round(alone_ms * 0.5e6)
+            settings["multi_stream_expected_latency_ns"] = round(alone_ms * 0.5e6)
+            settings["multi_stream_samples_per_query"] = self._asked.samples_per_query
+        settings |= self._lengths()
+        self._keep(target, self.run_once(target, scenario, settings, None, "measured"))
+
+    def _lengths(self) -> dict[str, float]:
+        asked = self._asked
+        return {"min_duration_ms": round(1e3 * asked.min_duration_s), "min_query_count": asked.min_queries}
+
+    def at_rate(self, target: LoadTarget, rate: float, purpose: Literal["curve", "search"]) -> LoadRun:
+        """An open loop: clips at random moments of that rate in clips/s, whatever is answered; noted and kept."""
+        slo = self._asked.slo
+        assert slo is not None  # noqa: S101
+        waiting = rate * (_MOST_WAITING_S + 10 * slo.milliseconds / 1e3)
+        settings: dict[str, float] = {
+            "server_target_qps": rate,
+            "server_target_latency_ns": round(slo.milliseconds * 1e6),
+            "server_target_latency_percentile": slo.share,
+            "server_max_async_queries": max(_LEAST_WAITING, math.ceil(waiting)),
+            **self._lengths(),
+        }
+        return self._keep(target, self.run_once(target, "server", settings, rate, purpose))
+
+    def _search(self, target: LoadTarget, alone_rate: float, ceiling: Ceiling) -> Sustained:
+        slo = self._asked.slo
+        assert slo is not None  # noqa: S101
+
+        def measure(rate: float) -> Observation:
+            run = self.at_rate(target, rate, "search")
+            return Observation(rate, run.over, run.queries)
+
+        most = ceiling.most or math.inf
+        found = find_highest(measure, 1 - slo.share, _START_SHARE * alone_rate, most, self._asked.repeats)
+        valid = [run.rate for run in self._runs if run.valid and run.rate is not None]
+        return Sustained(
+            rate=found.rate,
+            low=found.low,
+            high=found.high,
+            at_least=found.at_least,
+            valid_up_to=max(valid, default=None),
+        )
+
+    def run_once(
+        self,
+        target: LoadTarget,
+        scenario: Scenario,
+        settings: Mapping[str, float],
+        rate: float | None,
+        purpose: Literal["curve", "search", "measured"],
+    ) -> LoadRun:
+        """One run of LoadGen with these of its settings, beside the seeds.
+
+        Raises:
+            ArchError: if a server is lost.
+        """
+        self._count += 1
+        name = Path("loadgen") / f"{self._count:03d}-{target.model}-{scenario}"
+        folder = self.folder / name
+        seed = self._asked.seed + self._count
+        numbered = {**settings, "schedule_rng_seed": seed, "sample_index_rng_seed": seed, "qsl_rng_seed": seed}
+        before = [server.statistics(target.model) for server in target.servers]
+        most = None if scenario == "server" else target.most_in_flight
+        ended = target.driver.run(Order(_NAMES[scenario], numbered, folder, most))
+        log, samples = read_log(folder), read_samples(folder)
+        (folder / TRACE).unlink()
+        (folder / "mlperf_log_accuracy.json").unlink(missing_ok=True)
+        failed = np.zeros(len(samples), dtype=np.bool_)
+        failed[ended.failed] = True
+        times = _times(target, before, int((~failed).sum()))
+        return self._judged(log, samples, failed, times, rate, purpose, str(name), ended.reasons)
+
+    def _keep(self, target: LoadTarget, run: LoadRun) -> LoadRun:
+        self._runs.append(run)
+        self._note(_line(target.model, run, self._asked))
+        return run
+
+    def _judged(
+        self,
+        log: Log,
+        samples: SampleTimes,
+        failed: NDArray[np.bool_],
+        times: ServerTimes | None,
+        rate: float | None,
+        purpose: Literal["curve", "search", "measured"],
+        name: str,
+        reasons: dict[str, int],
+    ) -> LoadRun:
+        slo = self._asked.slo
+        latencies = samples.latencies(failed)
+        late_ms = percentile(np.sort(samples.issued), 0.99)
+        over = 0 if slo is None else int((latencies > slo.milliseconds).sum())
+        in_time = None if slo is None else int(((samples.done <= slo.milliseconds) & ~failed).sum())
+        broken = _broken(log, latencies, self._asked)
+        if failed.any():
+            reason = max(reasons, key=lambda one: reasons[one])
+            broken.append(Broken(rule="every clip answered", advice=f"{int(failed.sum())} failed, most with: {reason}"))
+        if rate is not None and slo is not None and late_ms > _LATE_SHARE * slo.milliseconds:
+            advice = (
+                f"it was {late_ms:.0f} ms late (p99): run it on another machine than the server, or with less beside it"
+            )
+            broken.append(Broken(rule="the client sends in time", advice=advice))
+        return LoadRun(
+            purpose=purpose,
+            rate=rate,
+            queries=len(latencies),
+            clips=len(samples),
+            failed=int(failed.sum()),
+            reasons=reasons,
+            seconds=samples.seconds,
+            clips_per_s=int((~failed).sum()) / samples.seconds,
+            goodput=None if in_time is None else in_time / samples.seconds,
+            over=over,
+            **{f"p{q}_ms": _finite(percentile(latencies, q / 100)) for q in (50, 90, 95, 99)},
+            judged_ms=_finite(percentile(latencies, self._asked.share)),
+            late_ms=max(0.0, late_ms),
+            kept=None if slo is None else slo.kept(over, len(latencies)),
+            valid=log.values["result_validity"] == "VALID" and not broken,
+            broken=broken,
+            requested=_plain(log.settings("requested")),
+            effective=_plain(log.settings("effective")),
+            server=times,
+            log=name,
+        )
+
+
+def job_of(facts: ModelFacts, name: str | None = None) -> Job:
+    """A clip's request; clips are sent as long as they are, so that the length here does not count."""
+    return Job(name or facts.name, Path(), facts.sample_rate, 1.0, facts.embedding_size, 0, facts.max_batch_size)
+
+
+def mix_of(clips: Clips) -> ClipMix:
+    """How long the clips are."""
+    seconds = clips.seconds
+    return ClipMix(
+        count=len(seconds),
+        mean_seconds=sum(seconds) / len(seconds),
+        least_seconds=min(seconds),
+        most_seconds=max(seconds),
+        unreadable=clips.unreadable,
+    )
+
+
+def make_report(
+    asked: LoadRequest,
+    clips: Clips,
+    dataset: Dataset,
+    servers: Sequence[Server],
+    models: Sequence[ModelLoad],
+    command: str,
+) -> LoadReport:
+    """All of it, as it is stored."""
+    slo = asked.slo
+    return LoadReport(
+        arch_version=version("arch-bench"),
+        loadgen_version=version("mlcommons-loadgen"),
+        command=command,
+        created=datetime.now(UTC),
+        machine=describe_machine(),
+        servers=[server.facts() for server in servers],
+        dataset=dataset.id,
+        listing=dataset.listing,
+        clips=mix_of(clips),
+        scenario=asked.scenario,
+        slo=None if slo is None else SloFacts(share=slo.share, milliseconds=slo.milliseconds),
+        hop_s=asked.hop_s,
+        seed=asked.seed,
+        models=list(models),
+    )
+
+
+def _times(target: LoadTarget, before: Sequence[object], answered: int) -> ServerTimes | None:
+    """What Triton counted in a run; None where a server was restarted in it."""
+    added = [
+        server.statistics(target.model).since(start, 0)  # type: ignore[arg-type]
+        for server, start in zip(target.servers, before, strict=True)
+    ]
+    known = [one for one in added if one is not None]
+    if not known or len(known) < len(added):
+        return None
+    whole = known[0]
+    for one in known[1:]:
+        whole += one
+    return whole.times(max(0, whole.requests - answered))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _plain(settings: dict[str, object]) -> dict[str, str | int | float | bool | None]:
+    return {name: value for name, value in settings.items() if isinstance(value, str | int | float | bool)}
+
+
+def _broken(log: Log, latencies: NDArray[np.float64], asked: LoadRequest) -> list[Broken]:
+    """The rules of LoadGen that a run breaks, by its own log, each with what to do."""
+    found = []
+    values, effective = log.values, log.settings("effective")
+    queries = values.get("result_query_count", len(latencies))
+    if values.get("result_perf_constraints_met") is False:
+        advice = "send fewer clips a second, or promise less"
+        found.append(Broken(rule=f"{asked.slo}", advice=advice))
+    if values.get("result_min_duration_met") is False:
+        wanted = effective.get("min_duration_ms", 0) / 1e3
+        advice = f"it ended before {wanted:g} s: too many clips waited, or --min-queries asks for too few of them"
+        found.append(Broken(rule="least duration", advice=advice))
+    if values.get("result_min_queries_met") is False:
+        wanted = effective.get("min_query_count", 0)
+        found.append(Broken(rule="least queries", advice=f"{queries} of {wanted}: run longer, with --min-duration"))
+    if values.get("early_stopping_met") is False:
+        found.append(
+            Broken(rule="early stopping", advice=_early(str(values.get("early_stopping_result", "")), queries))
+        )
+    found += [Broken(rule="no error of LoadGen", advice=one) for one in log.errors]
+    if values["result_validity"] != "VALID" and not found:
+        found.append(Broken(rule="LoadGen's judgement", advice=str(values.get("result_invalid_reason", ""))))
+    return found
+
+
+def _early(words: str, queries: int) -> str:
+    """What to do, of LoadGen's words on how many queries it takes to be 99 % sure."""
+    more = re.search(r"at least (\d+) more queries", words)
+    least = re.search(r"at least (\d+) queries for early stopping", words)
+    if more is None and least is None:
+        return " ".join(words.split())
+    needed = queries + int(more[1]) if more is not None else int(least[1])  # type: ignore[index]
+    return f"{queries} queries are too few to be 99 % sure: --min-queries {needed} is enough if none more is late"
+
+
+def _line(model: str, run: LoadRun, asked: LoadRequest) -> str:
+    """A run, for who waits."""
+    judged = "no answer in time" if run.judged_ms is None else f"{run.judged_ms:.3g} ms"
+    name = f"p{100 * asked.share:g}"
+    at = "" if run.rate is None else f" at {run.rate:.3g} clips/s"
+    kept = "" if run.kept is None else ", kept" if run.kept else ", not kept"
+    verdict = "VALID" if run.valid else "INVALID"
+    return f"{model}{at}: {name} {judged}{kept}; {run.clips_per_s:.3g} clips/s answered; {verdict}"
+
+
+__all__ = ["ALLOWED", "DETAIL", "NULL", "SUMMARY", "LoadTest", "job_of", "make_report", "mix_of"]

@@ -1,0 +1,125 @@
+"""What `load.json` holds."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from arch_harness.load.asked import Scenario, Slo
+from arch_harness.results.measurement import ServerTimes
+from arch_harness.results.run import Machine, ModelFacts, ServerFacts
+from arch_harness.results.schema import Count, NonNegative, Share, StrictModel
+
+Setting = str | int | float | bool | None
+
+
+class SloFacts(StrictModel):
+    """What is promised."""
+
+    share: Share = Field(description="of the answers that come in time")
+    milliseconds: NonNegative = Field(description="from the moment that a clip is due until its answer")
+
+    @property
+    def slo(self) -> Slo:
+        """The promise."""
+        return Slo(self.share, self.milliseconds)
+
+
+class Broken(StrictModel):
+    """A rule that a run breaks, and what to do."""
+
+    rule: str
+    advice: str
+
+
+class LoadRun(StrictModel):
+    """One run of LoadGen."""
+
+    purpose: Literal["curve", "search", "measured"]
+    rate: NonNegative | None = Field(description="clips/s that were asked for; null where LoadGen sends on answers")
+    queries: Count
+    clips: Count = Field(description="sent; as many as queries but in offline and multi-stream")
+    failed: Count = Field(description="clips without an embedding; they count as late")
+    reasons: dict[str, int] = Field(description="how often each reason was given for a failed clip")
+    seconds: NonNegative = Field(description="from the first scheduled moment to the last answer")
+    clips_per_s: NonNegative = Field(description="answered with an embedding")
+    goodput: NonNegative | None = Field(description="answered within the promise, clips/s; null without a promise")
+    over: Count = Field(description="queries answered later than promised, or not")
+    p50_ms: NonNegative | None = Field(description="of a query's latency from its scheduled moment; null: failed")
+    p90_ms: NonNegative | None
+    p95_ms: NonNegative | None
+    p99_ms: NonNegative | None
+    judged_ms: NonNegative | None = Field(description="the percentile of the promise")
+    late_ms: NonNegative = Field(description="99th percentile of how late LoadGen handed a clip over: the client's own")
+    kept: bool | None = Field(description="whether the promise was kept; null without one")
+    valid: bool = Field(description="LoadGen's own judgement, and no failed clip")
+    broken: list[Broken] = Field(description="rules that make it invalid")
+    requested: dict[str, Setting] = Field(description="LoadGen's settings as they were asked for, from its log")
+    effective: dict[str, Setting] = Field(description="as LoadGen used them, from its log")
+    server: ServerTimes | None = Field(description="Triton's statistics of the run; null where it was restarted")
+    log: str = Field(description="folder of LoadGen's logs, beside this file")
+
+
+class Ceiling(StrictModel):
+    """What the client can send, against a model that answers at once."""
+
+    clips_per_s: NonNegative | None = Field(description="null where it could not be measured")
+    where: str = Field(description="what it was measured against")
+    allowed: Share = Field(description="of it, up to which a rate is measured")
+
+    @property
+    def most(self) -> float | None:
+        """The highest rate that is measured, clips/s."""
+        return None if self.clips_per_s is None else self.allowed * self.clips_per_s
+
+
+class Sustained(StrictModel):
+    """The highest rate that keeps the promise."""
+
+    rate: NonNegative = Field(description="clips/s; 0 where none did")
+    low: NonNegative = Field(description="end of the 95 % interval, a bootstrap over the runs")
+    high: NonNegative
+    at_least: bool = Field(description="no rate that this client may send has broken it: it may be more")
+    valid_up_to: NonNegative | None = Field(description="the highest rate of a run that LoadGen calls VALID, clips/s")
+
+
+class ModelLoad(StrictModel):
+    """One model."""
+
+    model: ModelFacts
+    ceiling: Ceiling
+    runs: list[LoadRun]
+    refused: list[NonNegative] = Field(description="rates that were asked for, above what the client may send")
+    sustained: Sustained | None = Field(description="null where it was not searched")
+
+
+class ClipMix(StrictModel):
+    """The clips that were sent, each as long as it is."""
+
+    count: Annotated[int, Field(ge=1)]
+    mean_seconds: NonNegative
+    least_seconds: NonNegative
+    most_seconds: NonNegative
+    unreadable: Count
+
+
+class LoadReport(StrictModel):
+    """The whole of `load.json`."""
+
+    schema_version: Literal[1] = 1
+    arch_version: str
+    loadgen_version: str
+    command: str
+    created: datetime
+    machine: Machine
+    servers: list[ServerFacts]
+    dataset: str
+    listing: str = Field(description="digest of the dataset's clips, labels and folds")
+    clips: ClipMix
+    scenario: Scenario
+    slo: SloFacts | None
+    hop_s: NonNegative | None = Field(description="seconds between two clips of a stream, for the answer in words")
+    seed: Count
+    models: list[ModelLoad]

@@ -1,0 +1,138 @@
+"""The highest rate that keeps a promise: doubled until it is broken, halved into, then repeated around the place.
+
+One run near the limit says little: the late answers come in clusters, and most short runs have none. So the runs are
+not counted as kept or broken; their late answers are added up. The share of late answers must grow with the rate,
+which isotonic regression (pool adjacent violators) makes of what was measured; where it crosses the share that is
+allowed, by interpolation of its logarithm, is the rate. In a queue the logarithm of a tail is nearly linear in the
+load. The interval is that of a bootstrap over the runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+_COARSE = 1.06  # the ratio of a broken to a kept rate from which repeats say more than another halving
+_AROUND = (1.0, 1.03, 0.97)
+_HALVINGS = 6
+_RESAMPLES = 400
+_ENDS = (2.5, 97.5)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One run: the rate in clips/s, answers that were late or failed, and all."""
+
+    rate: float
+    over: int
+    answers: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search has found, in clips/s.
+
+    Attributes:
+        rate: the highest that keeps the promise; 0 where none did.
+        low: end of the 95 % interval.
+        high: the other end.
+        at_least: whether no rate up to the highest allowed has broken it, so that it may be more.
+    """
+
+    rate: float
+    low: float
+    high: float
+    at_least: bool = False
+
+
+def find_highest(
+    measure: Callable[[float], Observation], allowed: float, start: float, most: float, repeats: int
+) -> Found:
+    """Search.
+
+    Args:
+        measure: runs at a rate.
+        allowed: the share of answers that may be late.
+        start: the first rate.
+        most: no rate above is tried.
+        repeats: rounds of three runs around the place, once it is known within 6 %.
+    """
+    runs: list[Observation] = []
+
+    def keeps(rate: float) -> bool:
+        run = measure(rate)
+        runs.append(run)
+        return run.over <= allowed * run.answers
+
+    low = high = None
+    rate = min(start, most)
+    for _ in range(60):
+        # Again before it counts as broken: whatever disturbed one run must not bound all that follow.
+        if keeps(rate) or keeps(rate):
+            low = rate
+            if rate >= most:
+                return Found(rate, rate, rate, at_least=True)
+            if high is not None:
+                break
+            rate = min(2 * rate, most)
+        else:
+            high = rate
+            if low is not None:
+                break
+            if rate <= start / 2**_HALVINGS:
+                return Found(0.0, 0.0, rate)
+            rate /= 2
+    if low is None or high is None:
+        raise AssertionError("sixty doublings pass every rate")
+    while high > _COARSE * low:
+        rate = math.sqrt(low * high)
+        if keeps(rate):
+            low = rate
+        else:
+            high = rate
+    for _ in range(repeats):
+        for factor in _AROUND:
+            keeps(min(most, factor * crossing(runs, allowed)))
+    random = np.random.default_rng(0)
+    drawn = [
+        crossing([runs[index] for index in random.integers(0, len(runs), len(runs))], allowed)
+        for _ in range(_RESAMPLES)
+    ]
+    found = crossing(runs, allowed)
+    low, high = (float(end) for end in np.percentile(drawn, _ENDS))
+    return Found(found, min(low, found), max(high, found))
+
+
+def crossing(runs: Sequence[Observation], allowed: float) -> float:
+    """The rate at which the share of late answers passes what is allowed; the nearest measured if none or all do."""
+    blocks = _increasing(runs)
+    below = [block for block in blocks if block[1] <= allowed]
+    above = [block for block in blocks if block[1] > allowed]
+    if not above:
+        return below[-1][0]
+    if not below:
+        return above[0][0]
+    (kept, share, answers), (broken, larger, _) = below[-1], above[0]
+    # Half an answer stands for none, whose logarithm is not finite.
+    share = min(max(share, 0.5 / answers), allowed)
+    place = math.log(allowed / share) / math.log(larger / share)
+    return kept + place * (broken - kept)
+
+
+def _increasing(runs: Sequence[Observation]) -> list[tuple[float, float, int]]:
+    """Isotonic regression: (mean rate, share of late answers, answers) of blocks, in which the share grows."""
+    at_rate: dict[float, tuple[int, int]] = {}
+    for run in runs:
+        over, answers = at_rate.get(run.rate, (0, 0))
+        at_rate[run.rate] = (over + run.over, answers + run.answers)
+    sums: list[tuple[float, int, int]] = []
+    for rate, (over, answers) in sorted(at_rate.items()):
+        block = (rate * answers, over, answers)
+        while sums and sums[-1][1] * block[2] > block[1] * sums[-1][2]:
+            before = sums.pop()
+            block = (before[0] + block[0], before[1] + block[1], before[2] + block[2])
+        sums.append(block)
+    return [(rates / answers, over / answers, answers) for rates, over, answers in sums]

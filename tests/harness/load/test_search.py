@@ -1,0 +1,122 @@
+"""The search on a queue whose capacity is known, and what is asked of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from arch_common.errors import UsageError
+from arch_harness.load.asked import LoadRequest, Slo, default_queries, least_queries, parse_rates, parse_slo
+from arch_harness.load.search import Found, Observation, crossing, find_highest
+from numpy.typing import NDArray
+
+LIMIT_S, ALLOWED = 0.2, 0.01
+
+
+def waits(rate: float, seed: int, arrivals: int) -> NDArray[np.float64]:
+    """Seconds from arrival to answer at one server that takes 2 ms in the mean, 0.6 to 3.4; Lindley's recursion."""
+    random = np.random.default_rng(seed)
+    times = np.cumsum(random.exponential(1 / rate, arrivals))
+    work = np.cumsum(0.002 * random.uniform(0.3, 1.7, arrivals))
+    waited: NDArray[np.float64] = np.maximum.accumulate(times - np.concatenate(([0.0], work[:-1]))) + work - times
+    return waited
+
+
+def late(rate: float, seed: int, arrivals: int) -> int:
+    return int((waits(rate, seed, arrivals) > LIMIT_S).sum())
+
+
+@pytest.fixture(scope="module")
+def truth() -> float:
+    """The rate whose share of late answers is 1 %, of a million arrivals at each."""
+    rates = np.linspace(470, 500, 13)
+    shares = [late(rate, 99, 1_000_000) / 1_000_000 for rate in rates]
+    return float(np.interp(ALLOWED, shares, rates))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_rate_is_within_5_percent_of_a_queues_own(truth: float, seed: int) -> None:
+    seeds = iter(range(1000 * seed + 1, 1000 * seed + 1000))
+
+    def measure(rate: float) -> Observation:
+        arrivals = int(30 * rate)
+        return Observation(rate, late(rate, next(seeds), arrivals), arrivals)
+
+    found = find_highest(measure, ALLOWED, start=40 + 20 * seed, most=1e9, repeats=3)
+    assert not found.at_least
+    assert found.rate == pytest.approx(truth, rel=0.05)
+    assert found.low <= found.rate <= found.high
+    assert found.high < 1.2 * found.low
+
+
+def step(capacity: float) -> tuple[list[float], object]:
+    """A server that answers all in time up to its capacity, and none above."""
+    asked: list[float] = []
+
+    def measure(rate: float) -> Observation:
+        asked.append(rate)
+        return Observation(rate, 0 if rate <= capacity else 1000, 1000)
+
+    return asked, measure
+
+
+def test_a_first_rate_that_is_too_high_is_halved() -> None:
+    asked, measure = step(37)
+    found = find_highest(measure, ALLOWED, start=100, most=1e9, repeats=2)  # type: ignore[arg-type]
+    assert asked[:5] == [100, 100, 50, 50, 25]
+    assert found.rate == pytest.approx(37, rel=0.06)
+
+
+def test_what_the_client_can_send_bounds_the_answer() -> None:
+    asked, measure = step(1000)
+    found = find_highest(measure, ALLOWED, start=10, most=70, repeats=2)  # type: ignore[arg-type]
+    assert found == Found(70, 70, 70, at_least=True)
+    assert asked == [10, 20, 40, 70]
+
+
+def test_a_promise_that_nothing_keeps() -> None:
+    _, measure = step(0)
+    assert find_highest(measure, ALLOWED, start=64, most=1e9, repeats=2).rate == 0  # type: ignore[arg-type]
+
+
+def test_late_answers_of_all_runs_are_added_up() -> None:
+    # Two of three runs at 20 have no late answer; together they have 2 %, which is more than at 30.
+    runs = [Observation(10, 0, 1000), *[Observation(20, over, 1000) for over in (0, 0, 60)], Observation(30, 10, 1000)]
+    # So 20 and 30 are one block of 4,000 answers and 70 late ones at 22.5; at 10 half an answer stands for none.
+    place = np.log(0.01 / 0.0005) / np.log(0.0175 / 0.0005)
+    assert crossing(runs, ALLOWED) == pytest.approx(10 + 12.5 * place)
+
+
+def test_promises() -> None:
+    assert parse_slo("p99=200ms") == Slo(0.99, 200)
+    assert parse_slo("p99.9<=1.5s") == Slo(0.999, 1500)
+    assert Slo(0.99, 200).kept(10, 1000)
+    assert not Slo(0.99, 200).kept(11, 1000)
+    for wrong in ("200ms", "p100=5ms", "p40=5ms", "p99=0ms", "p99=5", "p99=5 min"):
+        with pytest.raises(UsageError, match="is no promise"):
+            parse_slo(wrong)
+
+
+def test_rates() -> None:
+    assert parse_rates("20") == [20]
+    assert parse_rates("5:80:5") == pytest.approx([5, 10, 20, 40, 80])
+    assert len(parse_rates("5:100")) == 8
+    for wrong in ("", "0", "5:", "100:5", "5:100:1", "5:100:2.5", "5:10:3:4", "-5", "x"):
+        with pytest.raises(UsageError, match="--rate"):
+            parse_rates(wrong)
+
+
+def test_queries_that_early_stopping_wants() -> None:
+    # LoadGen's own words: 459 for Server at p99, 662 for MultiStream, 64 for SingleStream at p90.
+    assert (least_queries(0.99), least_queries(0.99, 1), least_queries(0.9, 1)) == (459, 662, 64)
+    assert default_queries("server", Slo(0.99, 200)) == 459
+    assert default_queries("single-stream", None) == 64
+    assert default_queries("offline", None) == 1
+
+
+def test_what_cannot_be_asked() -> None:
+    with pytest.raises(UsageError, match="--slo is missing"):
+        LoadRequest()
+    with pytest.raises(UsageError, match="--rate is of the scenario server"):
+        LoadRequest("offline", rates=(5.0,))
+    with pytest.raises(UsageError, match="--min-duration"):
+        LoadRequest("offline", min_duration_s=0)
