@@ -16,6 +16,7 @@ from arch_common.errors import ArchError, ScoreError, UsageError
 
 from arch_harness.bench.compare import compare_models
 from arch_harness.bench.fingerprints import embedding_fingerprint, result_fingerprint
+from arch_harness.bench.footprints import gather_footprints
 from arch_harness.bench.resumable import resumable
 from arch_harness.bench.score import Probed, is_done, probe_pair
 from arch_harness.bench.speed import SpeedRuns
@@ -82,6 +83,7 @@ class Bench:
         store: EmbeddingStore,
         recompute: bool = False,
     ) -> None:
+        self._servers = servers
         self._pool = pool
         self._models = models
         self._datasets = datasets
@@ -165,6 +167,7 @@ class Bench:
         now.datasets = list(datasets.values())
         now.results = [result for result in earlier.results if result not in again]
         now.unscored = earlier.unscored
+        now.footprints = earlier.footprints
         now.comparisons = [] if again else earlier.comparisons
         now.created = earlier.created
 
@@ -216,6 +219,8 @@ class Bench:
                 # Side by side in time, so that what changes slowly on a machine changes for all models.
                 speed = SpeedRuns(self.run, self._output, dataset, self._save)
                 speed.measure(pool, {model.name: self._job(model, dataset) for model in self._models}, display)
+                if pool.cache_info().currsize:  # otherwise the servers did nothing
+                    self.run.footprints = gather_footprints(self.run, self._servers, self._models)
         self.run.comparisons = compare_models(self.run, self._output)
         return write_report(self.run, self._output)
 

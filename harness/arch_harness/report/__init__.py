@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from arch_common.errors import ArchError
 from arch_common.files import whole_file
 
+from arch_harness.report.choice.choose import choose
 from arch_harness.report.formats.data_files import render_csv, render_parquet
 from arch_harness.report.formats.html import render_html
 from arch_harness.report.formats.markdown import render_markdown
 from arch_harness.report.formats.terminal import TerminalReport
 from arch_harness.report.plots.confusion import CONFUSION, draw_confusion
+from arch_harness.report.plots.pareto import ON_DATASET, OVER_ALL, draw_fronts
 from arch_harness.report.plots.plot_kinds import RESULT_PLOTS, TIMING_PLOTS, draw_plots
 from arch_harness.report.text.overview import build_overview
 from arch_harness.results.run import write_run
@@ -53,15 +55,16 @@ def write_report(run: Run, folder: Path) -> list[Path]:
     for path, content in rows.items():
         _write_whole(path, content)
 
-    overview, timing = build_overview(run), draw_plots(run, TIMING_PLOTS)
-    groups = [*draw_plots(run, RESULT_PLOTS), *draw_confusion(run)]
-    texts = {folder / _PLOTS / plot.file: plot.svg for group in (*groups, *timing) for plot in group.plots}
+    choice = choose(run)
+    overview, timing = build_overview(run, choice), draw_plots(run, TIMING_PLOTS)
+    fronts, groups = draw_fronts(choice), [*draw_plots(run, RESULT_PLOTS), *draw_confusion(run)]
+    texts = {folder / _PLOTS / plot.file: plot.svg for group in (*fronts, *groups, *timing) for plot in group.plots}
     written = [results, *rows, *texts, folder / "report.md", folder / "report.html"]
-    texts[folder / "report.md"] = render_markdown(overview, groups, timing, _PLOTS)
-    texts[folder / "report.html"] = render_html(overview, groups, timing)
+    texts[folder / "report.md"] = render_markdown(overview, fronts, groups, timing, _PLOTS)
+    texts[folder / "report.html"] = render_html(overview, fronts, groups, timing)
     for path, text in texts.items():
         _write_whole(path, text.encode(errors="replace"))
-    for kind in (*(kind.name for kind in (*RESULT_PLOTS, *TIMING_PLOTS)), CONFUSION):
+    for kind in (*(kind.name for kind in (*RESULT_PLOTS, *TIMING_PLOTS)), CONFUSION, OVER_ALL, ON_DATASET):
         for path in (folder / _PLOTS).glob(f"{kind}-*.svg"):
             if path not in texts:
                 with contextlib.suppress(OSError):  # the report is there: nothing in it names this one

@@ -31,19 +31,24 @@ def _fenced(text: str) -> str:
 
 
 def render_markdown(
-    report: Overview, groups: Sequence[PlotGroup], timing: Sequence[PlotGroup], plots_folder: str
+    report: Overview,
+    fronts: Sequence[PlotGroup],
+    groups: Sequence[PlotGroup],
+    timing: Sequence[PlotGroup],
+    plots_folder: str,
 ) -> str:
     """The whole Markdown document.
 
     Args:
         report: The text.
-        groups: The plots of the results.
+        fronts: The plots of score against throughput.
+        groups: The other plots of the results.
         timing: The plots of where the time goes.
         plots_folder: Folder of the plot files, relative to the document.
     """
     environment = template_environment()
     environment.filters |= {"md": escape_markdown, "fenced": _fenced}
     environment.globals["folder"] = plots_folder
-    text = environment.get_template("report.md.j2").render(report=report, groups=groups, timing=timing)
+    text = environment.get_template("report.md.j2").render(report=report, fronts=fronts, groups=groups, timing=timing)
     # No text of the report holds a line break, so blank lines are the template's own.
     return _BLANK_LINES.sub("\n\n", text)
