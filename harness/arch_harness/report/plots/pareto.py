@@ -33,7 +33,7 @@ _WIDTH = 4.4  # inches; as the other plots
 _PLOT = 2.55  # inches: of the axes, the names stand to the right of them
 _LEAST = 2.3  # inches: the height of the axes
 _LINE = 0.145  # inches: a line of a name
-_LETTERS = 23  # of a line
+_LETTERS, _BOLD_LETTERS = 22, 19  # of a line
 _TITLE = 44  # characters
 _STEPS = {30.0: (1, 2, 3, 5), 300.0: (1, 3), float("inf"): (1,)}
 """The ticks of a decade, by the ratio of the ends of the axis."""
@@ -53,7 +53,7 @@ class _Spot:
     def lines(self) -> list[str]:
         """Its name, in lines that fit beside the axes."""
         words = f"{self.look.name} ★" if self.on_front else self.look.name
-        return textwrap.wrap(words, _LETTERS) or [words]
+        return textwrap.wrap(words, _BOLD_LETTERS if self.chosen else _LETTERS) or [words]
 
 
 def draw_fronts(choice: Choice) -> list[PlotGroup]:
