@@ -16,6 +16,7 @@ import pytest
 import torch
 import tritonclient.grpc as grpcclient
 from arch_common.errors import ExportError, ExportUsageError
+from arch_common.execution import told_footprints
 from arch_common.session import VNNI_FLAGS, cpu_flags
 from arch_export.checkpoint.random_weights import write_random
 from arch_export.encoder import precision as precisions
@@ -342,11 +343,20 @@ def test_the_server_tells_what_it_runs_in(server: LocalServer, checkpoint: Path)
 
 
 @pytest.mark.triton
-def test_the_metrics_are_prometheus_text(server: LocalServer) -> None:
+def test_the_metrics_are_prometheus_text(server: LocalServer, variants: Path) -> None:
     with urllib.request.urlopen(f"http://{server.metrics_url}/metrics", timeout=5) as answer:
-        lines = [line for line in answer.read().decode().splitlines() if line.startswith("arch_execution_info{")]
+        text = answer.read().decode()
+    lines = [line for line in text.splitlines() if line.startswith("arch_execution_info{")]
     assert len(lines) == 2
     assert all(line.endswith("} 1") and 'version="1"' in line for line in lines)
+    told = {(labels["model"], figure): value for figure, labels, value in told_footprints(text)}
+    assert len(told) == 2 * 3
+    for model in {name for name, _ in told}:
+        files = sum(file.stat().st_size for file in (variants / model / "1").iterdir())
+        assert told[model, "disk_bytes"] == files
+        # A Python with ONNX Runtime and the model's weights, and far from a machine's memory.
+        assert max(files, 2**24) < told[model, "peak_memory_bytes"] < 2**34
+        assert 0 < told[model, "load_seconds"] < 600
 
 
 def test_a_session_of_another_length_needs_no_new_export(variants: Path) -> None:

@@ -17,6 +17,7 @@ from arch_common.errors import ArchError, ScoreError, UsageError
 from arch_harness.bench.ablation.passes import AblationPasses, drop_stale
 from arch_harness.bench.ablation.plan import plan_ablations
 from arch_harness.bench.compare import compare_models
+from arch_harness.bench.footprints import gather_footprints
 from arch_harness.bench.looking import Looker, with_files
 from arch_harness.bench.outcomes import changed_clips, covers, dataset_facts, is_refused, scored, unscored
 from arch_harness.bench.resuming.fingerprints import embedding_fingerprint, result_fingerprint
@@ -90,6 +91,7 @@ class Bench:
         store: EmbeddingStore,
         recompute: bool = False,
     ) -> None:
+        self._servers = servers
         self._pool = pool
         self._models = models
         self._datasets = datasets
@@ -176,6 +178,7 @@ class Bench:
         now.datasets = list(datasets.values())
         now.results = [result for result in earlier.results if result not in again]
         now.unscored, now.ablations = earlier.unscored, earlier.ablations
+        now.footprints = earlier.footprints
         drop_stale(now)
         now.comparisons = [] if again else earlier.comparisons
         now.diagnoses = None if again else earlier.diagnoses
@@ -264,6 +267,8 @@ class Bench:
                 speed = SpeedRuns(self.run, self._output, dataset, self._save_measured)
                 jobs = {model.name: self._job(model, dataset) for model in self._models}
                 speed.measure(pool, jobs, display)
+                if pool.cache_info().currsize:  # otherwise the servers did nothing
+                    self.run.footprints = gather_footprints(self.run, self._servers, self._models)
                 ablations = AblationPasses(self.run, self._output, self._store, dataset, self.problems.append)
                 ablations.measure(pool, jobs, display)
 

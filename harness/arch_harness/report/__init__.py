@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from arch_common.errors import ArchError
 from arch_common.files import whole_file
 
+from arch_harness.report.choice.choose import choose
 from arch_harness.report.formats.data_files import render_csv, render_parquet
 from arch_harness.report.formats.html import render_html
 from arch_harness.report.formats.markdown import render_markdown
@@ -15,6 +16,7 @@ from arch_harness.report.formats.terminal import TerminalReport
 from arch_harness.report.formats.terminal_summary import TerminalScores, TerminalSummary
 from arch_harness.report.plots.ablations import ABLATIONS, draw_ablations
 from arch_harness.report.plots.confusion import CONFUSION, draw_confusion
+from arch_harness.report.plots.pareto import ON_DATASET, OVER_ALL, draw_fronts
 from arch_harness.report.plots.plot_kinds import RESULT_PLOTS, TIMING_PLOTS, draw_plots
 from arch_harness.report.text.overview import build_overview
 from arch_harness.results.run import write_run
@@ -55,16 +57,19 @@ def write_report(run: Run, folder: Path) -> list[Path]:
     for path, content in rows.items():
         _write_whole(path, content)
 
-    overview, timing = build_overview(run), draw_plots(run, TIMING_PLOTS)
-    groups = [*draw_plots(run, RESULT_PLOTS), *draw_confusion(run)]
+    choice = choose(run)
+    overview, timing = build_overview(run, choice), draw_plots(run, TIMING_PLOTS)
+    fronts, groups = draw_fronts(choice), [*draw_plots(run, RESULT_PLOTS), *draw_confusion(run)]
     ablated = draw_ablations(run)
-    texts = {folder / _PLOTS / plot.file: plot.svg for group in (*groups, *timing, *ablated) for plot in group.plots}
+    drawn = [plot for group in (*fronts, *groups, *timing, *ablated) for plot in group.plots]
+    texts = {folder / _PLOTS / plot.file: plot.svg for plot in drawn}
     written = [results, *rows, *texts, folder / "report.md", folder / "report.html"]
-    texts[folder / "report.md"] = render_markdown(overview, groups, timing, _PLOTS, ablated)
-    texts[folder / "report.html"] = render_html(overview, groups, timing, ablated)
+    texts[folder / "report.md"] = render_markdown(overview, fronts, groups, timing, _PLOTS, ablated)
+    texts[folder / "report.html"] = render_html(overview, fronts, groups, timing, ablated)
     for path, text in texts.items():
         _write_whole(path, text.encode(errors="replace"))
-    for kind in (*(kind.name for kind in (*RESULT_PLOTS, *TIMING_PLOTS)), CONFUSION, ABLATIONS):
+    kinds = [kind.name for kind in (*RESULT_PLOTS, *TIMING_PLOTS)]
+    for kind in (*kinds, CONFUSION, ABLATIONS, OVER_ALL, ON_DATASET):
         for path in (folder / _PLOTS).glob(f"{kind}-*.svg"):
             if path not in texts:
                 with contextlib.suppress(OSError):  # the report is there: nothing in it names this one

@@ -300,9 +300,8 @@ _TABLE = (
         "disk_mib", "On disk", "MiB", "lower", "Size of the model's files that the server loaded.", "operating system"
     ),
     Metric(
-        "load_seconds", "Load", "s", "lower",
-        "Time from the start of an instance until it could answer: reading the graph and optimising it for the "
-        "machine; the longest of its instances.",
+        "load_seconds", "Load time", "s", "lower",
+        "Time that an instance took to read the graph and to optimise it for the machine; the longest of them.",
         "operating system", ".1f",
     ),
 )  # fmt: skip

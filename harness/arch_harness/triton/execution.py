@@ -6,11 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from arch_common.execution import told_executions
+from arch_common.execution import told_executions, told_footprints
 from tritonclient.grpc import model_config_pb2
+
+from arch_harness.results.run import Footprint
 
 # The name of a server that `arch serve` started, which ends in the port of its metrics.
 _SERVER = re.compile(r"arch:[0-9a-f]+:(\d+)")
+_MIB = 1024**2
 _PLACES = {
     model_config_pb2.ModelInstanceGroup.KIND_CPU: "CPU",
     model_config_pb2.ModelInstanceGroup.KIND_GPU: "GPU",
@@ -70,6 +73,31 @@ def told_by(metrics: str, server: str, model: str, content_hash: str) -> Executi
     note = f" ({told['note']})" if told["note"] else ""
     return Execution(
         f"{told['precision']} on {told['execution_provider']}{note}", told.get("served_hash") or content_hash
+    )
+
+
+def footprint_by(metrics: str, server: str, model: str, content_hash: str) -> Footprint | None:
+    """What the metrics say that a model takes; None where they do not, or are those of another server.
+
+    Args:
+        metrics: the text of a metrics endpoint.
+        server: the name over gRPC of the one that is meant.
+        model: its name.
+        content_hash: of what was exported.
+    """
+    here = server if is_started_by_arch(server) else ""
+    found: dict[str, list[float]] = {}
+    for figure, told, value in told_footprints(metrics):
+        if (told.get("server", ""), told["model"], told["content_hash"]) == (here, model, content_hash):
+            found.setdefault(figure, []).append(value)
+    if not found:
+        return None
+    memory = sum(found.get("peak_memory_bytes", []))
+    return Footprint(
+        model=model,
+        memory_mib=memory / _MIB if memory else None,
+        disk_mib=max(found["disk_bytes"]) / _MIB if "disk_bytes" in found else None,
+        load_seconds=max(found["load_seconds"]) if "load_seconds" in found else None,
     )
 
 

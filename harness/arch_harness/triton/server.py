@@ -13,9 +13,10 @@ from arch_common.errors import ArchError, UsageError, first_line
 from pydantic import ValidationError
 from tritonclient.utils import InferenceServerException
 
-from arch_harness.results.run import ModelFacts, ServerFacts
+from arch_harness.results.run import Footprint, ModelFacts, ServerFacts
 from arch_harness.triton.endpoint import Endpoint
 from arch_harness.triton.execution import (
+    footprint_by,
     is_started_by_arch,
     metrics_addresses,
     runs_in_backend_of_arch,
@@ -171,6 +172,18 @@ class Server:
             raise ArchError(f"the Triton at {self.address} gave no finite embedding of {model} for each clip")
         embeddings: NDArray[np.float32] = found
         return embeddings
+
+    def footprint(self, facts: ModelFacts) -> Footprint | None:
+        """What a model takes of the server until now; None where it does not tell or does not answer."""
+        try:
+            server = self._call("get_server_metadata").name
+        except ArchError:
+            return None
+        for address in metrics_addresses(self.address, self.endpoint.metrics, server):
+            told = footprint_by(read_metrics(address, _METRICS_TIMEOUT_S), server, facts.name, facts.content_hash)
+            if told is not None:
+                return told
+        return None
 
     def statistics_if_up(self, model: str) -> Statistics | None:
         """The counters of a model; None where the server does not answer."""

@@ -7,8 +7,11 @@ from pathlib import Path
 import arch_harness.report
 import pytest
 from arch_harness.report import write_report
+from arch_harness.report.choice.choose import choose
+from arch_harness.report.choice.verdict import choice_table
 from arch_harness.report.formats.html import render_html
 from arch_harness.report.formats.markdown import render_markdown
+from arch_harness.report.plots.pareto import draw_fronts
 from arch_harness.report.plots.plot_kinds import RESULT_PLOTS, TIMING_PLOTS, draw_plots
 from arch_harness.report.text.numbers import clean, number, percent, scientific, shorten
 from arch_harness.report.text.overview import build_overview, results_table, run_notes, summary_lines
@@ -31,11 +34,13 @@ def test_every_format_shows_the_same_rows(name: str, tmp_path: Path) -> None:
 
     rows = results_table(run).rows
     assert len(rows) == len(run.results) + len(run.unscored)
+    first = choice_table(choose(run)).rows
     in_markdown = markdown_rows((tmp_path / "out/report.md").read_text())
     page = Page((tmp_path / "out/report.html").read_text())
     cells = [cell.strip() for cell in page.cells]
-    assert in_markdown[1 : 1 + len(rows)] == list(rows)
-    flat = [cell for row in rows for cell in row]
+    assert in_markdown[1 : 1 + len(first)] == list(first)
+    assert in_markdown[2 + len(first) : 2 + len(first) + len(rows)] == list(rows)
+    flat = [cell for row in (*first, *rows) for cell in row]
     assert cells[: len(flat)] == flat
     if name != "hostile":
         lines = [" ".join(line.split()) for line in terminal(run, 250).splitlines()]
@@ -134,7 +139,7 @@ def test_a_pair_without_a_score_is_named_with_its_failures_in_every_format(tmp_p
         assert "No clip failed." not in text
     page = Page((tmp_path / "report.html").read_text()).text
     assert f"{lost}: 2,000 of 2,000 clips" in page
-    assert page.count("is empty") == 1 + 50
+    assert page.count("is empty") == 2 + 50
     # Behind the scored ones of its dataset, with dashes for what is not known.
     assert [row[:4] for row in results_table(run).rows[:3]] == [
         (DATASETS[0], MODELS[0], "accuracy", "91.3"),
@@ -282,12 +287,14 @@ def test_words() -> None:
 def test_markdown_and_html_explain_each_number_once() -> None:
     run = usual()
     built, drawn, timing = build_overview(run), draw_plots(run, RESULT_PLOTS), draw_plots(run, TIMING_PLOTS)
+    fronts = draw_fronts(choose(run))
     assert built.timing is not None
     sections = [*built.timing.more, *built.probing]
-    meanings = [*built.meanings, *built.timing.meanings, *built.model_meanings]
+    meanings = [*built.first.meanings, *built.meanings, *built.timing.meanings, *built.model_meanings]
     meanings += [one for section in sections for one in section.meanings]
     assert len(meanings) > 30
-    for text in (render_markdown(built, drawn, timing, "plots"), Page(render_html(built, drawn, timing)).text):
+    page = Page(render_html(built, fronts, drawn, timing)).text
+    for text in (render_markdown(built, fronts, drawn, timing, "plots"), page):
         for meaning in meanings:
             assert text.count(meaning.text) == 1
 

@@ -40,7 +40,7 @@ def test_embeddings_from_the_store_have_a_score_and_no_speed(tmp_path: Path) -> 
     assert any(note.startswith("d × a: every embedding was read from the store") for note in run_notes(run))
     write_report(run, tmp_path)
     drawn = (tmp_path / "plots/score-d.svg").read_text()
-    assert ">b<" in drawn
+    assert ">b ★<" in drawn
     assert ">a<" not in drawn
     assert "d × a" not in terminal(run, 120)
 

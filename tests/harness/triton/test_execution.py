@@ -10,8 +10,9 @@ import pytest
 from arch_common.content import content_hash
 from arch_common.execution import told_executions
 from arch_harness.bench.bench import Bench
+from arch_harness.results.run import Footprint
 from arch_harness.triton.endpoint import Endpoint
-from arch_harness.triton.execution import Execution, metrics_addresses, told_by, untold
+from arch_harness.triton.execution import Execution, footprint_by, metrics_addresses, told_by, untold
 from arch_harness.triton.server import Server
 from arch_serve.server import LocalServer
 from google.protobuf import text_format
@@ -53,6 +54,20 @@ def test_only_the_server_that_is_meant_is_believed() -> None:
     assert told_by("", OURS, "m", "sha256:1") is None
     latest = metric(version="9") + metric(version="10", served_hash="sha256:3") + metric(version="8")
     assert told_by(latest, OURS, "m", "sha256:1") == Execution("fp32 on CPUExecutionProvider", "sha256:3")
+
+
+def test_a_footprint_is_of_all_instances_and_of_the_server_that_is_meant() -> None:
+    def figures(instance: str, memory: int, seconds: float, server: str = OURS) -> str:
+        labels = f'model="m",version="1",instance="{instance}",server="{server}",content_hash="sha256:1"'
+        values = {"peak_memory_bytes": memory, "disk_bytes": 3 * 2**20, "load_seconds": seconds}
+        return "".join(f"arch_instance_{name}{{{labels}}} {value}\n" for name, value in values.items())
+
+    metrics = figures("m_0_0", 2**20, 1.5) + figures("m_0_1", 2**21, 2.5) + figures("m_0_0", 2**30, 9.0, OTHER)
+    assert footprint_by(metrics, OURS, "m", "sha256:1") == Footprint(
+        model="m", memory_mib=3.0, disk_mib=3.0, load_seconds=2.5
+    )
+    assert footprint_by(metrics, "triton", "m", "sha256:1") is None
+    assert footprint_by(metric(), OURS, "m", "sha256:1") is None
 
 
 def test_an_earlier_arch_tells_less() -> None:

@@ -52,6 +52,10 @@ class ModelSummary:
         """The model's, as the run has it."""
         return self.facts.name
 
+    def score_on(self, dataset: str) -> Estimate:
+        """Its score on one of its datasets."""
+        return _score(self.results[dataset])
+
 
 class Scores:
     """The results of a run, by model and dataset, and how two models compare on the same test clips.

@@ -8,6 +8,7 @@ from arch_harness.report.choice.choose import TOLERANCE
 from arch_harness.report.text.numbers import UNKNOWN, clean, format_metric, number, percent, plural, points
 from arch_harness.report.text.tables import CARRIED_MARK, MARK, Column, Meaning, Table, columns_of, meanings_of
 from arch_harness.results.metric_definitions import METRICS
+from arch_harness.results.repeats import mean_of, point_of
 
 if TYPE_CHECKING:
     from arch_harness.report.choice.choose import Choice
@@ -100,10 +101,10 @@ def alternatives(choice: Choice) -> list[tuple[str, str]]:
         change = choice.scores.change(row.name, one.name) if one else None
         ratio = row.clips_per_s / one.clips_per_s if one and row.clips_per_s and one.clips_per_s else None
         beside = [_price(change)] if change else []
-        beside += [f"{_times(ratio)} the speed"] if ratio else []
+        beside += [f"{_times(ratio)} its speed"] if ratio else []
         speed = f" at {number(row.clips_per_s)} clips/s" if row.clips_per_s else ""
-        compared = f" (against {clean(one.name)}: {'; '.join(beside)})" if one and beside else ""
-        found.append((condition, f"{clean(row.name)}, {_score(row.score)}{speed}{compared}."))
+        compared = f"; against {clean(one.name)} {', '.join(beside)}" if one and beside else ""
+        found.append((condition, f"{clean(row.name)}, {percent(row.score.value)} %{speed}{compared}."))
     return found
 
 
@@ -130,17 +131,31 @@ def _score(score: Estimate) -> str:
 
 
 def _latency(choice: Choice, one: ModelSummary) -> str:
-    """The worst p99 of the datasets, with its load."""
+    """The worst p99 of the datasets, with its load: the equal rate, or else 70 % of the model's own highest rate."""
     worst: tuple[float, str] | None = None
     for dataset in one.results:
         p99 = choice.scores.latency(one.name, dataset, "equal_p99_ms")
         if p99 is not None and (worst is None or p99 > worst[0]):
             worst = (p99, dataset)
     if worst is None:
-        return ""
+        return _own_latency(one)
     rate = number(choice.scores.rates[worst[1]] or 0.0)
     where = f" on {clean(worst[1])}" if len(one.results) > 1 else ""
     return f"p99 {number(worst[0])} ms at {rate} clips/s{where}"
+
+
+def _own_latency(one: ModelSummary) -> str:
+    found = []
+    for dataset, result in one.results.items():
+        point = point_of(result.measurement, "paced") if result.measurement else None
+        p99 = mean_of(result.measurement, "paced_p99_ms") if result.measurement else None
+        if point is not None and point.rate and p99 is not None:
+            found.append((p99, point.rate, dataset))
+    if not found:
+        return ""
+    p99, own, dataset = max(found)
+    where = f" on {clean(dataset)}" if len(one.results) > 1 else ""
+    return f"p99 {number(p99)} ms at {number(own)} clips/s, 70 % of its highest{where}"
 
 
 def _costs(one: ModelSummary) -> list[str]:

@@ -32,6 +32,7 @@ def _fenced(text: str) -> str:
 
 def render_markdown(
     report: Overview,
+    fronts: Sequence[PlotGroup],
     groups: Sequence[PlotGroup],
     timing: Sequence[PlotGroup],
     plots_folder: str,
@@ -41,7 +42,8 @@ def render_markdown(
 
     Args:
         report: The text.
-        groups: The plots of the results.
+        fronts: The plots of score against throughput.
+        groups: The other plots of the results.
         timing: The plots of where the time goes.
         plots_folder: Folder of the plot files, relative to the document.
         ablated: The plots of what the preprocessing changes.
@@ -50,6 +52,6 @@ def render_markdown(
     environment.filters |= {"md": escape_markdown, "fenced": _fenced}
     environment.globals["folder"] = plots_folder
     template = environment.get_template("report.md.j2")
-    text = template.render(report=report, groups=groups, timing=timing, ablated=ablated)
+    text = template.render(report=report, fronts=fronts, groups=groups, timing=timing, ablated=ablated)
     # No text of the report holds a line break, so blank lines are the template's own.
     return _BLANK_LINES.sub("\n\n", text)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from arch_harness.report.plots.bars import BATCH_SIZES_PLOT, LATENCY_PLOT, STAGES_PLOT
 from arch_harness.report.plots.panels import Panel, looks_of
-from arch_harness.report.plots.scores import LAYERS_PLOT, SCORE_PLOT
+from arch_harness.report.plots.scores import LAYERS_PLOT
 from arch_harness.report.plots.style import styled
 from arch_harness.report.plots.svg import Plot, PlotGroup, as_svg, file_names
 from arch_harness.report.plots.timeline import TIMELINE_PLOT
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from arch_harness.report.plots.panels import PlotKind
     from arch_harness.results.run import Run
 
-RESULT_PLOTS = (SCORE_PLOT, LATENCY_PLOT, BATCH_SIZES_PLOT, LAYERS_PLOT)
+RESULT_PLOTS = (LATENCY_PLOT, BATCH_SIZES_PLOT, LAYERS_PLOT)
 TIMING_PLOTS = (STAGES_PLOT, TIMELINE_PLOT)
 
 

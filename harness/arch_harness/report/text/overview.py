@@ -5,6 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from arch_harness.report.choice.asked import AskedFor
+from arch_harness.report.choice.caveats import caveats
+from arch_harness.report.choice.choose import Choice, choose
+from arch_harness.report.choice.verdict import (
+    RULE,
+    alternatives,
+    choice_columns,
+    choice_meanings,
+    choice_table,
+    details,
+    headline,
+    loads_line,
+)
 from arch_harness.report.text.ablations import ablation_section
 from arch_harness.report.text.diagnoses import diagnosis_lines
 from arch_harness.report.text.numbers import clean, number, percent, plural, shorten, timestamp
@@ -19,14 +32,23 @@ from arch_harness.report.text.remarks import (
     unscaled_lines,
     unscored_lines,
 )
-from arch_harness.report.text.setup import datasets_table, hardware_terms, method_terms, model_meanings, models_table
+from arch_harness.report.text.setup import (
+    datasets_table,
+    hardware_terms,
+    method_terms,
+    model_meanings,
+    models_table,
+    setting_line,
+)
 from arch_harness.report.text.speed import speed_sections
 from arch_harness.report.text.tables import MARK, Column, Meaning, Section, Table, cells_of, columns_of, meanings_of
-from arch_harness.report.text.timing import Timing, build_timing, timing_notes
+from arch_harness.report.text.timing import Timing, build_timing, limits_line, timing_notes
 from arch_harness.results import rows
 from arch_harness.results.repeats import mean_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from arch_harness.results.run import Result, Run, Unscored
 
 MAX_FAILURES = 50
@@ -43,11 +65,42 @@ class FailureList:
 
 
 @dataclass(frozen=True)
+class FirstScreen:
+    """What a reader sees first, and may be all that is read.
+
+    Attributes:
+        headline: the model to deploy and at what price, in one sentence.
+        details: more of it.
+        alternatives: (condition, what to take then).
+        rule: by which it was chosen.
+        warnings: that change a decision.
+        table: one row a model over all datasets.
+        chosen: the row of the model to deploy; None where there is none.
+        loads: at which its latencies are.
+        limits: of the throughput, grouped.
+        meanings: of the table's columns.
+    """
+
+    headline: str
+    details: list[str]
+    alternatives: list[tuple[str, str]]
+    rule: str
+    warnings: list[str]
+    table: Table
+    chosen: int | None
+    loads: str
+    limits: str
+    meanings: list[Meaning]
+
+
+@dataclass(frozen=True)
 class Overview:
     """The text of a report, in the order in which it is shown."""
 
     title: str
+    setting: str
     date: str
+    first: FirstScreen
     summary: list[str]
     diagnoses: list[tuple[str, str]]
     results: Table
@@ -65,6 +118,15 @@ class Overview:
     method: list[tuple[str, str]]
     hardware: list[tuple[str, str]]
     packages: list[tuple[str, str]]
+
+    @property
+    def definitions(self) -> list[Meaning]:
+        """What every number means, each once."""
+        timing = self.timing
+        sections = [*self.speed, *(timing.more if timing else []), *self.probing]
+        found = [*self.first.meanings, *self.meanings, *(timing.meanings if timing else [])]
+        found += [one for section in sections for one in section.meanings]
+        return list(dict.fromkeys([*found, *self.model_meanings]))
 
 
 RESULT_COLUMNS = columns_of(
@@ -168,20 +230,59 @@ def run_notes(run: Run) -> list[str]:
     return lines
 
 
-def build_overview(run: Run) -> Overview:
-    """Derive everything that a written report says from `run`."""
+def _title(run: Run) -> str:
+    datasets = [clean(dataset.id) for dataset in run.datasets]
+    where = " and ".join(datasets) if len(datasets) in (1, 2) else plural(len(datasets), "dataset")
+    what = clean(run.models[0].name) if len(run.models) == 1 else plural(len(run.models), "audio encoder")
+    return f"{what} on {where}"
+
+
+def first_screen(choice: Choice, results: Sequence[Result]) -> FirstScreen:
+    """The verdict, its warnings and its table.
+
+    Args:
+        choice: of a run.
+        results: of the run, in the order in which they are shown.
+    """
+    return FirstScreen(
+        headline=headline(choice),
+        details=details(choice),
+        alternatives=alternatives(choice),
+        rule=RULE,
+        warnings=caveats(choice),
+        table=choice_table(choice),
+        chosen=choice.rows.index(choice.deploy) if choice.deploy else None,
+        loads=loads_line(choice),
+        limits=limits_line(results),
+        meanings=choice_meanings(choice),
+    )
+
+
+def build_overview(run: Run, choice: Choice | None = None) -> Overview:
+    """Derive everything that a written report says from `run`.
+
+    Args:
+        run: of which the report is.
+        choice: what `choose` made of it, where that is there already.
+    """
     results = ordered_results(run)
+    choice = choice or choose(run)
+    asked = AskedFor(choice)
+    first = choice_columns(choice)
+    known = (*first, *RESULT_COLUMNS)
     return Overview(
-        title="Audio encoder benchmark",
+        title=_title(run),
+        setting=setting_line(run),
         date=timestamp(run.created),
+        first=first_screen(choice, results),
         summary=[*summary_lines(run), failures_line(run)],
         diagnoses=diagnosis_lines(run),
         results=results_table(run),
-        meanings=meanings_of(RESULT_COLUMNS),
-        speed=speed_sections(results, known=RESULT_COLUMNS),
-        timing=build_timing(run, results, known=RESULT_COLUMNS),
+        meanings=meanings_of(RESULT_COLUMNS, known=first),
+        speed=speed_sections(results, known, asked),
+        timing=build_timing(run, results, known),
         ablations=ablation_section(run),
-        probing=probe_sections(run, results, known=RESULT_COLUMNS),
+        probing=probe_sections(run, results, known, asked),
         failures=_failures(run),
         notes=run_notes(run),
         models=models_table(run),

@@ -12,7 +12,7 @@ from arch_harness.report.text.tables import Column, Section, Table, cells_of, co
 from arch_harness.results import rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from arch_harness.results.run import Result, Run
     from arch_harness.results.scores import Comparison
@@ -24,17 +24,20 @@ _PROBE_COLUMNS = columns_of(
 _LAYER_COLUMNS = columns_of("best_layer", "best_layer_score", "interval", "last_layer_score", "weighted_sum_score")
 
 
-def probe_sections(run: Run, results: Sequence[Result], known: Sequence[Column]) -> list[Section]:
+def probe_sections(
+    run: Run, results: Sequence[Result], known: Sequence[Column], asked: Callable[[str, str, str], bool]
+) -> list[Section]:
     """The sections that have rows.
 
     Args:
         run: what was probed.
         results: of it, in the order in which they are shown.
         known: columns that are explained already.
+        asked: whether two models on a dataset (dataset, model, other) are such as someone would compare.
     """
     incomplete = incomplete_of(run)
     sections = [
-        _comparisons(run),
+        _comparisons(run, asked),
         _probes(results, known, incomplete),
         _layers(results, known, incomplete),
         _folds(run, results, incomplete),
@@ -109,7 +112,7 @@ def _layers(results: Sequence[Result], known: Sequence[Column], incomplete: froz
     return Section("Layers", text, Table(columns, found), meanings_of(columns, known))
 
 
-def _comparisons(run: Run) -> Section:
+def _comparisons(run: Run, asked: Callable[[str, str, str], bool]) -> Section:
     columns = (
         *columns_of("dataset", "model"),
         Column("Compared with"),
@@ -119,24 +122,26 @@ def _comparisons(run: Run) -> Section:
         replace(columns_of("interval")[0], unit="points"),
         Column("Verdict"),
     )
-    found = [
-        (
-            clean(one.dataset),
-            clean(one.model),
-            clean(one.other),
-            one.probe,
-            f"{one.clips:,}",
-            points(one.difference),
-            f"{points(one.low)} to {points(one.high)}",
-            comparison_verdict(one),
+    found: dict[bool, list[tuple[str, ...]]] = {True: [], False: []}
+    for one in run.comparisons:
+        found[asked(one.dataset, one.model, one.other)].append(
+            (
+                clean(one.dataset),
+                clean(one.model),
+                clean(one.other),
+                one.probe,
+                f"{one.clips:,}",
+                points(one.difference),
+                f"{points(one.low)} to {points(one.high)}",
+                comparison_verdict(one),
+            )
         )
-        for one in run.comparisons
-    ]
     text = (
         "Two models scored on the same test clips, over the same bootstrap samples of them. A difference is more than "
-        "noise if its interval leaves out 0."
+        "noise if its interval leaves out 0. First those of variants of one checkpoint and of neighbours on the front."
     )
-    return Section("Comparisons", text, Table(columns, found))
+    first = found[True] or found[False]
+    return Section("Comparisons", text, Table(columns, first), rest=Table(columns, found[False] if found[True] else []))
 
 
 def _probes(results: Sequence[Result], known: Sequence[Column], incomplete: frozenset[str]) -> Section:

@@ -151,6 +151,17 @@ def method_terms(run: Run) -> list[tuple[str, str]]:
     ]
 
 
+def setting_line(run: Run) -> str:
+    """Server and hardware in one line."""
+    servers = {f"{clean(server.name)} {clean(server.version)}" for server in run.servers}
+    count = f"{len(run.servers)} servers of " if len(run.servers) > 1 else ""
+    machine = run.machine
+    client = "" if _same_machine(run) else "client: "
+    gpus = ", ".join(clean(gpu.split(",")[0]) for gpu in machine.gpus) or "no GPU"
+    hardware = f"{clean(machine.cpu)}, {plural(machine.cores, 'core')}, {number(machine.memory_gib)} GiB, {gpus}"
+    return f"{count}{', '.join(sorted(servers))} · {client}{hardware}"
+
+
 def _same_machine(run: Run) -> bool:
     return all(server.same_machine for server in run.servers)
 

@@ -20,7 +20,7 @@ from arch_harness.results.repeats import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from arch_harness.results.measurement import LoadName, LoadPoint, Measurement
     from arch_harness.results.run import Result
@@ -36,15 +36,18 @@ LOAD_NAMES: dict[LoadName, str] = {
 _OF_POINT = ("p50_ms", "p95_ms", "p99_ms")
 
 
-def speed_sections(results: Sequence[Result], known: Sequence[Column]) -> list[Section]:
+def speed_sections(
+    results: Sequence[Result], known: Sequence[Column], asked: Callable[[str, str, str], bool]
+) -> list[Section]:
     """The sections on results in the order in which they are shown; those that have nothing to show are left out.
 
     Args:
         results: of the run.
         known: columns that are explained already.
+        asked: whether two models on a dataset (dataset, model, other) are such as someone would compare.
     """
     measured = [(result, result.measurement) for result in results if result.measurement is not None]
-    sections = (_loads(measured, known), _runs(measured), _compared(measured))
+    sections = (_loads(measured, known), _runs(measured), _compared(measured, asked))
     return [section for section in sections if section.table.rows]
 
 
@@ -116,7 +119,7 @@ def _spread_cell(one: Measurement, figure: str) -> str:
     return mean if spread.half is None else f"{mean} ± {number(spread.half)}"
 
 
-def _compared(measured: Iterable[tuple[Result, Measurement]]) -> Section:
+def _compared(measured: Iterable[tuple[Result, Measurement]], asked: Callable[[str, str, str], bool]) -> Section:
     columns = (
         *columns_of("dataset"),
         Column("Model"),
@@ -126,7 +129,7 @@ def _compared(measured: Iterable[tuple[Result, Measurement]]) -> Section:
         Column(f"{100 * CONFIDENCE:.0f} % interval", "", True),
         Column("Difference"),
     )
-    found = []
+    found: dict[bool, list[tuple[str, ...]]] = {True: [], False: []}
     for _, group in itertools.groupby(measured, key=lambda pair: pair[0].dataset):
         for (result, one), (other, second) in itertools.combinations(list(group), 2):
             for figure in EQUAL_FIGURES if same_conditions(result, other) else ():
@@ -135,10 +138,13 @@ def _compared(measured: Iterable[tuple[Result, Measurement]]) -> Section:
                     models = measured_model(result), measured_model(other)
                     names = (clean(result.dataset), *models, METRICS[figure].label)
                     interval = f"{difference.low:.2f}–{difference.high:.2f}"
-                    found.append((*names, f"{difference.ratio:.2f}", interval, difference.verdict))
+                    row = (*names, f"{difference.ratio:.2f}", interval, difference.verdict)
+                    found[asked(result.dataset, result.model, other.model)].append(row)
     text = (
         "Ratios of the figures of two models, with the interval that the runs allow (Welch's t over their logarithms). "
         f"Real: the interval leaves out 1, and the ratio is {100 * RESOLUTION:.0f} % away from it or more; anything "
         "else is no more than noise. Latencies are compared only at loads that are the same for both."
     )
-    return Section("Speed compared", text, Table(columns, found))
+    first = found[True] or found[False]
+    rest = Table(columns, found[False] if found[True] else [])
+    return Section("Speed compared", text, Table(columns, first), rest=rest)

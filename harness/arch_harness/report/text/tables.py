@@ -67,12 +67,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A table with a title, a sentence on how to read it, and what its numbers mean."""
+    """A table with a title, a sentence on how to read it, and what its numbers mean; `rest` is of less interest."""
 
     title: str
     text: str
     table: Table
     meanings: Sequence[Meaning] = ()
+    rest: Table | None = None
 
 
 @dataclass(frozen=True)

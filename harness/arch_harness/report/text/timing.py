@@ -33,12 +33,14 @@ class Timing:
 
     Attributes:
         sentences: what limited the throughput, one of each result that was measured.
+        groups: the same grouped by the limit: (how many it was, their sentences).
         stages: the table, one row of each of them.
         meanings: what its numbers mean.
         more: the servers where there are several, the faults where there are any.
     """
 
     sentences: list[str]
+    groups: list[tuple[str, list[str]]]
     stages: Table
     meanings: list[Meaning]
     more: list[Section]
@@ -72,8 +74,13 @@ def build_timing(run: Run, results: Sequence[Result], known: Sequence[Column] = 
         )
         for result, one in measured
     ]
+    sentences = {id(result): f"{_pair(result)}: {' '.join(sentences_of(found))}" for result, found in situations}
     return Timing(
-        sentences=[f"{_pair(result)}: {' '.join(sentences_of(found))}" for result, found in situations],
+        sentences=list(sentences.values()),
+        groups=[
+            (f"{len(found)} of {len(measured)}: {limit}", [sentences[id(one)] for one in found])
+            for limit, found in limits_of(results)
+        ],
         stages=Table(STAGE_COLUMNS, [cells_of(STAGE_COLUMNS, _stage_values(result, one)) for result, one in measured]),
         meanings=meanings_of(STAGE_COLUMNS, known),
         more=[

@@ -18,6 +18,7 @@ import json
 import os
 import re
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,7 @@ _FAILED_NODE = re.compile(
 _CHANGED = "it is not what was exported: its files were changed since"
 # Looked for up to here: an encoder of this family needs 25 ms.
 _SHORTEST_AT_MOST = 16000
+_LOOK_SECONDS = 1.0
 _OTHER_LENGTHS = (8000, 16000)
 
 
@@ -65,6 +67,7 @@ class TritonPythonModel:
         Raises:
             TritonModelException: The model cannot be served; Triton shows the message as the model's reason.
         """
+        began = time.monotonic()
         if int(np.__version__.split(".")[0]) >= 2:
             # Triton 2.51's Python backend then answers with empty tensors, and says nothing.
             raise pb_utils.TritonModelException(f"NumPy {np.__version__} in the server's Python: install 'numpy<2'")
@@ -111,7 +114,9 @@ class TritonPythonModel:
         self._shortest = 0
         # They come first, and have a num_samples of 0: Triton makes zeros or random numbers.
         self._warmups = sum(max(1, one.get("count", 1)) for one in config.get("model_warmup", []) if one["batch_size"])
+        took = time.monotonic() - began
         self._report(args, config, opened, [opened.note or note], content.content_hash(path.parent))
+        self._tell_footprint(args, _parameter(config, "content_hash"), path.parent, took)
 
     def _report(
         self, args: dict[str, str], config: dict[str, Any], opened: sessions.Opened, notes: list[str], served: str
@@ -152,6 +157,34 @@ class TritonPythonModel:
         )
         self._failures = self._failure_family.Metric(labels=model)
 
+    def _tell_footprint(self, args: dict[str, str], exported: str, folder: Path, load_seconds: float) -> None:
+        """Tell what this instance takes, as metrics with labels of its own; the peak of its memory may yet grow."""
+        labels = {
+            "model": args["model_name"],
+            "version": args["model_version"],
+            "instance": args["model_instance_name"],
+            "server": os.environ.get("ARCH_SERVER_ID", ""),
+            "content_hash": exported,
+        }
+        files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
+        self._families, self._footprint = [], {}
+        for name, what, value in (
+            ("arch_instance_peak_memory_bytes", "Most resident memory of an instance's process", _peak_memory()),
+            ("arch_instance_disk_bytes", "Size of the model's files", sum(file.stat().st_size for file in files)),
+            ("arch_instance_load_seconds", "Time to read and optimise the graph", load_seconds),
+        ):
+            family = pb_utils.MetricFamily(name=name, description=what, kind=pb_utils.MetricFamily.GAUGE)
+            self._families.append(family)  # a metric goes when its family's object does
+            self._footprint[name] = family.Metric(labels=labels)
+            self._footprint[name].set(value)
+        self._looked = time.monotonic()
+
+    def _look_at_memory(self) -> None:
+        """Tell the peak of the memory anew, at most once a second: to tell it is a message to Triton."""
+        if time.monotonic() - self._looked >= _LOOK_SECONDS:
+            self._footprint["arch_instance_peak_memory_bytes"].set(_peak_memory())
+            self._looked = time.monotonic()
+
     def _check_runs_on_gpu(self) -> None:
         """Run one clip of a second, so that what the GPU refuses is told now, and not in a client's answer."""
         if not self._is_encoder:
@@ -176,6 +209,7 @@ class TritonPythonModel:
         self._warmups = max(0, self._warmups - 1)
         batches = [requests] if self._batching else [[request] for request in requests]
         responses = [response for batch in batches for response in self._respond(batch, checked)]
+        self._look_at_memory()
         failed = [response for response in responses if response.has_error()]
         if failed:
             self._failures.increment(len(failed))
@@ -294,6 +328,15 @@ def _version_folder(args: dict[str, str]) -> Path:
     """
     folder = f"{args['model_repository']}/{args['model_version']}".encode()
     return Path(f"/proc/self/fd/{os.open(folder, os.O_RDONLY | os.O_DIRECTORY)}")
+
+
+def _peak_memory() -> int:
+    """Bytes; 0 where the system does not tell. Not getrusage's: that keeps what was before the exec, Triton's own."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    return 0
 
 
 def _tensor(request: Any, name: str) -> np.ndarray[Any, Any]:
