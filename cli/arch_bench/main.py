@@ -26,7 +26,7 @@ from arch_bench.commands import (
     reproduce,
     serve,
 )
-from arch_bench.terminal.consoles import ERR, OUT, show_what_it_can
+from arch_bench.terminal import ERR, OUT, show_what_it_can
 
 app = typer.Typer(
     name="arch",

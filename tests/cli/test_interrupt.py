@@ -62,7 +62,7 @@ def test_ctrl_c_while_modules_are_imported_is_no_traceback() -> None:
                 if name == "arch_bench.commands.probe":
                     os.kill(os.getpid(), signal.SIGINT)
         sys.meta_path.insert(0, Finder())
-        from arch_bench.entry import main
+        from arch_bench.__main__ import main
         main()
     """
     done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=False)

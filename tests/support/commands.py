@@ -7,6 +7,7 @@ import fcntl
 import os
 import pty
 import re
+import select
 import struct
 import subprocess
 import sys
@@ -37,8 +38,8 @@ def in_terminal(*arguments: str, columns: int = 80) -> tuple[int, str]:
     os.close(its)
     shown = b""
     with contextlib.suppress(OSError):  # of a terminal at which nobody writes any more
-        while part := os.read(ours, 65536):
-            shown += part
+        while select.select([ours], [], [], 0.2)[0] or running.poll() is None:
+            shown += os.read(ours, 65536) if select.select([ours], [], [], 0)[0] else b""
     os.close(ours)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n")
     return running.wait(timeout=60), "\n".join(line.rpartition("\r")[2].rstrip() for line in text.split("\n"))

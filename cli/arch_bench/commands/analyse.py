@@ -10,7 +10,7 @@ from arch_common import interrupt
 
 from arch_bench import options
 from arch_bench.analysis import analysing
-from arch_bench.terminal.consoles import ERR, OUT
+from arch_bench.terminal import ERR, OUT
 
 
 def analyse(

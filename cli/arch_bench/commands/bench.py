@@ -11,8 +11,7 @@ import typer
 from arch_common import interrupt
 
 from arch_bench import api, options
-from arch_bench.terminal.consoles import ERR, OUT
-from arch_bench.terminal.shown import show, show_partial
+from arch_bench.terminal import ERR, show, show_partial
 
 
 def bench(
@@ -102,7 +101,7 @@ def bench(
                 console=None if quiet else ERR,
             )
     except KeyboardInterrupt:
-        show_partial(output, OUT, verbose=verbose, quiet=quiet)
+        show_partial(output, verbose=verbose, quiet=quiet)
         ERR.print(f"interrupted; the same command with --output {shlex.quote(str(output))} goes on from here")
         raise typer.Exit(interrupt.INTERRUPTED) from None
-    show(run, OUT, ERR, verbose=verbose, quiet=quiet)
+    show(run, verbose=verbose, quiet=quiet)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from arch_bench import cache
 from arch_bench.options import Cache
-from arch_bench.terminal.consoles import ERR, OUT
+from arch_bench.terminal import ERR, OUT
 
 if TYPE_CHECKING:
     from arch_harness.embeddings.store import EntryFacts

@@ -11,7 +11,7 @@ from arch_common.errors import ArchError
 
 from arch_bench import options
 from arch_bench.decisions import comparing
-from arch_bench.terminal.consoles import ERR, OUT
+from arch_bench.terminal import ERR, OUT
 
 
 def compare(

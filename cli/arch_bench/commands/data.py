@@ -23,7 +23,7 @@ from rich.table import Table
 
 from arch_bench import data
 from arch_bench.options import DataRoot
-from arch_bench.terminal.consoles import ERR, OUT
+from arch_bench.terminal import ERR, OUT
 
 if TYPE_CHECKING:
     from arch_harness.datasets import Dataset

@@ -11,8 +11,7 @@ from arch_common import interrupt
 
 from arch_bench import api, demonstration, options
 from arch_bench.commands.export import export_table
-from arch_bench.terminal.consoles import ERR, OUT
-from arch_bench.terminal.shown import show, show_partial
+from arch_bench.terminal import ERR, OUT, show, show_partial
 
 if TYPE_CHECKING:
     from arch_export.pipeline import Exported
@@ -55,7 +54,7 @@ def demo(
                 console=None if quiet else ERR,
             )
     except KeyboardInterrupt:
-        show_partial(output, OUT, verbose=verbose, quiet=quiet)
+        show_partial(output, verbose=verbose, quiet=quiet)
         ERR.print("interrupted")
         raise typer.Exit(interrupt.INTERRUPTED) from None
-    show(run, OUT, ERR, verbose=verbose, quiet=quiet)
+    show(run, verbose=verbose, quiet=quiet)

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from arch_bench import api, options
-from arch_bench.terminal.consoles import ERR, OUT
+from arch_bench.terminal import ERR, OUT
 
 if TYPE_CHECKING:
     from arch_export.pipeline import Exported

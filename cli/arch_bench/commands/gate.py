@@ -9,7 +9,7 @@ import typer
 
 from arch_bench import options
 from arch_bench.decisions import gating
-from arch_bench.terminal.consoles import ERR, OUT
+from arch_bench.terminal import ERR, OUT
 
 
 def gate(

@@ -13,7 +13,7 @@ from arch_common.errors import ArchError
 
 from arch_bench import api, options
 from arch_bench.load_tests import testing
-from arch_bench.terminal.consoles import ERR, OUT
+from arch_bench.terminal import ERR, OUT
 
 
 class ScenarioChoice(StrEnum):

@@ -10,8 +10,7 @@ import typer
 from arch_common import interrupt
 
 from arch_bench import api, options
-from arch_bench.terminal.consoles import ERR, OUT
-from arch_bench.terminal.shown import show_scores
+from arch_bench.terminal import ERR, show_scores
 
 
 def probe(
@@ -39,4 +38,4 @@ def probe(
     except KeyboardInterrupt:
         ERR.print("interrupted; what was scored is saved, and the same command goes on from there")
         raise typer.Exit(interrupt.INTERRUPTED) from None
-    show_scores(run, OUT, ERR, verbose=verbose, quiet=quiet)
+    show_scores(run, verbose=verbose, quiet=quiet)

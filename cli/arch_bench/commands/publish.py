@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from arch_bench.decisions import publishing
-from arch_bench.terminal.consoles import ERR, OUT
+from arch_bench.terminal import ERR, OUT
 
 
 def publish(

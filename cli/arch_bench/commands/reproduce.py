@@ -11,7 +11,7 @@ from arch_common import interrupt
 
 from arch_bench import api, options, reproduction
 from arch_bench.commands.data import downloads
-from arch_bench.terminal.consoles import ERR, OUT
+from arch_bench.terminal import ERR, OUT
 
 if TYPE_CHECKING:
     from arch_bench.reproduction.plan import Plan

@@ -1,1 +1,0 @@
-"""The terminal that a command writes to, and what of a run is shown there."""
