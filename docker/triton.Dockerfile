@@ -7,6 +7,8 @@ LABEL org.opencontainers.image.title="arch-triton" \
       org.opencontainers.image.source="https://github.com/arch-bench/arch" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --chmod=0555 docker/triton.sh /opt/arch/triton.sh
+# Where config.pbtxt has TensorRT keep its engines; a volume that is mounted here begins with its owner.
+RUN install -d -o 1000 -g 1000 /var/cache/arch-tensorrt
 # NVIDIA's image has a user of this number, triton-server.
 USER 1000:1000
 ENV MODELS=/models

@@ -12,7 +12,7 @@ import arch_bench
 import kubernetes_validate
 import pytest
 from support.command_line import unknown
-from support.dockerfiles import DOCKER, documents
+from support.dockerfiles import DOCKER, compose, documents
 
 K8S = DOCKER / "k8s"
 KUSTOMIZATIONS = sorted(K8S.rglob("kustomization.yaml"))
@@ -68,6 +68,17 @@ def test_ports_and_probes_are_tritons() -> None:
     assert served == ports
     annotations = objects()["Deployment/triton"]["spec"]["template"]["metadata"]["annotations"]
     assert annotations["prometheus.io/port"] == str(ports["metrics"])
+
+
+@pytest.mark.torch
+def test_tensorrt_finds_its_engines_again() -> None:
+    from arch_export.repository.triton_config import TENSORRT_CACHE
+
+    (container,) = objects()["Deployment/triton"]["spec"]["template"]["spec"]["containers"]
+    kept = {one["mountPath"] for one in container["volumeMounts"] if not one.get("readOnly") and one["name"] != "shm"}
+    assert kept == {TENSORRT_CACHE}
+    assert f"tensorrt:{TENSORRT_CACHE}" in compose()["services"]["triton-gpu"]["volumes"]
+    assert f"1000 {TENSORRT_CACHE}\n" in (DOCKER / "triton.Dockerfile").read_text()
 
 
 def test_the_policy_lets_in_the_bench_and_nobody_to_http() -> None:
