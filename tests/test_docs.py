@@ -6,11 +6,9 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
-from arch_bench.main import app
+from support.command_line import unknown
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -105,22 +103,6 @@ def commands(page: Path) -> Iterator[list[str]]:
     for line in map(str.strip, [*lines, *_CODE.findall(prose(page))]):
         if re.match(r"(\S*/)?(arch|arch-bench) [^A-Z]", line):
             yield shlex.split(line, comments=True)[1:]
-
-
-def unknown(words: list[str]) -> list[str]:
-    """The options and subcommands among the words that arch does not have."""
-    # Not by class: typer brings a click of its own, or takes the one that is installed.
-    command: Any = typer.main.get_command(app)
-    bad = []
-    for word in words:
-        if word.startswith("--"):
-            options = {option for one in command.params for option in (*one.opts, *one.secondary_opts)} | {"--help"}
-            bad += [] if word.partition("=")[0] in options else [word]
-        elif hasattr(command, "commands"):
-            if word not in command.commands:
-                return [*bad, word]
-            command = command.commands[word]
-    return bad
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from arch_common.certificates import read_authorities, read_pair
 from arch_common.errors import UsageError
 from arch_common.files import check_folder
 
@@ -111,6 +112,10 @@ def serve(
     http_port: int = 8000,
     metrics_port: int = 8002,
     log_file: str | Path | None = None,
+    tls_cert: str | Path | None = None,
+    tls_key: str | Path | None = None,
+    tls_client_ca: str | Path | None = None,
+    allow: str | Sequence[str] = (),
 ) -> LocalServer:
     """NVIDIA Triton over a model repository, as a context manager that runs it; needs the extra `serve`.
 
@@ -125,13 +130,20 @@ def serve(
         http_port: Triton's HTTP endpoint.
         metrics_port: Prometheus metrics.
         log_file: keeps Triton's log.
+        tls_cert: PEM of the server's certificate: gRPC is encrypted, and HTTP stays on 127.0.0.1.
+        tls_key: PEM of its private key.
+        tls_client_ca: PEM of the authorities that clients' certificates must be from (mutual TLS).
+        allow: what every client may change: `shared-memory`, `model-repository`, `trace`, `logging`. By default
+            nothing, but `shared-memory` over gRPC where only this machine reaches it.
 
     Raises:
-        ServeUsageError: on entry, if there is no such repository, model or port.
+        ServeUsageError: if TLS or `allow` cannot be right; on entry, if there is no such repository, model or port.
         ServeError: on entry, if the server does not start.
     """
     with needs("serve"):
+        from arch_serve.access import Access, tls_of
         from arch_serve.server import LocalServer
+    files = [None if one is None else Path(one) for one in (tls_cert, tls_key, tls_client_ca)]
     return LocalServer(
         Path(repository),
         None if models is None else listed(models),
@@ -140,11 +152,17 @@ def serve(
         http_port=http_port,
         metrics_port=metrics_port,
         log_file=Path(log_file) if log_file else None,
+        access=Access(tls_of(*files), listed(allow)),
     )
 
 
 def endpoints(
-    *addresses: str, tls: bool = False, tls_ca: str | Path | None = None, headers: str | Sequence[str] = ()
+    *addresses: str,
+    tls: bool = False,
+    tls_ca: str | Path | None = None,
+    tls_cert: str | Path | None = None,
+    tls_key: str | Path | None = None,
+    headers: str | Sequence[str] = (),
 ) -> list[Endpoint]:
     """How running servers are reached, each once, for `bench`; needs the extra `bench`.
 
@@ -152,16 +170,22 @@ def endpoints(
         addresses: `HOST:PORT` of their gRPC endpoints.
         tls: encrypt, and check the servers' certificates.
         tls_ca: PEM of the authorities to trust instead of the system's; means `tls`.
+        tls_cert: PEM of the client's own certificate, for servers that ask for one; means `tls`.
+        tls_key: PEM of its private key.
         headers: `NAME: VALUE`, sent with every request; never shown or stored.
 
     Raises:
-        UsageError: if an address, a header or the file of certificates cannot be right.
+        UsageError: if an address, a header or a file of certificates cannot be right.
     """
     with needs("bench"):
-        from arch_harness.triton.endpoint import Endpoint, parse_header, read_certificates
-    certificates = None if tls_ca is None else read_certificates(Path(tls_ca))
+        from arch_harness.triton.endpoint import Endpoint, parse_header
+    certificates = None if tls_ca is None else read_authorities(Path(tls_ca), "--tls-ca")
+    if (tls_cert is None) != (tls_key is None):
+        raise UsageError("a client's certificate needs both --tls-cert and --tls-key")
+    identity = None if tls_cert is None or tls_key is None else read_pair(Path(tls_cert), Path(tls_key))
     pairs = tuple(parse_header(line) for line in listed(headers))
-    return [Endpoint(one, tls or certificates is not None, certificates, pairs) for one in dict.fromkeys(addresses)]
+    encrypted = tls or certificates is not None or identity is not None
+    return [Endpoint(one, encrypted, certificates, identity, pairs) for one in dict.fromkeys(addresses)]
 
 
 def listed(given: Any) -> list[Any]:

@@ -59,6 +59,11 @@ Tls = Annotated[bool, typer.Option("--tls", help="Encrypt, and check the servers
 TlsCa = Annotated[
     Path | None, typer.Option("--tls-ca", help="PEM of the authorities to trust instead of the system's; means --tls.")
 ]
+TlsCert = Annotated[
+    Path | None,
+    typer.Option("--tls-cert", help="PEM of a certificate of ours, for servers that want one; means --tls."),
+]
+TlsKey = Annotated[Path | None, typer.Option("--tls-key", help="PEM of its private key, without a password.")]
 Headers = Annotated[
     list[str] | None,
     typer.Option(
@@ -135,16 +140,28 @@ def names_of(probes: list[Probe] | None) -> list[ProbeName]:
 
 
 def endpoints_of(
-    addresses: Sequence[str] | None, tls: bool, tls_ca: Path | None, headers: Sequence[str] | None
+    addresses: Sequence[str] | None,
+    tls: bool,
+    tls_ca: Path | None,
+    headers: Sequence[str] | None,
+    identity: tuple[Path | None, Path | None] = (None, None),
 ) -> list[Endpoint]:
     """The servers asked for, each once, with headers from the options and the environment.
+
+    Args:
+        addresses: of gRPC endpoints.
+        tls: whether to encrypt.
+        tls_ca: authorities to trust.
+        headers: as given, before those of the environment.
+        identity: files of the client's certificate and key.
 
     Raises:
         UsageError: if an address, a header or the file of certificates cannot be right.
     """
     given = [*os.environ.get(HEADER_VARIABLE, "").splitlines(), *(headers or [])]
     lines = [line for line in given if line.strip()]
-    return api.endpoints(*(addresses or []), tls=tls, tls_ca=tls_ca, headers=lines)
+    cert, key = identity
+    return api.endpoints(*(addresses or []), tls=tls, tls_ca=tls_ca, tls_cert=cert, tls_key=key, headers=lines)
 
 
 def shown_command(arguments: Sequence[str]) -> str:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import http.client
 import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -23,6 +21,8 @@ from typing import TYPE_CHECKING, Self
 from arch_common.errors import ServeError, ServeUsageError
 from arch_common.execution import told_executions
 
+from arch_serve.access import HEADER, Access
+from arch_serve.addresses import claim_ports, resolve
 from arch_serve.distribution import prepare_distribution
 from arch_serve.repository import select_models
 from arch_serve.stubs import SHARED_MEMORY, check_shared_memory, read_config, refusal, working_folder
@@ -92,6 +92,7 @@ class LocalServer:
         metrics_port: Port for Prometheus metrics.
         timeout_s: Seconds that all models together may take to load.
         log_file: Where the server's log goes; None keeps it in a temporary file while the server runs.
+        access: TLS, and what clients may change; by default neither, but shared memory from this machine.
     """
 
     def __init__(
@@ -105,11 +106,14 @@ class LocalServer:
         metrics_port: int = 8002,
         timeout_s: float = 600.0,
         log_file: Path | None = None,
+        access: Access | None = None,
     ) -> None:
         self.models: list[ModelStatus] = []
         self._repository = repository.resolve()
         self._requested = models
         self._host = host
+        self._access = access or Access()
+        self._hosts = self._access.hosts(host)
         self._ports = {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}
         self._timeout_s = timeout_s
         self._log_file = log_file.resolve() if log_file else None
@@ -136,6 +140,11 @@ class LocalServer:
         """Address of the metrics endpoint, `host:port`; the path is /metrics."""
         return self._url("metrics")
 
+    @property
+    def warning(self) -> str:
+        """What should be known of who reaches it, in one line; empty where only this machine does."""
+        return self._access.warning(self._hosts)
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -153,9 +162,8 @@ class LocalServer:
         if self._process is not None:
             raise ServeError("this server is already running")
         names = select_models(self._repository, self._requested)
-        # Triton's HTTP takes a name for 255.255.255.255.
-        self._host = _resolve(self._host)
-        self._ports = _claim_ports(self._host, self._ports)
+        self._hosts = self._access.hosts(resolve(self._host))
+        self._ports = claim_ports(self._hosts, self._ports)
         try:
             self._launch(self._cleanup.enter_context(working_folder()), names)
             self._wait_until_loaded(names)
@@ -209,7 +217,8 @@ class LocalServer:
 
     def _url(self, endpoint: str) -> str:
         # 0.0.0.0 is an address to listen on, not one to call.
-        host = "127.0.0.1" if self._host == "0.0.0.0" else self._host  # noqa: S104
+        host = self._hosts[endpoint]
+        host = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104
         return f"{host}:{self._ports[endpoint]}"
 
     def _launch(self, workdir: Path, names: Sequence[str]) -> None:
@@ -244,7 +253,8 @@ class LocalServer:
             f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
         ]
         for endpoint, port in self._ports.items():
-            command += [f"--{endpoint}-address={self._host}", f"--{endpoint}-port={port}"]
+            command += [f"--{endpoint}-address={self._hosts[endpoint]}", f"--{endpoint}-port={port}"]
+        command += self._access.options(self._hosts)
         if distribution.backends is not None:
             command.append(f"--backend-directory={distribution.backends}")
         self._process = subprocess.Popen(
@@ -296,7 +306,9 @@ class LocalServer:
 
     def _repository_index(self) -> list[dict[str, str]] | None:
         try:
-            request = urllib.request.Request(f"http://{self.http_url}/v2/repository/index", data=b"", method="POST")
+            request = urllib.request.Request(
+                f"http://{self.http_url}/v2/repository/index", b"", {HEADER: self._access.secret}, method="POST"
+            )
             with _HTTP.open(request, timeout=5) as response:
                 index: list[dict[str, str]] = json.load(response)
                 return index
@@ -349,45 +361,6 @@ class LocalServer:
         # Triton writes a message of many lines as one, with the line breaks escaped.
         message = self._said(_LOG_PREFIX.sub("", errors[-1])).split("\\n")
         return next(part for part in message if mention in part).strip(' "')
-
-
-def _resolve(host: str) -> str:
-    if not host.strip():  # the system takes it for every address, Triton for none
-        raise ServeUsageError("the address to listen on is empty: name one, such as 127.0.0.1, or 0.0.0.0 for all")
-    try:
-        return socket.gethostbyname(host)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no name of a host"
-        raise ServeUsageError(f"cannot listen on {host}: {reason}; wants an IPv4 address, or a name of one") from error
-
-
-def _claim_ports(host: str, ports: dict[str, int]) -> dict[str, int]:
-    """Check that ports are free, and choose one for each 0."""
-    fixed = [port for port in ports.values() if port]
-    if len(set(fixed)) < len(fixed):
-        raise ServeUsageError(f"gRPC, HTTP and metrics need three different ports, not {', '.join(map(str, fixed))}")
-    if any(not 0 <= port <= 65535 for port in fixed):
-        raise ServeUsageError(f"a port is a number from 0 to 65535, not one of {', '.join(map(str, fixed))}")
-    claimed, busy = {}, []
-    with contextlib.ExitStack() as stack:
-        for endpoint, port in ports.items():
-            sock = stack.enter_context(socket.socket())
-            # As the server does: a port whose last connection is just closing is free.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                sock.bind((host, port))
-                sock.listen()
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise ServeUsageError(f"cannot listen on {host}:{port}: {error.strerror}") from None
-                busy.append(endpoint)
-            claimed[endpoint] = sock.getsockname()[1]
-    if busy:
-        raise ServeUsageError(
-            f"in use: port {', '.join(str(ports[one]) for one in busy)}. Stop what listens there, or choose others "
-            f"with {', '.join(f'--{one}-port' for one in busy)} (0 takes a free one)"
-        )
-    return claimed
 
 
 def _end_with_parent(parent: int) -> Callable[[], None]:

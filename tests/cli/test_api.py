@@ -22,7 +22,7 @@ from support.commands import arch, one_line
 # What only a terminal has: where to draw, what to show at the end, and a second step of its own.
 _OF_THE_TERMINAL = {"check", "list_", "verbose", "quiet"}
 # Options that are one argument of the API together.
-_TOGETHER = {"tls": "servers", "tls_ca": "servers", "header": "servers"}
+_OF_SERVERS = {"bench": ("tls", "tls_ca", "tls_cert", "tls_key", "header")}
 _SINGULAR = {"dataset": "datasets", "server": "servers", "model": "models", "probe": "probes"}
 
 
@@ -31,7 +31,7 @@ def test_no_command_can_do_what_the_api_cannot(name: str) -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     options = {parameter.name for parameter in commands[name].params} - {"help"} - _OF_THE_TERMINAL
     arguments = set(inspect.signature(getattr(arch_bench, name)).parameters)
-    wanted = {_TOGETHER.get(option, _SINGULAR.get(option, option)) for option in options}
+    wanted = {"servers" if option in _OF_SERVERS.get(name, ()) else _SINGULAR.get(option, option) for option in options}
     assert wanted <= arguments, wanted - arguments
 
 

@@ -36,6 +36,8 @@ def bench(
     seed: options.Seed = 0,
     tls: options.Tls = False,
     tls_ca: options.TlsCa = None,
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
     header: options.Headers = None,
     concurrency: Annotated[
         int | None,
@@ -78,7 +80,7 @@ def bench(
         with interrupt.honoured():
             run = api.bench(
                 dataset,
-                servers=options.endpoints_of(server, tls, tls_ca, header),
+                servers=options.endpoints_of(server, tls, tls_ca, header, (tls_cert, tls_key)),
                 models=model or [],
                 repository=repository,
                 output=output,

@@ -24,6 +24,21 @@ def serve(
     http_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8000,
     metrics_port: Annotated[int, typer.Option(help="Prometheus metrics; 0 takes a free one.")] = 8002,
     log_file: Annotated[Path | None, typer.Option(help="Keep Triton's log in this file.")] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="PEM of the server's certificate: encrypts gRPC; HTTP stays on 127.0.0.1.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM of its private key, without a password.")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="PEM of authorities: lets in only clients with a certificate of theirs.")
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CHANGE",
+            help="What every client may change: shared-memory, model-repository, trace or logging; may be repeated. "
+            "By default nothing, but shared-memory over gRPC from this machine.",
+        ),
+    ] = None,
 ) -> None:
     """Run NVIDIA Triton over a model repository until Ctrl-C."""
     server = api.serve(
@@ -34,6 +49,10 @@ def serve(
         http_port=http_port,
         metrics_port=metrics_port,
         log_file=log_file,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        tls_client_ca=tls_client_ca,
+        allow=allow or (),
     )
     serving = False
     try:
@@ -49,11 +68,14 @@ def serve(
             if status.note:
                 text = f"warning: {status.name}: {status.note}"
                 ERR.print(text, soft_wrap=True)
+        if server.warning:
+            ERR.print(f"warning: {server.warning}", soft_wrap=True)
         if not any(status.ready for status in server.models):
             raise ServeError("no model could be loaded")
+        encrypted = " with TLS" if tls_cert else ""
         OUT.print(
-            f"gRPC {server.grpc_url} · HTTP {server.http_url} · metrics http://{server.metrics_url}/metrics · "
-            "Ctrl-C stops it",
+            f"gRPC {server.grpc_url}{encrypted} · HTTP {server.http_url} · "
+            f"metrics http://{server.metrics_url}/metrics · Ctrl-C stops it",
             soft_wrap=True,
         )
         serving = True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import grpc
 from arch_common.errors import UsageError
@@ -25,6 +24,7 @@ class Endpoint:
         address: `host:port` of its gRPC endpoint.
         tls: whether the connection is encrypted and the server's certificate checked.
         certificates: PEM of the authorities to trust; None takes the system's.
+        identity: PEM of the client's certificate and of its private key, for servers that want one.
         headers: sent with every request; names in lower case. They may be secret and so are never shown.
         metrics: `host:port` of its metrics endpoint; if not given, Triton's default where gRPC is at its own.
         started_by_arch: whether it runs for this benchmark only.
@@ -36,6 +36,7 @@ class Endpoint:
     address: str
     tls: bool = False
     certificates: bytes | None = field(default=None, repr=False)
+    identity: tuple[bytes, bytes] | None = field(default=None, repr=False)
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     metrics: str | None = None
     started_by_arch: bool = False
@@ -61,7 +62,10 @@ class Endpoint:
     @property
     def credentials(self) -> grpc.ChannelCredentials | None:
         """For an encrypted channel; None where it is plain."""
-        return grpc.ssl_channel_credentials(root_certificates=self.certificates) if self.tls else None
+        if not self.tls:
+            return None
+        certificate, key = self.identity or (None, None)
+        return grpc.ssl_channel_credentials(self.certificates, key, certificate)
 
     @property
     def options(self) -> list[tuple[str, int]]:
@@ -84,21 +88,6 @@ class Endpoint:
         if credentials is None:
             return grpc.insecure_channel(self.address, options=self.options)
         return grpc.secure_channel(self.address, credentials, options=self.options)
-
-
-def read_certificates(path: Path) -> bytes:
-    """The PEM of the authorities to trust.
-
-    Raises:
-        UsageError: if the file cannot be read or holds none.
-    """
-    try:
-        certificates = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"--tls-ca: cannot read {path}: {error.strerror}") from error
-    if b"-----BEGIN CERTIFICATE-----" not in certificates:
-        raise UsageError(f"--tls-ca: {path} holds no certificate in PEM")
-    return certificates
 
 
 def parse_header(line: str) -> tuple[str, str]:

@@ -24,6 +24,7 @@ from arch_harness.triton.execution import (
     untold,
 )
 from arch_harness.triton.prometheus import read_metrics
+from arch_harness.triton.refusal import is_forbidden, unreached
 from arch_harness.triton.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 30
 _EMBED_TIMEOUT_S = 600
+_READY = "READY"
 _METRICS_TIMEOUT_S = 5
 # Facts that are no parameters which the export wrote, but what the server has and does.
 _NOT_EXPORTED = {
@@ -64,8 +66,7 @@ class Server:
         except InferenceServerException as error:
             self._client.close()
             raise ArchError(
-                f"no Triton answers at {self.address}: {_words(error)}; is that its gRPC port (8001 by default)? "
-                "'arch serve' starts one"
+                f"no Triton answers at {self.address}: {_words(error)}; {unreached(self.endpoint, error)}"
             ) from error
         return self
 
@@ -107,13 +108,13 @@ class Server:
         Raises:
             UsageError: if a named model is not on the server, did not load, or is none of `arch export`'s.
         """
-        index = {entry.name: entry for entry in self._call("get_model_repository_index").models}
-        ready = sorted(name for name, entry in index.items() if entry.state == "READY")
+        states = self._states()
+        ready = sorted(name for name, state in states.items() if state == _READY)
         for name in names:
-            if name not in index:
-                raise UsageError(f"the server has no model {name!r}; it has: {', '.join(ready) or 'none'}")
+            if name not in states:
+                raise UsageError(f"the server has no model {name!r} ready; it has: {', '.join(ready) or 'none'}")
             if name not in ready:
-                reason = first_line(index[name].reason, index[name].state or "not loaded")
+                reason = first_line(states[name], "not loaded")
                 raise UsageError(f"the model {name!r} is on the server but not ready: {reason}")
         if names:
             return [self._model(name) for name in dict.fromkeys(names)]
@@ -125,6 +126,25 @@ class Server:
         if not found:
             raise UsageError(f"the server at {self.address} has no model that 'arch export' made")
         return found
+
+    def _states(self) -> dict[str, str]:
+        """Each model that the server tells of, and `READY` or why it is not."""
+        try:
+            index = self._client.get_model_repository_index(
+                headers=dict(self.endpoint.headers), client_timeout=TIMEOUT_S
+            )
+        except InferenceServerException as error:
+            if not is_forbidden(error.status() or "", _words(error)):
+                raise ArchError(f"the Triton at {self.address} did not list its models: {_words(error)}") from error
+            # Who may list them may load and unload them too, so a safe server lets nobody. Its counters are of those
+            # that are ready.
+            return {entry.name: _READY for entry in self._call("get_inference_statistics").model_stats}
+        return {
+            entry.name: _READY
+            if entry.state == _READY
+            else (entry.reason or entry.state or "not loaded").splitlines()[0]
+            for entry in index.models
+        }
 
     def _model(self, name: str) -> ModelFacts:
         return self._facts(name, self._call("get_model_config", name).config)
