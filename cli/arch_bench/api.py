@@ -273,7 +273,7 @@ def bench(
         from arch_harness.bench.resuming.output import held_output
         from arch_harness.embeddings.store import EmbeddingStore
         from arch_harness.probes import EPOCHS
-        from arch_harness.results.ablations import settings_of
+        from arch_harness.results.checks.ablations import settings_of
         from arch_harness.results.run import check_settings
         from arch_harness.streaming.pool import WorkerPool
         from arch_harness.triton.server import Server, common_models, models_left_out

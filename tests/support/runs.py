@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from arch_harness.results.ablations import Ablation
+from arch_harness.results.checks.ablations import Ablation
 from arch_harness.results.measurement import ServerTimes
 from arch_harness.results.run import Origin, Run, Unscored
 from arch_harness.results.scores import Comparison, LayerScores

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from arch_harness.decision.gate import FALSE_ALARMS, WORST_FIRST
 from arch_harness.report.text.numbers import UNKNOWN, clean, format_metric, percent, plural, points
-from arch_harness.report.text.speed import LOAD_NAMES
+from arch_harness.report.text.speed.sections import LOAD_NAMES
 from arch_harness.report.text.tables import SCORE_METRICS, Column, Section, Table, columns_of
 from arch_harness.results.metric_definitions import METRICS
 from arch_harness.results.repeats import CONFIDENCE, LATENCIES, RESOLUTION

@@ -8,7 +8,7 @@ import numpy as np
 
 from arch_harness.datasets.audio import DecodeError, load_clip, pad_clip
 from arch_harness.diagnosis.embeddings import distance_from_mean, length_of
-from arch_harness.results.diagnoses import ResentFacts
+from arch_harness.results.checks.diagnoses import ResentFacts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

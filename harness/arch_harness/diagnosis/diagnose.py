@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, get_args
 
 from arch_harness.diagnosis import leaks, moved, poor, similar
-from arch_harness.results.diagnoses import Diagnosis, Severity
+from arch_harness.results.checks.diagnoses import Diagnosis, Severity
 
 if TYPE_CHECKING:
     from arch_harness.results.run import Run

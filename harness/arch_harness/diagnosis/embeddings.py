@@ -11,7 +11,7 @@ from arch_harness.datasets.audio import DecodeError, load_clip
 from arch_harness.diagnosis.files import MOST_EXAMPLES
 from arch_harness.diagnosis.names import Neighbour, look_at_names
 from arch_harness.probes import bootstrap
-from arch_harness.results.diagnoses import ClipPair, EmbeddingFacts
+from arch_harness.results.checks.diagnoses import ClipPair, EmbeddingFacts
 
 if TYPE_CHECKING:
     from pathlib import Path

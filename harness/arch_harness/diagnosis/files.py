@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from arch_harness.datasets.audio_files.reader import READ_ERRORS, Header, read_header
-from arch_harness.results.diagnoses import ClipPair, FileFacts
+from arch_harness.results.checks.diagnoses import ClipPair, FileFacts
 
 if TYPE_CHECKING:
     from pathlib import Path

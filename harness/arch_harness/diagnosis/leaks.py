@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from arch_harness.report.text.numbers import clean, percent, plural
-from arch_harness.results.diagnoses import Diagnosis
+from arch_harness.results.checks.diagnoses import Diagnosis
 
 if TYPE_CHECKING:
-    from arch_harness.results.diagnoses import ClipPair, FileFacts, Severity
+    from arch_harness.results.checks.diagnoses import ClipPair, FileFacts, Severity
     from arch_harness.results.run import DatasetFacts, Result, Run
 
 _MANY = 0.01

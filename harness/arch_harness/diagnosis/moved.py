@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from arch_harness.report.text.numbers import clean, number, points
-from arch_harness.results.diagnoses import Diagnosis
+from arch_harness.results.checks.diagnoses import Diagnosis
 
 if TYPE_CHECKING:
     from arch_harness.results.run import ModelFacts, Run

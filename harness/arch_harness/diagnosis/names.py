@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arch_harness.results.diagnoses import NameFacts
+from arch_harness.results.checks.diagnoses import NameFacts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

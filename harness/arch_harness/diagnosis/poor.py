@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from arch_harness.diagnosis.embeddings import CONSTANT
 from arch_harness.report.text.numbers import clean, number, percent, plural
-from arch_harness.results.diagnoses import Diagnosis
+from arch_harness.results.checks.diagnoses import Diagnosis
 
 if TYPE_CHECKING:
-    from arch_harness.results.diagnoses import EmbeddingFacts
+    from arch_harness.results.checks.diagnoses import EmbeddingFacts
     from arch_harness.results.run import DatasetFacts, ModelFacts, Result, Run
 
 _NEAR_CHANCE = 0.1

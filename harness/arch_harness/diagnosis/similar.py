@@ -9,10 +9,10 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from arch_harness.report.text.numbers import clean, number, percent
-from arch_harness.results.diagnoses import Diagnosis
+from arch_harness.results.checks.diagnoses import Diagnosis
 
 if TYPE_CHECKING:
-    from arch_harness.results.diagnoses import FileFacts
+    from arch_harness.results.checks.diagnoses import FileFacts
     from arch_harness.results.run import DatasetFacts, Run
 
 _SIMILAR = ("speech", "music", "events")

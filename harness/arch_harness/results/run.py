@@ -11,8 +11,8 @@ from arch_common.errors import ArchError, UsageError
 from arch_common.files import whole_file
 from pydantic import Field, ValidationError, model_validator
 
-from arch_harness.results.ablations import Ablation, AblationSetting
-from arch_harness.results.diagnoses import Diagnosis, EmbeddingFacts, FileFacts, ResentFacts
+from arch_harness.results.checks.ablations import Ablation, AblationSetting
+from arch_harness.results.checks.diagnoses import Diagnosis, EmbeddingFacts, FileFacts, ResentFacts
 from arch_harness.results.measurement import Measurement, Transport
 from arch_harness.results.metric_definitions import meaning
 from arch_harness.results.schema import Count, NonNegative, Share, StrictModel

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from arch_harness.embeddings.store import EmbeddingStore
-from arch_harness.results.ablations import Ablation
+from arch_harness.results.checks.ablations import Ablation
 from arch_serve.server import LocalServer
 from support.commands import arch
 

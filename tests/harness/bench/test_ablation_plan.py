@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from arch_common.errors import UsageError
 from arch_harness.bench.ablation.plan import Planned, plan_ablations
-from arch_harness.results.ablations import settings_of
+from arch_harness.results.checks.ablations import settings_of
 from arch_harness.results.run import ModelFacts
 from support.runs import model
 

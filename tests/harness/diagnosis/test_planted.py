@@ -9,7 +9,7 @@ from pathlib import Path
 import arch_bench
 import pytest
 import soundfile
-from arch_harness.results.diagnoses import Diagnosis
+from arch_harness.results.checks.diagnoses import Diagnosis
 from arch_harness.results.run import Run, read_run
 from arch_serve.server import LocalServer
 from support.faulty_models import add_encoder

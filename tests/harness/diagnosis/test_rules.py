@@ -14,7 +14,7 @@ from arch_harness.diagnosis.diagnose import RULES, diagnose
 from arch_harness.probes import bootstrap
 from arch_harness.probes.score_functions import average_precision
 from arch_harness.report.text.diagnoses import diagnosis_lines, diagnosis_remarks
-from arch_harness.results.diagnoses import EmbeddingFacts, FileFacts, ResentFacts
+from arch_harness.results.checks.diagnoses import EmbeddingFacts, FileFacts, ResentFacts
 from arch_harness.results.run import Run, read_run, write_run
 from arch_harness.results.scores import Comparison, Interval
 from support.decisions import predictions

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from arch_harness.report.text import advice
-from arch_harness.report.text.advice import RULES, Situation, sentences_of
+from arch_harness.report.text.speed import advice
+from arch_harness.report.text.speed.advice import RULES, Situation, sentences_of
 from arch_harness.results.measurement import Measurement
 from arch_harness.results.run import ModelFacts
 from support.measurements import load_point, measurement

@@ -12,7 +12,7 @@ from arch_harness.report.choice.choose import choose
 from arch_harness.report.choice.estimates import Estimate, ScoreChange, mean_of_estimates
 from arch_harness.report.choice.summary import front
 from arch_harness.report.choice.verdict import alternatives, choice_table, details, headline
-from arch_harness.report.text.timing import limits_line
+from arch_harness.report.text.speed.timing import limits_line
 from arch_harness.results.run import Footprint, Run
 from support.measurements import load_point
 from support.runs import RUNS, dataset, folds, interval, probe, run_of

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from arch_common.errors import UsageError
-from arch_harness.results.ablations import ASPECTS, SETTINGS, settings_of
+from arch_harness.results.checks.ablations import ASPECTS, SETTINGS, settings_of
 from arch_harness.results.run import Run
 from pydantic import ValidationError
 from support.runs import ablation, small

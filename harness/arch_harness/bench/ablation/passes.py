@@ -15,7 +15,7 @@ from arch_harness.bench.ablation.plan import BY_CLIENT, Planned, plan_ablations
 from arch_harness.bench.resuming.fingerprints import digest
 from arch_harness.probes import bootstrap, probe_dataset
 from arch_harness.probes.scoring import epochs_of
-from arch_harness.results.ablations import SETTINGS, Ablation
+from arch_harness.results.checks.ablations import SETTINGS, Ablation
 from arch_harness.results.predictions import load_predictions, predictions_path, save_predictions
 from arch_harness.results.run import RESULTS, write_run
 

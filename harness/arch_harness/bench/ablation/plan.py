@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from arch_common.errors import UsageError
 
 from arch_harness.datasets.preprocessing import Preprocessing
-from arch_harness.results.ablations import aspect_of
+from arch_harness.results.checks.ablations import aspect_of
 
 if TYPE_CHECKING:
-    from arch_harness.results.ablations import AblationSetting
+    from arch_harness.results.checks.ablations import AblationSetting
     from arch_harness.results.run import ModelFacts
 
 BY_CLIENT: dict[AblationSetting, Preprocessing] = {

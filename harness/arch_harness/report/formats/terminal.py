@@ -12,7 +12,7 @@ from rich.text import Text
 from arch_harness.report.formats.terminal_ablations import terminal_ablations
 from arch_harness.report.text.overview import ordered_results, results_table
 from arch_harness.report.text.remarks import failures_line, remarks
-from arch_harness.report.text.timing import build_timing
+from arch_harness.report.text.speed.timing import build_timing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

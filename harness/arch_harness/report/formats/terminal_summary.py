@@ -16,8 +16,8 @@ from arch_harness.report.formats.terminal_ablations import terminal_ablations
 from arch_harness.report.text.numbers import UNKNOWN, clean, number
 from arch_harness.report.text.overview import ordered_results
 from arch_harness.report.text.remarks import failures_line, remarks
+from arch_harness.report.text.speed.timing import limits_line
 from arch_harness.report.text.tables import CARRIED_MARK, Column, Table, cells_of, columns_of
-from arch_harness.report.text.timing import limits_line
 from arch_harness.results import rows
 from arch_harness.results.repeats import LATENCIES, mean_of, point_of
 

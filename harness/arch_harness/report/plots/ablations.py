@@ -14,13 +14,13 @@ from arch_harness.report.plots.svg import Plot, PlotGroup, as_svg, file_names
 from arch_harness.report.text.ablations import verdict
 from arch_harness.report.text.numbers import clean, shorten
 from arch_harness.report.text.remarks import incomplete_of
-from arch_harness.results.ablations import SETTINGS
+from arch_harness.results.checks.ablations import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from arch_harness.report.plots.panels import Look
-    from arch_harness.results.ablations import Ablation
+    from arch_harness.results.checks.ablations import Ablation
     from arch_harness.results.run import Run
 
 ABLATIONS = "ablations"

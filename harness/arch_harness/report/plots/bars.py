@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from arch_harness.report.plots.panels import PlotKind, label_rows, tick_label
 from arch_harness.report.plots.style import COMPUTE, FAINT, INK, QUEUE
 from arch_harness.report.text.numbers import format_metric, number
-from arch_harness.report.text.speed import LOAD_NAMES, loads_of
+from arch_harness.report.text.speed.sections import LOAD_NAMES, loads_of
 from arch_harness.results.metric_definitions import METRICS
 
 if TYPE_CHECKING:

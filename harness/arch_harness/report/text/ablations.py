@@ -10,7 +10,7 @@ from arch_harness.report.text.tables import Column, Meaning, Section, Table, col
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from arch_harness.results.ablations import Ablation, AblationSetting
+    from arch_harness.results.checks.ablations import Ablation, AblationSetting
     from arch_harness.results.run import Run
 
 UNMOVED = 1e-5

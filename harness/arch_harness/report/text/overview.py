@@ -40,9 +40,9 @@ from arch_harness.report.text.setup import (
     models_table,
     setting_line,
 )
-from arch_harness.report.text.speed import speed_sections
+from arch_harness.report.text.speed.sections import speed_sections
+from arch_harness.report.text.speed.timing import Timing, build_timing, limits_line, timing_notes
 from arch_harness.report.text.tables import MARK, Column, Meaning, Section, Table, cells_of, columns_of, meanings_of
-from arch_harness.report.text.timing import Timing, build_timing, limits_line, timing_notes
 from arch_harness.results import rows
 from arch_harness.results.repeats import mean_of
 

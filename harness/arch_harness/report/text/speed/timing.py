@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from arch_harness.report.text.advice import Situation, sentences_of
 from arch_harness.report.text.numbers import UNKNOWN, clean, format_metric, number, plural
+from arch_harness.report.text.speed.advice import Situation, sentences_of
 from arch_harness.report.text.tables import (
     Column,
     Meaning,

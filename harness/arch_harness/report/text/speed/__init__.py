@@ -1,0 +1,1 @@
+"""What a report says of the speed: tables, where the time goes, advice."""
