@@ -79,7 +79,7 @@ class Sustained(StrictModel):
     """The highest rate that keeps the promise."""
 
     rate: NonNegative = Field(description="clips/s; 0 where none did")
-    low: NonNegative = Field(description="end of the 95 % interval, a bootstrap over the runs")
+    low: NonNegative = Field(description="end of an interval of the scatter between runs, see docs/load.md")
     high: NonNegative
     at_least: bool = Field(description="no rate that this client may send has broken it: it may be more")
     valid_up_to: NonNegative | None = Field(description="the highest rate of a run that LoadGen calls VALID, clips/s")

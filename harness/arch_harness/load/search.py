@@ -37,7 +37,7 @@ class Found:
 
     Attributes:
         rate: the highest that keeps the promise; 0 where none did.
-        low: end of the 95 % interval.
+        low: end of the interval; it is of the scatter between runs, not of what all runs have in common.
         high: the other end.
         at_least: whether no rate up to the highest allowed has broken it, so that it may be more.
     """
@@ -103,7 +103,12 @@ def find_highest(
     ]
     found = crossing(runs, allowed)
     low, high = (float(end) for end in np.percentile(drawn, _ENDS))
-    return Found(found, min(low, found), max(high, found))
+    # Few runs drawn again and again look surer than they are: what single runs disagree on is not known either.
+    first = min(run.rate for run in runs if run.over > allowed * run.answers)
+    last = max(run.rate for run in runs if run.over <= allowed * run.answers)
+    kept = max((run.rate for run in runs if run.rate < first), default=low)
+    broken = min((run.rate for run in runs if run.rate > last), default=high)
+    return Found(found, min(low, kept, found), max(high, broken, found))
 
 
 def crossing(runs: Sequence[Observation], allowed: float) -> float:
