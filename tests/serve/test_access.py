@@ -153,7 +153,7 @@ def test_mutual_tls_lets_in_who_has_a_certificate(public: LocalServer, pem: Pem)
     with Server(endpoint(public, pem)) as server:
         assert server.facts().tls
         assert server.statistics("a").inferences == 0
-        with pytest.raises(UsageError, match="no model 'b' ready; it has: a"):  # told without the index
+        with pytest.raises(UsageError, match="no model 'b'; it has: a"):  # told without the index
             server.models(["b"])
     assert public.http_url.startswith("127.0.0.1:")
     assert public.warning == "HTTP stays on 127.0.0.1, and metrics at 0.0.0.0 are open and not encrypted"

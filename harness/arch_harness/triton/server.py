@@ -112,7 +112,7 @@ class Server:
         ready = sorted(name for name, state in states.items() if state == _READY)
         for name in names:
             if name not in states:
-                raise UsageError(f"the server has no model {name!r} ready; it has: {', '.join(ready) or 'none'}")
+                raise UsageError(f"the server has no model {name!r}; it has: {', '.join(ready) or 'none'}")
             if name not in ready:
                 reason = first_line(states[name], "not loaded")
                 raise UsageError(f"the model {name!r} is on the server but not ready: {reason}")
