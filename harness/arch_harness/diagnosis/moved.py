@@ -174,7 +174,7 @@ def _fp32_twin(one: ModelFacts, other: ModelFacts) -> bool:
 def _padded_twin(one: ModelFacts, other: ModelFacts) -> bool:
     """Whether `one` leaves padding out and `other`, of the same checkpoint and precision, does not."""
     same = _checkpoint(one) == _checkpoint(other) and one.precision == other.precision
-    return same and one.lengths == "exact" and other.lengths == "padded"
+    return same and one.lengths == "exact" and other.lengths != "exact"
 
 
 def _checkpoint(model: ModelFacts) -> tuple[str, str, int | None]:

@@ -110,14 +110,12 @@ def _of(changes: Sequence[ScoreChange], model: str) -> ScoreChange | None:
 
 def _noise_line(model: str, change: ScoreChange, alike: int, compared: int) -> str:
     clips, apart = plural(change.clips or 0, "test clip"), f"{100 * abs(change.difference):.1f}"
-    line = (
-        f"With {clips}, differences below about {100 * (change.noise or 0):.1f} points cannot be told from noise: "
-        f"{clean(model)} and {clean(change.other)} are {apart} points apart"
-    )
+    line = f"{clips} cannot tell {clean(model)} and {clean(change.other)} apart, which differ by {apart} points"
     if change.clips_needed:
-        line += f", which would take about {change.clips_needed:,} test clips"
+        line += f"; about {change.clips_needed:,} could"
+    line += f". Differences below about {100 * (change.noise or 0):.1f} points are noise here"
     if alike > 1:
-        line += f" ({alike} of {compared} other models are that near)"
+        line += f", as those to {alike} of the {compared} other models are"
     return line + "."
 
 

@@ -64,7 +64,7 @@ def choose(run: Run) -> Choice:
     on at least one dataset. Of the candidates, the highest geometric mean of clips/s wins; speeds within 5 % of the
     highest (`RESOLUTION`: less is never called real) count as equal, and of those the higher score wins. Where the
     speed of no candidate is known, the best wins. Whether what is given up is noise, by the paired interval, decides
-    nothing, for with few test clips everything is noise; it is told.
+    nothing, for with few test clips everything is noise.
     """
     scores = Scores(run)
     rows = summarise(scores)

@@ -24,7 +24,7 @@ NOT_TOLD = "not told"
 RULE = (
     f"Of the models whose mean score is at most {100 * TOLERANCE:g} point below the best, the fastest is the one "
     "to deploy; speeds within 5 % of each other count as equal. Only models with a score on every dataset count. "
-    "Whether the points given up are noise decides nothing, and is told."
+    "Points given up count whether or not they are more than noise."
 )
 """The rule of `choose`, for the reader."""
 
@@ -45,11 +45,13 @@ def headline(choice: Choice) -> str:
         before = choice.row(one.baseline).clips_per_s
         figures = f"{number(one.clips_per_s)} against {number(before)} clips/s" if before else ""
         return (
-            f"Deploy {name}: {_times(one.times_baseline)} the speed of its fp32 ({figures}), and {_price(one.change)}."
+            f"Deploy {name} ({_score(one.score)}): {_times(one.times_baseline)} the speed of its fp32 "
+            f"{clean(one.baseline)} ({figures}), and {_price(one.change)}."
         )
     if choice.given_up is not None and choice.times_best is not None and choice.best is not None:
         return (
-            f"Deploy {name}: {_times(choice.times_best)} the speed of the best-scoring {clean(choice.best.name)} "
+            f"Deploy {name} ({_score(one.score)}): {_times(choice.times_best)} the speed of the best-scoring "
+            f"{clean(choice.best.name)} "
             f"({number(one.clips_per_s or 0)} against {number(choice.best.clips_per_s or 0)} clips/s), "
             f"and {_price(choice.given_up)}."
         )
@@ -80,9 +82,13 @@ def details(choice: Choice) -> list[str]:
         lines.append(
             f"Against the best-scoring {clean(best.name)} ({_score(best.score)}): {_price(choice.given_up)}{times}."
         )
-    costs = [text for text in (_latency(choice, one), *_costs(one)) if text]
-    if costs:
-        lines.append(f"It costs: {'; '.join(costs)}.")
+    baseline = choice.row(one.baseline) if one.baseline is not None else None
+    if latency := _latency(choice, one, baseline):
+        lines.append(f"{latency}.")
+    if costs := _costs(one, baseline):
+        lines.append(f"It takes {', '.join(costs)}.")
+    if one.facts.executed_by:
+        lines.append(f"It ran in {clean(one.facts.executed_by)}.")
     return lines
 
 
@@ -117,7 +123,7 @@ def _price(change: ScoreChange) -> str:
     if change.is_real is None:
         return text
     ends = f"{points(change.estimate.low or 0.0)} to {points(change.estimate.high or 0.0)}"
-    return f"{text} ({'more' if change.is_real else 'no more'} than noise: {ends})"
+    return f"{text} ({'more' if change.is_real else 'no more'} than noise: 95 % interval {ends})"
 
 
 def _times(ratio: float | None) -> str:
@@ -130,7 +136,7 @@ def _score(score: Estimate) -> str:
     return f"{percent(score.value)} % ({percent(score.low)}–{percent(score.high)})"
 
 
-def _latency(choice: Choice, one: ModelSummary) -> str:
+def _latency(choice: Choice, one: ModelSummary, baseline: ModelSummary | None) -> str:
     """The worst p99 of the datasets, with its load: the equal rate, or else 70 % of the model's own highest rate."""
     worst: tuple[float, str] | None = None
     for dataset in one.results:
@@ -141,7 +147,9 @@ def _latency(choice: Choice, one: ModelSummary) -> str:
         return _own_latency(one)
     rate = number(choice.scores.rates[worst[1]] or 0.0)
     where = f" on {clean(worst[1])}" if len(one.results) > 1 else ""
-    return f"p99 {number(worst[0])} ms at {rate} clips/s{where}"
+    before = choice.scores.latency(baseline.name, worst[1], "equal_p99_ms") if baseline else None
+    beside = f" (its fp32: {number(before)} ms)" if before is not None else ""
+    return f"At {rate} clips/s{where}, the load that every model was given, its p99 is {number(worst[0])} ms{beside}"
 
 
 def _own_latency(one: ModelSummary) -> str:
@@ -155,18 +163,20 @@ def _own_latency(one: ModelSummary) -> str:
         return ""
     p99, own, dataset = max(found)
     where = f" on {clean(dataset)}" if len(one.results) > 1 else ""
-    return f"p99 {number(p99)} ms at {number(own)} clips/s, 70 % of its highest{where}"
+    return f"At {number(own)} clips/s{where}, 70 % of its highest, its p99 is {number(p99)} ms"
 
 
-def _costs(one: ModelSummary) -> list[str]:
-    taken = one.footprint
+def _costs(one: ModelSummary, baseline: ModelSummary | None) -> list[str]:
+    taken, before = one.footprint, baseline.footprint if baseline else None
     if taken is None:
         return []
     texts = []
     for identifier, words in (("memory_mib", "of memory"), ("disk_mib", "on disk"), ("load_seconds", "to load")):
         value = getattr(taken, identifier)
         if value is not None:
-            texts.append(f"{format_metric(identifier, value)} {METRICS[identifier].unit} {words}")
+            other = getattr(before, identifier) if before else None
+            beside = f" (its fp32: {format_metric(identifier, other)})" if other is not None else ""
+            texts.append(f"{format_metric(identifier, value)} {METRICS[identifier].unit} {words}{beside}")
     return texts
 
 

@@ -50,7 +50,7 @@ def ablation_section(run: Run) -> Section | None:
     columns = (
         *columns_of("dataset", "model"),
         Column("Setting"),
-        Column("Score", "%", True),
+        *columns_of("score"),
         Column("Difference", "points", True),
         Column("95% interval", "points", True),
         Column("Verdict"),

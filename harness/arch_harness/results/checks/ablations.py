@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from arch_common.errors import UsageError
 from pydantic import Field
 
+from arch_harness.results.metric_definitions import meaning
 from arch_harness.results.schema import Count, NonNegative, Share, StrictModel
 from arch_harness.results.scores import ProbeName, ScoreMetric
 
@@ -40,7 +41,7 @@ class Ablation(StrictModel):
     )
     probe: ProbeName
     metric: ScoreMetric
-    score: Share = Field(description="of the first probe, under the setting")
+    score: Share = Field(description=meaning("score", "Of the first probe, under the setting."))
     clips: Count = Field(description="test clips that have an embedding under both")
     difference: float = Field(description="score under the setting less that under the protocol's preprocessing")
     low: float = Field(description="of the 95 % interval of the difference, from a paired bootstrap")
