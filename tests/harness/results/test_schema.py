@@ -15,6 +15,7 @@ from arch_harness.results.run import SCHEMA_VERSION, Footprint, Run, read_run, w
 from support.runs import layer_scores, origin, run_of
 
 OF_OTHER_CLIPS = {
+    "Ablation",
     *("ServerShare", "ClassScore", "Comparison", "DatasetFacts", "Measurement", "Phase"),
     *("EmbeddingFacts", "ResentFacts"),
 }

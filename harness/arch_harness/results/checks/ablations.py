@@ -51,7 +51,7 @@ class Ablation(StrictModel):
     largest_change: NonNegative = Field(
         description="how far the setting moves a clip's embedding, relative to its length, at most"
     )
-    failed: Count = Field(description="clips that have an embedding, but none under the setting")
+    failed: Count = Field(description=meaning("failed", "Under the setting; those that fail without it are left out."))
     fingerprint: str = Field(description="of what it comes from; a resumed run keeps what matches")
 
 
