@@ -21,7 +21,6 @@ from arch_bench.loaded import LoadedRun, load
 if TYPE_CHECKING:
     from arch_export.checkpoint.aliases import Alias
     from arch_export.pipeline import Exported
-    from arch_harness.datasets import Dataset
     from arch_harness.results.measurement import Transport
     from arch_harness.results.scores import ProbeName
     from arch_harness.triton.endpoint import Endpoint
@@ -220,6 +219,7 @@ def bench(
     recompute: bool = False,
     repeat: int = 1,
     rate: float | None = None,
+    price: float | str | None = None,
     ablate: str | Sequence[str] = (),
     command: str = "arch_bench.bench(…)",
     console: Console | None = None,
@@ -248,6 +248,7 @@ def bench(
         repeat: how often the speed is measured; from two on the report gives intervals.
         rate: in clips/s, at which the latencies of all models are measured too; by default 70 % of what the slowest
             reaches, where there are several.
+        price: of an hour of all servers together, as 2.49 or `2.49/h`: the report then has prices.
         ablate: aspects of the preprocessing, or settings of them, under which the same clips are scored too:
             `padding`, `normalisation`, `resampler`, `loudness`, `length`, or `loudness=peak`.
         command: what the report names as its origin.
@@ -274,6 +275,7 @@ def bench(
         from arch_harness.embeddings.store import EmbeddingStore
         from arch_harness.probes import EPOCHS
         from arch_harness.results.checks.ablations import settings_of
+        from arch_harness.results.price import parse_price
         from arch_harness.results.run import check_settings
         from arch_harness.streaming.pool import WorkerPool
         from arch_harness.triton.server import Server, common_models, models_left_out
@@ -288,6 +290,7 @@ def bench(
         transport=transport,
         repeat=repeat,
         rate=rate,
+        price=None if price is None else parse_price(str(price)),
         ablate=settings_of(listed(ablate)),
     )
     if ray_address is None and settings.workers > _WORKERS_PER_CORE * cores:
@@ -295,7 +298,7 @@ def bench(
         raise UsageError(f"workers cannot be {settings.workers}: on the {cores} cores of this machine at most {most}")
     check_folder(output, "--output")
     store.check(cache)
-    opened = _open_all(listed(datasets), data_root, splits, console)
+    opened = data.open_all(listed(datasets), data_root, splits, console)
     display = Display(console)
     if note := store.makeshift_note(cache):
         display.note(note)
@@ -312,25 +315,6 @@ def bench(
         run = Bench(running, facts, opened, settings, output, command, pool, embeddings, recompute)
         run.execute(display)
     return LoadedRun(output, run.run, store.root(cache), tuple(run.problems))
-
-
-def _open_all(
-    names: Sequence[str | Path], data_root: str | Path | None, splits: str, console: Console | None
-) -> list[Dataset]:
-    opened: list[Dataset] = []
-    for name in dict.fromkeys(map(str, names)):
-        one = data.open_dataset(name, data_root, strict=splits == "strict")
-        if one.id in {other.id for other in opened}:
-            raise UsageError(f"the dataset {one.id!r} is named twice")
-        if splits == "strict" and not one.is_strict and console is not None:
-            console.print(
-                f"{one.id}: no stricter split: {one.declaration.strict}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
-        opened.append(one)
-    return opened
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from arch_harness.datasets.fixtures.fixture import Fixture
     from arch_harness.datasets.info import Info
     from arch_harness.datasets.verify import Fault
+    from rich.console import Console
 
 _MOST_WORKERS = 1000
 
@@ -42,6 +43,32 @@ def find_declaration(identifier: str) -> Declaration:
     with needs("bench"):
         from arch_harness.datasets.registry import find_declaration as find
     return find(identifier)
+
+
+def open_all(
+    names: Sequence[str | Path], data_root: str | Path | None, splits: str, console: Console | None
+) -> list[Dataset]:
+    """Index several datasets.
+
+    Args:
+        names: as for `open_dataset`; one that stands twice is taken once.
+        data_root: likewise.
+        splits: `strict` or `arch`.
+        console: is told which datasets have no stricter split than the one that is asked for.
+
+    Raises:
+        UsageError: as `open_dataset`, and if two are the same dataset.
+    """
+    opened: list[Dataset] = []
+    for name in dict.fromkeys(map(str, names)):
+        one = open_dataset(name, data_root, strict=splits == "strict")
+        if one.id in {other.id for other in opened}:
+            raise UsageError(f"the dataset {one.id!r} is named twice")
+        if splits == "strict" and not one.is_strict and console is not None:
+            line = f"{one.id}: no stricter split: {one.declaration.strict}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        opened.append(one)
+    return opened
 
 
 def open_dataset(name: str, data_root: str | Path | None = None, *, strict: bool = False) -> Dataset:

@@ -62,6 +62,14 @@ def bench(
             help="Clips/s at which all models are compared. By default 70 % of what the slowest of them reaches."
         ),
     ] = None,
+    price: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AMOUNT/h",
+            help="Price of an hour of all servers, such as 2.49/h: the report then has that of a million clips and of "
+            "1,000 hours of audio.",
+        ),
+    ] = None,
     ablate: Annotated[
         list[str] | None,
         typer.Option(
@@ -98,6 +106,7 @@ def bench(
                 recompute=recompute,
                 repeat=repeat,
                 rate=rate,
+                price=price,
                 ablate=ablate or [],
                 command=options.shown_command(sys.argv[1:]),
                 console=None if quiet else ERR,

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from arch_harness.triton.server import Server
 
 _OF_PROBES = {"probes", "seed", "seeds", "epochs"}
-_OF_MORE = {"repeat", "rate", "ablate"}  # of which what is missing is measured
+_OF_MORE = {"repeat", "rate", "ablate", "price"}  # of which what is missing is measured
 
 
 class Bench:

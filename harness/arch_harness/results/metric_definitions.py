@@ -304,6 +304,14 @@ _TABLE = (
         "Time that an instance took to read the graph and to optimise it for the machine; the longest of them.",
         "operating system", ".1f",
     ),
+    Metric(
+        "price_per_million_clips", "Price per 1M clips", "", "lower",
+        "Of a million such clips, at the price of an hour that was given for all servers together, with the servers "
+        "saturated all the time.", "client",
+    ),
+    Metric(
+        "price_per_1000_hours", "Price per 1,000 h", "", "lower", "Of 1,000 hours of such audio, likewise.", "client"
+    ),
 )  # fmt: skip
 
 METRICS: dict[str, Metric] = {metric.id: metric for metric in _TABLE}

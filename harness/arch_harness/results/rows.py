@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from arch_harness.results.metric_definitions import ATTRIBUTES, METRICS
+from arch_harness.results.price import prices
 from arch_harness.results.repeats import LATENCIES, mean_of, point_of, rtfx_of, runs_of, stalls_of
 
 if TYPE_CHECKING:
@@ -45,9 +46,15 @@ def rows(run: Run) -> list[dict[str, Any]]:
     return [
         row(result, probe, models[result.model], datasets[result.dataset])
         | (footprint_row(footprints[result.model]) if result.model in footprints else {})
+        | _prices(run, result)
         for result in run.results
         for probe in (result.probes or (None,))
     ]
+
+
+def _prices(run: Run, result: Result) -> dict[str, Any]:
+    price = run.settings.price
+    return prices(result.measurement, price) if price and result.measurement is not None else {}
 
 
 def row(

@@ -233,6 +233,9 @@ class Settings(StrictModel):
     rate: Annotated[float, Field(ge=0.01, le=100_000)] | None = Field(
         default=None, description=meaning("equal_rate", "Here as asked for; null takes that of the slowest.")
     )
+    price: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="of an hour of all servers together, in any currency"
+    )
     ablate: list[AblationSetting] = Field(
         default=[], description="under which other preprocessing clips are scored too"
     )

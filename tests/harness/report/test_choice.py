@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arch_common.errors import UsageError
 from arch_harness.report.choice.caveats import caveats
 from arch_harness.report.choice.choose import choose
 from arch_harness.report.choice.estimates import Estimate, ScoreChange, mean_of_estimates
 from arch_harness.report.choice.summary import front
 from arch_harness.report.choice.verdict import alternatives, choice_table, details, headline
 from arch_harness.report.text.speed.timing import limits_line
+from arch_harness.results.price import parse_price
+from arch_harness.results.rows import rows
 from arch_harness.results.run import Footprint, Run
 from support.measurements import load_point
 from support.runs import RUNS, dataset, folds, interval, probe, run_of
@@ -259,3 +262,25 @@ def test_limits_are_grouped() -> None:
     run.results[1].measurement = None
     assert limits_line(run.results) == "Limit of the throughput: 4 of 5: server compute, 1 of 5: decoding."
     assert limits_line(run.results[1:2]) == ""
+
+
+def test_a_price_an_hour_becomes_one_of_clips_and_of_audio() -> None:
+    run = made_run({"a": ([0.80], [100.0]), "b": ([0.70], [25.0])})
+    run.settings.price = parse_price("3.60/h")
+    found = choose(run)
+    # 100 clips/s are 360,000 an hour, so a million take 2.78 hours.
+    assert found.row("a").price_per_million_clips == pytest.approx(3.6 * 1e6 / 360_000)
+    assert found.row("b").price_per_million_clips == pytest.approx(40.0)
+    measured = found.row("a").results[found.scores.datasets[0]].measurement
+    assert measured is not None
+    assert found.row("a").price_per_1000_hours == pytest.approx(3.6 * 1000 / measured.rtfx)
+    assert any("a million clips cost 10.0" in line for line in details(found))
+    assert [row["price_per_million_clips"] for row in rows(run)] == [pytest.approx(10.0), pytest.approx(40.0)]
+    assert choice_table(found).columns[-1].title == "Price per 1M clips"
+    assert [row[-1] for row in choice_table(found).rows] == ["10.0", "40.0"]
+
+
+@pytest.mark.parametrize("text", ["", "cheap", "-1/h", "0", "$2", "2.49/day", "nan", "1e400"])
+def test_a_price_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"a price of an hour is a number over 0 such as 2\.49/h"):
+        parse_price(text)

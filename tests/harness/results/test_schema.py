@@ -68,6 +68,7 @@ def full_run() -> Run:
     run.models[1].max_queue_size = 64
     run.results[1].carried = origin()
     run.footprints = [Footprint(model="a", memory_mib=512.5, disk_mib=361.0, load_seconds=2.5)]
+    run.settings.price = 2.49
     return run
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from arch_harness.report.choice.estimates import Estimate, ScoreChange, mean_of_estimates
+from arch_harness.results.price import prices
 from arch_harness.results.repeats import is_of_this_hardware, mean_of, point_of, same_rate
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class ModelSummary:
         p50_ms: at the equal rate, the highest of its datasets; None where one lacks it.
         p99_ms: likewise.
         footprint: what it takes of the server; None where the run does not say.
+        price_per_million_clips: the geometric mean over its datasets; None without a price or a speed.
+        price_per_1000_hours: likewise, of audio.
         on_front: whether no other complete model has both a higher score and a higher speed.
     """
 
@@ -45,6 +48,8 @@ class ModelSummary:
     p50_ms: float | None
     p99_ms: float | None
     footprint: Footprint | None
+    price_per_million_clips: float | None
+    price_per_1000_hours: float | None
     on_front: bool
 
     @property
@@ -198,8 +203,18 @@ def _summary(scores: Scores, model: str) -> ModelSummary:
         p50_ms=_highest([scores.latency(model, name, "equal_p50_ms") for name in results]),
         p99_ms=_highest([scores.latency(model, name, "equal_p99_ms") for name in results]),
         footprint=next((one for one in scores.run.footprints if one.model == model), None),
+        price_per_million_clips=_price(scores, model, results, "price_per_million_clips"),
+        price_per_1000_hours=_price(scores, model, results, "price_per_1000_hours"),
         on_front=False,
     )
+
+
+def _price(scores: Scores, model: str, results: dict[str, Result], figure: str) -> float | None:
+    hourly = scores.run.settings.price
+    if hourly is None or scores.speeds(model, results) is None:
+        return None
+    measured = [one.measurement for one in results.values() if one.measurement is not None]
+    return statistics.geometric_mean([prices(one, hourly)[figure] for one in measured])
 
 
 def ratio_of_speeds(scores: Scores, model: str, other: str) -> float | None:

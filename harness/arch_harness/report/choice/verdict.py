@@ -87,6 +87,8 @@ def details(choice: Choice) -> list[str]:
         lines.append(f"{latency}.")
     if costs := _costs(one, baseline):
         lines.append(f"It takes {', '.join(costs)}.")
+    if paid := _paid(choice, one):
+        lines.append(paid)
     if one.facts.executed_by:
         lines.append(f"It ran in {clean(one.facts.executed_by)}.")
     return lines
@@ -180,6 +182,17 @@ def _costs(one: ModelSummary, baseline: ModelSummary | None) -> list[str]:
     return texts
 
 
+def _paid(choice: Choice, one: ModelSummary) -> str:
+    """The price of clips and of audio; of several datasets the geometric means, as those of speeds."""
+    price = choice.scores.run.settings.price
+    if price is None or one.price_per_million_clips is None or one.price_per_1000_hours is None:
+        return ""
+    return (
+        f"At {price:g} an hour for the servers, kept saturated, a million clips cost "
+        f"{number(one.price_per_million_clips)} and 1,000 hours of audio {number(one.price_per_1000_hours)}."
+    )
+
+
 def loads_line(choice: Choice) -> str:
     """At which rate each dataset's latencies are, for beneath the table; empty where none was measured."""
     rates = [
@@ -206,6 +219,7 @@ def choice_columns(choice: Choice) -> tuple[Column, ...]:
         Column("× fp32", "", True),
         *(Column(one.title, one.unit, True, one.id) for one in (p50, p99)),
         *columns_of("memory_mib", "disk_mib", "load_seconds"),
+        *(columns_of("price_per_million_clips") if choice.scores.run.settings.price else ()),
     )
 
 
@@ -240,6 +254,11 @@ def _cells(choice: Choice, row: ModelSummary) -> tuple[str, ...]:
         *(
             NOT_TOLD if taken.get(name) is None else format_metric(name, taken[name])
             for name in ("memory_mib", "disk_mib", "load_seconds")
+        ),
+        *(
+            (format_metric("price_per_million_clips", row.price_per_million_clips),)
+            if choice.scores.run.settings.price
+            else ()
         ),
     )
 
