@@ -28,16 +28,16 @@ Load = Callable[..., dict[str, str]]
 
 
 class Metric:
-    """Keeps the labels of the last gauge."""
+    """Keeps the labels of the gauge that tells what a model runs on."""
 
     GAUGE, COUNTER = 0, 1
     labels: dict[str, str]
 
-    def __init__(self, kind: int, **_: object) -> None:
-        self._kind = kind
+    def __init__(self, name: str, **_: object) -> None:
+        self._name = name
 
     def Metric(self, labels: dict[str, str]) -> SimpleNamespace:  # noqa: N802
-        if self._kind == Metric.GAUGE:
+        if self._name == "arch_execution_info":
             Metric.labels = labels
         return SimpleNamespace(set=lambda _: None)
 
@@ -83,6 +83,7 @@ def load(tmp_path: Path, backend: ModuleType) -> Load:
                 "model_repository": str(tmp_path / "model"),
                 "model_version": "1",
                 "model_name": "model",
+                "model_instance_name": "model_0",
                 "model_instance_kind": kind,
                 "model_instance_device_id": "0",
             }
@@ -175,6 +176,7 @@ def load_on_gpu(tmp_path: Path, backend: ModuleType, monkeypatch: pytest.MonkeyP
                 "model_repository": str(tmp_path),
                 "model_version": "1",
                 "model_name": "model",
+                "model_instance_name": "model_0",
                 "model_instance_kind": "GPU",
                 "model_instance_device_id": "0",
             }

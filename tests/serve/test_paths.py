@@ -21,6 +21,7 @@ import onnx
 import pytest
 import tritonclient.grpc as triton
 from arch_common.errors import ServeError, ServeUsageError
+from arch_serve.access import Access
 from arch_serve.server import LocalServer
 from support.serve_models import WIDTH, add_model
 from support.waiting import until
@@ -55,7 +56,8 @@ def test_a_repository_and_a_tmpdir_of_odd_names(tmp_path: Path, monkeypatch: pyt
     temporary = tmp_path / ODD
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    with LocalServer(repository, grpc_port=0, http_port=0, metrics_port=0, timeout_s=60) as server:
+    access = Access(allowed=["model-repository"])
+    with LocalServer(repository, grpc_port=0, http_port=0, metrics_port=0, timeout_s=60, access=access) as server:
         assert [(status.name, status.state) for status in server.models] == [("plain", "READY")]
         assert ask(server, "plain") == [[2] * WIDTH]
         add_model(repository, "late")

@@ -22,9 +22,9 @@ def add_encoder(repository: Path, name: str, fault: str = "", **facts: str) -> N
     Args:
         repository: made if it is not there.
         name: of the model.
-        fault: `constant`: the input does not matter; `collapsed`: every band is the mean of all, but for a thousandth;
-            `noise`: each band is scrambled into a number that says nothing; `batch mates`: the mean over the batch is
-            added. None is left out by padding, which is a fault where `facts` say `lengths="exact"`.
+        fault: `constant`: the same for every clip, but for what looks like rounding; `collapsed`: every band is the mean
+            of all, but for a thousandth; `noise`: each band is scrambled into a number that says nothing; `batch
+            mates`: the mean over the batch is added. None is left out by padding, which is a fault where `facts` say `lengths="exact"`.
         facts: parameters of its configuration, beside those that every export has.
     """
     folder = repository / name / "1"
@@ -65,6 +65,7 @@ def _graph(fault: str) -> onnx.ModelProto:
         "nothing": np.array(0, np.float32),
         "one": np.ones(SIZE, np.float32),
         "little": np.array(1e-3, np.float32),
+        "whisper": np.array(1e-6, np.float32),
         "much": np.array(1e4, np.float32),
     }
     nodes = [
@@ -83,8 +84,10 @@ def _graph(fault: str) -> onnx.ModelProto:
     nodes += {
         "": [helper.make_node("Add", ["plain", "none"], ["embedding"])],
         "constant": [
-            helper.make_node("Mul", ["plain", "nothing"], ["zero"]),
-            helper.make_node("Add", ["zero", "none"], ["still"]),
+            helper.make_node("Mul", ["plain", "much"], ["large"]),
+            helper.make_node("Sin", ["large"], ["scrambled"]),
+            helper.make_node("Mul", ["scrambled", "whisper"], ["least"]),
+            helper.make_node("Add", ["least", "none"], ["still"]),
             helper.make_node("Add", ["still", "one"], ["embedding"]),
         ],
         "collapsed": [

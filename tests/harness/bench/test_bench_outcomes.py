@@ -58,9 +58,7 @@ def test_a_pair_whose_clips_all_fail_is_kept_without_a_score_until_a_run_scores_
     }
     said = " ".join((done.stdout + done.stderr).split())
     assert "No clip failed" not in said
-    assert (
-        f"{CLIPS} failures: clips that gave no embedding and take part in no score (sounds × logmel: {CLIPS})" in said
-    )
+    assert f"Files that gave no embedding and count in no score: {CLIPS} of {CLIPS} in sounds." in said
     assert f"sounds × logmel has no score: {lost.reason}." in said
     for name in ("report.md", "report.html"):
         text = (tmp_path / "out" / name).read_text()
@@ -195,7 +193,7 @@ def test_names_are_shown_as_they_are_or_with_a_mark_for_what_is_no_letter(
     assert f"report: {tmp_path}/[bold]{letter}[/b]/report.html" in done.stdout.splitlines()
     (result,) = read_run(output / "results.json").results
     assert result.dataset.startswith("寺")
-    assert f"{letter}{result.dataset[1:]} × logmel: " in done.stdout
+    assert any(line.startswith(f"{letter}{result.dataset[1:]} ") for line in done.stdout.splitlines())
 
 
 @pytest.mark.parametrize(

@@ -313,7 +313,7 @@ def test_fake_repeats_itself_and_overwrites_nothing(tmp_path: Path) -> None:
     assert one == two
     with pytest.raises(UsageError, match="is not an empty folder"):
         write_fixture(DECLARATIONS["slurp"], tmp_path / "slurp")
-    with pytest.raises(UsageError, match="needs at least 40 clips"):
+    with pytest.raises(UsageError, match="needs from 40 clips"):
         write_fixture(DECLARATIONS["slurp"], tmp_path / "few", clips=39)
     with pytest.raises(UsageError, match="there is no fixture of 'demo'"):
         write_fixture(DECLARATIONS["demo"], tmp_path / "demo")

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 from arch_harness.report.choice.choose import at_chance
 from arch_harness.report.text.diagnoses import diagnosis_remarks
 from arch_harness.report.text.numbers import clean, percent, plural, shorten
-from arch_harness.report.text.remarks import MAX_REASON, carried_lines, incomplete_lines, partial_lines
+from arch_harness.report.text.remarks import (
+    MAX_REASON,
+    carried_lines,
+    incomplete_lines,
+    partial_lines,
+    unscaled_lines,
+)
 from arch_harness.report.text.tables import MARK
 from arch_harness.results.repeats import runs_of, stalls_of
 
@@ -137,6 +143,13 @@ def _failures(choice: Choice) -> list[str]:
     return [f"Files that gave no embedding and count in no score: {_listed(found)}. First of them: {names}."]
 
 
+def _unscaled(choice: Choice) -> list[str]:
+    """Of the first result; the others mostly have the same files."""
+    lines = unscaled_lines(choice.scores.run)
+    more = f" So do clips of {plural(len(lines) - 1, 'more result')}." if len(lines) > 1 else ""
+    return [lines[0] + more] if lines else []
+
+
 def _incomplete(choice: Choice) -> list[str]:
     """All in one sentence where there are many."""
     lines = [line.removeprefix(f"{MARK} ") for line in incomplete_lines(choice.scores.run)]
@@ -216,6 +229,7 @@ RULES: tuple[Callable[[Choice], list[str]], ...] = (
     _carried,
     _stalls,
     _failures,
+    _unscaled,
     _incomplete,
     _unsteady,
 )
