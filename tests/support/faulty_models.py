@@ -22,9 +22,10 @@ def add_encoder(repository: Path, name: str, fault: str = "", **facts: str) -> N
     Args:
         repository: made if it is not there.
         name: of the model.
-        fault: `constant`: the same for every clip, but for what looks like rounding; `collapsed`: every band is the mean
-            of all, but for a thousandth; `noise`: each band is scrambled into a number that says nothing; `batch
-            mates`: the mean over the batch is added. None is left out by padding, which is a fault where `facts` say `lengths="exact"`.
+        fault: `constant`: the same for every clip, but for what looks like rounding; `collapsed`: every band is the
+            mean of all, but for a thousandth; `noise`: each band is scrambled into a number that says nothing; `batch
+            mates`: the mean over the batch is added. In none is padding left out, which is a fault where `facts` say
+            `lengths="exact"`.
         facts: parameters of its configuration, beside those that every export has.
     """
     folder = repository / name / "1"

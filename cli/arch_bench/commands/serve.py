@@ -72,13 +72,13 @@ def serve(
             ERR.print(f"warning: {server.warning}", soft_wrap=True)
         if not any(status.ready for status in server.models):
             raise ServeError("no model could be loaded")
+        serving = True  # before it is said, for who reads it may stop it at once
         encrypted = " with TLS" if tls_cert else ""
         OUT.print(
             f"gRPC {server.grpc_url}{encrypted} · HTTP {server.http_url} · "
             f"metrics http://{server.metrics_url}/metrics · Ctrl-C stops it",
             soft_wrap=True,
         )
-        serving = True
         server.wait()
     except KeyboardInterrupt:
         with contextlib.suppress(OSError):  # the terminal is closed

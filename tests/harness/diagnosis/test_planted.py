@@ -155,11 +155,12 @@ def test_reports_and_the_next_run_have_them(run: Run, folder: Path) -> None:
     page, text = (folder / "out" / "report.html").read_text(), (folder / "out" / "report.md").read_text()
     assert "Diagnoses" in page
     assert text.index("## Diagnoses") < text.index("## Results")
-    for shown in (page, text):
+    for shown in (page[page.index('id="diagnoses"') :], text[text.index("## Diagnoses") :]):
         assert shown.count("near chance on each of 2 datasets") == 3
     before = run.diagnoses
     again = arch_bench.probe(folder / "out", probes=["knn"], seeds=1, cache=folder / "cache").run
     assert again.diagnoses is not None
     assert before is not None
-    assert {one.rule for one in again.diagnoses} == {one.rule for one in before}
+    # Neighbours find the copies in the leaky dataset even in embeddings that tell nothing else.
+    assert {one.rule for one in again.diagnoses} | {"poor everywhere"} == {one.rule for one in before}
     assert [one.resent for one in again.results] == [one.resent for one in run.results]
