@@ -99,7 +99,7 @@ def test_a_stall_shows_in_the_open_loop_and_not_in_the_median_of_a_closed_one(
         for process in stopped:
             process.send_signal(signal.SIGSTOP)
         time.sleep(2.0)
-        for process in stopped:
+        for process in reversed(stopped):  # a server that looks after its stubs before they go on gives them up
             process.send_signal(signal.SIGCONT)
 
     def during(run: object) -> object:
