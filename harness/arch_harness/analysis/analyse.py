@@ -10,7 +10,8 @@ import numpy as np
 from arch_common import interrupt
 from arch_common.errors import UsageError
 
-from arch_harness.analysis.measures import LEAST_CLIPS, Centred, effective_rank, linear_cka, neighbour_shares
+from arch_harness.analysis.measures import LEAST_CLIPS, Centred, linear_cka, neighbour_shares
+from arch_harness.embeddings.geometry import effective_rank
 from arch_harness.embeddings.of_run import open_again, read_embeddings
 
 if TYPE_CHECKING:

@@ -72,26 +72,6 @@ def _hsic(
     )
 
 
-def effective_rank(representation: NDArray[np.float32]) -> float:
-    """How many dimensions a representation FP32 [clips, dimensions] uses, about its mean.
-
-    Roy and Vetterli, "The Effective Rank: A Measure of Effective Dimensionality" (2007): the exponential of the entropy
-    of the singular values, as shares of their sum.
-
-    Returns:
-        From 1, where all clips lie on a line, to the smaller of dimensions and clips - 1; 0 where all are the same.
-    """
-    centred = representation.astype(np.float64)
-    centred -= centred.mean(axis=0)
-    values = np.linalg.svd(centred, compute_uv=False)
-    # What is left of a constant by rounding is no dimension.
-    if values[0] <= 1e-6 * np.abs(representation).max(initial=0.0) * np.sqrt(centred.size):
-        return 0.0
-    shares = values / values.sum()
-    shares = shares[shares > 0]
-    return float(np.exp(-(shares * np.log(shares)).sum()))
-
-
 def neighbour_shares(
     embeddings: NDArray[np.float32], groups: NDArray[np.int64], neighbours: int
 ) -> NDArray[np.float64]:

@@ -11,13 +11,12 @@ import numpy as np
 from arch_common.errors import ArchError, UsageError
 
 from arch_harness.datasets.dataset import STRICT
+from arch_harness.embeddings.geometry import cosines_of
 from arch_harness.embeddings.reading import read_entry
 from arch_harness.embeddings.store import EmbeddingStore
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-
-    from numpy.typing import NDArray
 
     from arch_harness.embeddings.store import EntryFacts
     from arch_harness.results.run import DatasetFacts, ModelFacts, Result, Run
@@ -74,7 +73,7 @@ def compare_entries(
     if not shared:
         raise ArchError(f"{one} and {other} hold no clip in common whose file is of the same size")
     rows = np.array(shared)
-    cosines = _cosines(first.embeddings[rows[:, 0]], second.embeddings[rows[:, 1]])
+    cosines = cosines_of(first.embeddings[rows[:, 0]], second.embeddings[rows[:, 1]])
     lowest = int(cosines.argmin())
     if expected is None:
         expected = len({*first.paths, *second.paths} - set(without))
@@ -132,18 +131,6 @@ def _is_of(entry: EntryFacts, model: ModelFacts, dataset: DatasetFacts) -> bool:
         "max_seconds": dataset.max_seconds,
     }
     return entry.clips > 0 and not entry.preprocessing and all(key.get(name) == value for name, value in wanted.items())
-
-
-def _cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Of each row; two rows of zeros are the same, and one of them is like no other."""
-    first, second = one.astype(np.float64), other.astype(np.float64)
-    lengths = np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1)
-    product = lengths[0] * lengths[1]
-    same = (lengths[0] == 0) & (lengths[1] == 0)
-    cosines: NDArray[np.float64] = np.where(
-        same, 1.0, (first * second).sum(axis=1) / np.where(product > 0, product, 1.0)
-    )
-    return np.clip(cosines, -1, 1)
 
 
 def entries_of(path: Path) -> list[EntryFacts]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from arch_harness.datasets.audio import DecodeError, load_clip, pad_clip
 from arch_harness.diagnosis.embeddings import distance_from_mean, length_of
+from arch_harness.embeddings.geometry import cosines_of
 from arch_harness.results.checks.diagnoses import ResentFacts
 
 if TYPE_CHECKING:
@@ -92,8 +93,5 @@ def _some(dataset: Dataset, sample_rate: int, indices: NDArray[np.int64]) -> lis
 
 def _difference(one: NDArray[np.float32], other: NDArray[np.float32], scale: float) -> tuple[float, float]:
     """The largest distance of two rows, divided by `scale`, and the smallest cosine."""
-    first, second = one.astype(np.float64), other.astype(np.float64)
-    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    cosines = (first * second).sum(axis=1) / np.where(lengths > 0, lengths, 1)
-    cosines[np.equal(first, second).all(axis=1)] = 1
-    return float(np.linalg.norm(first - second, axis=1).max() / scale), float(np.clip(cosines.min(), -1, 1))
+    moved = np.linalg.norm(one.astype(np.float64) - other.astype(np.float64), axis=1)
+    return float(moved.max() / scale), float(cosines_of(one, other).min())

@@ -10,6 +10,7 @@ import numpy as np
 from arch_harness.datasets.audio import DecodeError, load_clip
 from arch_harness.diagnosis.files import MOST_EXAMPLES
 from arch_harness.diagnosis.names import Neighbour, look_at_names
+from arch_harness.embeddings.geometry import effective_rank
 from arch_harness.probes import bootstrap
 from arch_harness.results.checks.diagnoses import ClipPair, EmbeddingFacts
 
@@ -27,31 +28,10 @@ CONSTANT = 1e-3
 NEAR = 0.999
 """Cosine of two embeddings less the mean of all, from which on two clips may be one sound."""
 
-_MOST_ROWS = 20_000  # for the rank: more rows hardly move it
 _TEST_BLOCK, _TRAIN_BLOCK = 1024, 8192
 _HEARD_FIRST, _HEARD_OF_REST = 16, 16
 _LISTEN_RATE = 8000
 _SAME_SOUND = 0.95
-
-
-def effective_rank(embeddings: NDArray[np.float32]) -> float:
-    """How many directions embeddings FP32 [clips, dimensions] use, from 1 to the smaller of both; 0 if all are equal.
-
-    Their mean is taken off first, which alone fills one direction in most encoders.
-
-    Source: Roy and Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007: the
-    exponential of the entropy of the singular values divided by their sum.
-    """
-    rows = np.unique(np.linspace(0, len(embeddings) - 1, min(len(embeddings), _MOST_ROWS)).round().astype(int))
-    centred = embeddings[rows].astype(np.float64)
-    centred -= centred.mean(axis=0)
-    small = centred.T @ centred if centred.shape[1] <= len(rows) else centred @ centred.T
-    values = np.sqrt(np.clip(np.linalg.eigvalsh(small), 0, None))
-    if values.sum() == 0:
-        return 0.0
-    shares = values / values.sum()
-    shares = shares[shares > 0]
-    return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
 def distance_from_mean(embeddings: NDArray[np.float32]) -> float:

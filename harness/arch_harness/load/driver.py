@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import mlperf_loadgen
 import numpy as np
+from arch_common.errors import first_line
 
 from arch_harness.load.messages import Ended, Lost, Order, Setup
 from arch_harness.streaming.wire import INFER, Job, MalformedError, classify, read_answer, request_body, request_head
@@ -92,7 +93,7 @@ class _Sender:
             except MalformedError as error:
                 reason = str(error)
         else:
-            words = (call.details() or code.name).strip().splitlines()[0]
+            words = first_line(call.details(), code.name)
             trouble = classify(code, words)
             if trouble in _LOST:
                 self._give_up(f"the server at {way.endpoint.address} was lost: {words}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,13 +61,7 @@ def told_by(metrics: str, server: str, model: str, content_hash: str) -> Executi
         model: its name.
         content_hash: of what was exported.
     """
-    # Several servers of one host may have models of one name. Without names of their own, the hash tells them apart.
-    here = server if is_started_by_arch(server) else ""
-    found = [
-        told
-        for told in told_executions(metrics)
-        if (told.get("server", ""), told["model"], told["content_hash"]) == (here, model, content_hash)
-    ]
+    found = [told for told in told_executions(metrics) if _is_of(told, server, model, content_hash)]
     if not found:
         return None
     told = max(found, key=lambda one: int(one["version"]))  # the one that answers who names no version
@@ -74,6 +69,15 @@ def told_by(metrics: str, server: str, model: str, content_hash: str) -> Executi
     return Execution(
         f"{told['precision']} on {told['execution_provider']}{note}", told.get("served_hash") or content_hash
     )
+
+
+def _is_of(told: Mapping[str, str], server: str, model: str, content_hash: str) -> bool:
+    """Whether labels are those of this model on this server.
+
+    Several servers of one host may have models of one name. Without names of their own, the hash tells them apart.
+    """
+    here = server if is_started_by_arch(server) else ""
+    return (told.get("server", ""), told["model"], told["content_hash"]) == (here, model, content_hash)
 
 
 def footprint_by(metrics: str, server: str, model: str, content_hash: str) -> Footprint | None:
@@ -85,10 +89,9 @@ def footprint_by(metrics: str, server: str, model: str, content_hash: str) -> Fo
         model: its name.
         content_hash: of what was exported.
     """
-    here = server if is_started_by_arch(server) else ""
     found: dict[str, list[float]] = {}
     for figure, told, value in told_footprints(metrics):
-        if (told.get("server", ""), told["model"], told["content_hash"]) == (here, model, content_hash):
+        if _is_of(told, server, model, content_hash):
             found.setdefault(figure, []).append(value)
     if not found:
         return None

@@ -114,8 +114,7 @@ class Server:
             if name not in states:
                 raise UsageError(f"the server has no model {name!r}; it has: {', '.join(ready) or 'none'}")
             if name not in ready:
-                reason = first_line(states[name], "not loaded")
-                raise UsageError(f"the model {name!r} is on the server but not ready: {reason}")
+                raise UsageError(f"the model {name!r} is on the server but not ready: {states[name]}")
         if names:
             return [self._model(name) for name in dict.fromkeys(names)]
         found = []
@@ -140,9 +139,7 @@ class Server:
             # that are ready.
             return {entry.name: _READY for entry in self._call("get_inference_statistics").model_stats}
         return {
-            entry.name: _READY
-            if entry.state == _READY
-            else (entry.reason or entry.state or "not loaded").splitlines()[0]
+            entry.name: _READY if entry.state == _READY else first_line(entry.reason, entry.state or "not loaded")
             for entry in index.models
         }
 

@@ -9,8 +9,9 @@ import arch_bench
 import numpy as np
 import pytest
 from arch_bench.loaded import LoadedRun
-from arch_harness.analysis.measures import Centred, effective_rank, linear_cka
+from arch_harness.analysis.measures import Centred, linear_cka
 from arch_harness.datasets.registry import open_dataset
+from arch_harness.embeddings.geometry import effective_rank
 from arch_harness.embeddings.store import EmbeddingStore
 from arch_harness.results.run import RESULTS, Run, write_run
 from numpy.typing import NDArray

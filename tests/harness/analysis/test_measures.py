@@ -6,7 +6,8 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from arch_harness.analysis.measures import Centred, effective_rank, linear_cka, neighbour_shares
+from arch_harness.analysis.measures import Centred, linear_cka, neighbour_shares
+from arch_harness.embeddings.geometry import effective_rank
 from numpy.typing import NDArray
 
 

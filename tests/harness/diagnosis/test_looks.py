@@ -13,9 +13,10 @@ from arch_harness.datasets import Dataset, Fold
 from arch_harness.datasets.declaration import Clip
 from arch_harness.datasets.registry import open_dataset
 from arch_harness.diagnosis import embeddings as looks
-from arch_harness.diagnosis.embeddings import effective_rank, is_same_sound, look_at_embeddings
+from arch_harness.diagnosis.embeddings import is_same_sound, look_at_embeddings
 from arch_harness.diagnosis.files import look_at_files
 from arch_harness.diagnosis.names import look_at_names
+from arch_harness.embeddings.geometry import effective_rank
 from arch_harness.results.predictions import Predictions
 from numpy.typing import NDArray
 from support.made_data import made_declaration, touch

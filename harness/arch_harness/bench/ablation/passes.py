@@ -13,6 +13,7 @@ from arch_common.errors import ScoreError
 
 from arch_harness.bench.ablation.plan import BY_CLIENT, Planned, plan_ablations
 from arch_harness.bench.resuming.fingerprints import digest
+from arch_harness.embeddings.geometry import cosines_of
 from arch_harness.probes import bootstrap, probe_dataset
 from arch_harness.probes.scoring import epochs_of
 from arch_harness.results.checks.ablations import SETTINGS, Ablation
@@ -236,8 +237,6 @@ def drop_stale(run: Run) -> None:
 def _moved(one: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[float, float]:
     """How far embeddings FP32 [clips, size] are from others: the mean cosine, and the largest relative distance."""
     first, second = one.astype(np.float64), other.astype(np.float64)
-    lengths = np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1)
-    product = lengths[0] * lengths[1]
-    cosines = (first * second).sum(axis=1) / np.where(product > 0, product, 1.0)
-    distances = np.linalg.norm(first - second, axis=1) / np.where(lengths[0] > 0, lengths[0], 1.0)
-    return float(np.clip(cosines, -1, 1).mean()), float(distances.max())
+    lengths = np.linalg.norm(first, axis=1)
+    distances = np.linalg.norm(first - second, axis=1) / np.where(lengths > 0, lengths, 1.0)
+    return float(cosines_of(one, other).mean()), float(distances.max())

@@ -46,11 +46,6 @@ class Choice:
     rivals: list[ModelSummary]
     scores: Scores
 
-    @property
-    def is_by_speed(self) -> bool:
-        """Whether speed had a say: the speed of several complete models is known."""
-        return sum(row.is_complete and row.clips_per_s is not None for row in self.rows) > 1
-
     def row(self, model: str) -> ModelSummary:
         """The row of a model that has a score."""
         return next(row for row in self.rows if row.name == model)
