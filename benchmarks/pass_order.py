@@ -38,7 +38,7 @@ def order(endpoint: Endpoint, pairs: Sequence[tuple[str, float]], folder: Path, 
             clips = sorted(path.name for path in folder.glob("*.wav"))
             speed = pool.measure(probe, list(enumerate(clips)), 8, None).clips_per_s
             job = Job(model, folder, RATE, seconds, one.embedding_size, 0, one.max_batch_size)
-            count = max(400, int(wanted_s * speed))
+            count = max(600, int(wanted_s * speed))
             files = [(index, clips[index % len(clips)]) for index in range(count)]
             found.append(pool.embed(job, files, lambda _: None).measurement)
     return found

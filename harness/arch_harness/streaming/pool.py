@@ -160,7 +160,7 @@ class WorkerPool:
         self._check_data(job.folder)
         level, search = self._level(job)
         loads = embedding_plan(len(clips), level, search, self._most(job), self._taken_up(level))
-        plan = loads if measured else unmeasured_plan(level, search)
+        plan = loads if measured else unmeasured_plan(len(clips), level, search)
         return self._run(PassState(job, plan, level, search, len(clips), iter(clips)), on_chunk, on_progress)
 
     def measure(

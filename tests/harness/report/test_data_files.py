@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from arch_harness.report import write_report
+from arch_harness.report.formats.data_files import render_csv, render_parquet
 from arch_harness.results.metric_definitions import ATTRIBUTES
 from arch_harness.results.rows import COLUMNS, rows
 from pyarrow import parquet
@@ -33,8 +34,8 @@ def test_both_read_back_equal_to_the_rows(name: str, tmp_path: Path) -> None:
     for model in run.models:  # CSV has one look for an empty text and for none
         model.executed_by = "fp32 by CPUExecutionProvider"
     expected = rows(run)
-    written = write_report(run, tmp_path)
-    assert {tmp_path / "results.csv", tmp_path / "results.parquet"} <= set(written)
+    (tmp_path / "results.csv").write_bytes(render_csv(run).encode(errors="replace"))
+    (tmp_path / "results.parquet").write_bytes(render_parquet(run))
 
     with (tmp_path / "results.csv").open(encoding="utf-8", newline="") as file:
         found = list(csv.DictReader(file))

@@ -11,10 +11,15 @@ from arch_harness.streaming.loads.concurrency import ConcurrencySearch
 
 
 def find(
-    throughput: Callable[[int], float], batch: int = 1, workers: int = 2, noise: float = 0.0, least: int = 4
+    throughput: Callable[[int], float],
+    batch: int = 1,
+    workers: int = 2,
+    noise: float = 0.0,
+    least: int = 4,
+    seed: int = 0,
 ) -> ConcurrencySearch:
     """Look every quarter of a second at workers that get answers in batches, until the search is over."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     search = ConcurrencySearch(4, least, 256)
     done, batches, now = [0.0] * workers, [Progress(0, 0.0)] * workers, 0.0
     while not search.settled:
@@ -55,3 +60,35 @@ def test_more_than_helps_is_taken_back() -> None:
 
 def test_noise_does_not_end_the_search_early() -> None:
     assert find(lambda level: 10.0 * min(level, 32), noise=0.2).level in (32, 64)
+
+
+@pytest.mark.parametrize("enough", [4, 8, 32])
+def test_noise_does_not_choose_among_levels_that_are_alike(enough: int) -> None:
+    """Windows of 2 s scatter by 7 % here, more than the gain that counts."""
+    found = [find(lambda level: 100.0 * min(level, enough), noise=0.2, seed=seed).level for seed in range(20)]
+    assert found.count(enough) >= 18, found
+
+
+def test_a_machine_that_grows_slower_favours_no_level() -> None:
+    """A third slower within 40 s, with which each further level seems worse than the one before."""
+    now = 0.0
+
+    def throughput(level: int) -> float:
+        nonlocal now
+        now += 0.25
+        return 10.0 * min(level, 32) * max(0.67, 1 - now / 120)
+
+    assert find(throughput).level == 32
+
+
+def test_levels_are_compared_no_further_once_it_is_told_to_settle() -> None:
+    search = ConcurrencySearch(4, 4, 256)
+    done, now, levels = 0, 0.0, []
+    while not search.settled:
+        levels.append(search.level)
+        done, now = done + 100, now + 100 / (100 if search.level < 8 else 110)
+        search.observe([Progress(done, now)])
+        if search.comparing and search.level == 4:
+            search.settle()
+    assert sorted(set(levels)) == [4, 8, 16, 32]
+    assert (search.level, search.comparing) == (8, False)

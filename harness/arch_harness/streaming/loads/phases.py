@@ -22,6 +22,7 @@ _FIRST_CLIPS = 3  # an execution provider makes its plans and takes its memory b
 _ALONE_CLIPS, _ALONE_S, _ALONE_SHARE = 300, 10.0, 0.1
 _WINDOW_S, _WINDOW_CLIPS, _WINDOW_ROUNDS = 2.0, 32, 2
 _WINDOW_SHARE = 0.05  # of the time measured so far: a long pass does not want a window every other second
+_COMPARED_LEFT = 0.7  # of the clips of a pass: with fewer, levels that are alike are compared no further
 _SETTLE_S = 1.0
 _PACED_S, _PACED_CLIPS, _PACED_SHARE = 10.0, 100, 0.2
 _PACED_MOST_S = 30.0
@@ -71,7 +72,7 @@ def embedding_plan(clips: int, level: int, search: ConcurrencySearch | None, mos
     """
     yield from _alone(min(_ALONE_CLIPS, int(_ALONE_SHARE * clips)))
     if search is not None:
-        seen = yield from _ramp(level, search)
+        seen = yield from _ramp(level, search, clips)
         if seen.starving:
             return
         level = search.level
@@ -91,10 +92,10 @@ def embedding_plan(clips: int, level: int, search: ConcurrencySearch | None, mos
     yield Load("rest", level)
 
 
-def unmeasured_plan(level: int, search: ConcurrencySearch | None) -> Plan:
+def unmeasured_plan(clips: int, level: int, search: ConcurrencySearch | None) -> Plan:
     """For a pass of which the embeddings alone are wanted; see `embedding_plan`."""
     if search is not None:
-        seen = yield from _ramp(level, search)
+        seen = yield from _ramp(level, search, clips)
         if seen.starving:
             return
         level = search.level
@@ -143,14 +144,16 @@ def _until(
             return seen
 
 
-def _ramp(level: int, search: ConcurrencySearch) -> Generator[Load, Seen, Seen]:
-    """Raise the requests in flight until the search has settled, or clips run out."""
+def _ramp(level: int, search: ConcurrencySearch, clips: int) -> Generator[Load, Seen, Seen]:
+    """Raise the requests in flight until the search has settled, or clips run out; most are left to be measured."""
     load = Load("ramp", level)
     while True:
         seen = yield load
         if seen.starving:
             return seen
         level = search.observe(seen.now)
+        if search.comparing and seen.left is not None and seen.left < _COMPARED_LEFT * clips:
+            search.settle()
         if search.settled:
             return seen
         if level != load.concurrency:
