@@ -13,9 +13,10 @@ GAIN = 1.05
 
 _MOST_VAIN = 2
 _CLEARLY = 1.25  # levels so far apart need no second look
-_DOUBTLESS = 1.15  # nor a third
-# The larger level (True) and the next smaller one: a machine that grows slower or faster favours neither.
+# Windows of the best level (True) and of a smaller one: a machine that grows slower or faster favours neither.
 _TURNS = (True, False, False, True, True, False)
+_MOST_TURNS = 3 * len(_TURNS)
+_LOSS, _DOUBTLESS = 1.03, 1.10  # times the throughput: more is a loss; less than that may yet be luck
 _LEAST_S = 2.0
 _LEAST_CLIPS = 32
 # Clips of a window for each in flight, as in the windows that are measured: several full batches.
@@ -30,9 +31,9 @@ class ConcurrencySearch:
     measured from answer to answer, not from look to look: answers come in batches, which a window cut at any other
     moment would count too many or too few of.
 
-    What a machine gives changes by more than `GAIN` from one window to the next, so that levels measured once and one
-    after the other are told apart by luck. So the level found is held against the next smaller one, in turns, three
-    windows each or six, and the smaller one is taken unless the larger one is better by `GAIN`; and so on downwards.
+    What a machine gives changes by more than `GAIN` from one window to the next, so that of levels measured once and
+    one after the other luck chooses. So the best one is then held against each smaller one, from the next on down, in
+    turns, three windows each and up to nine; the search settles for the smallest that is not worse by 3 %.
 
     Args:
         start: the first level.
@@ -55,6 +56,7 @@ class ConcurrencySearch:
         self._window: list[Progress] | None = None
         self._vain = 0
         self._found = 0
+        self._best = 0
         self._smaller = 0
         self._turns: list[float] = []
 
@@ -64,7 +66,7 @@ class ConcurrencySearch:
         return bool(self._smaller) and not self.settled
 
     def settle(self) -> None:
-        """Compare no further: of the levels that are held against each other, the larger one is taken."""
+        """Compare no further."""
         self.level, self.settled = self._found, True
 
     def observe(self, workers: Sequence[Progress]) -> int:
@@ -103,33 +105,38 @@ class ConcurrencySearch:
         # where the highest would be the luckiest.
         highest = sorted(self.rates.values())[-1 - _MOST_VAIN :]
         best = statistics.median(highest) if self._vain >= _MOST_VAIN else max(highest)
-        self._take(min(level for level, rate in self.rates.items() if rate * GAIN >= best))
+        self._found = min(level for level, rate in self.rates.items() if rate * GAIN >= best)
+        self._best = max(self.rates, key=lambda level: self.rates[level])
+        self._compare_below(self._best)
 
-    def _take(self, level: int) -> None:
-        """Hold a level against the next smaller one, or settle for it where there is none that may be as good."""
-        self._found, self._turns = level, []
+    def _compare_below(self, level: int) -> None:
+        """Hold the best against the next smaller level, or settle where there is none that may be as good."""
+        self._turns = []
         self._smaller = max((other for other in self.rates if other < level), default=0)
-        if not self._smaller or self.rates[self._smaller] * _CLEARLY <= self.rates[level]:
+        if not self._smaller or self.rates[self._smaller] * _CLEARLY <= self.rates[self._best]:
+            self._found = level
             self.settle()
         else:
-            self.level = level
+            self.level = self._best
 
     def _compare(self, rate: float) -> None:
         self._turns.append(rate)
         turn = len(self._turns) % len(_TURNS)
-        if turn == 0 and self._is_decided(again=len(self._turns) > len(_TURNS)):
+        if turn == 0 and self._is_decided(last=len(self._turns) == _MOST_TURNS):
             return
-        self.level = self._found if _TURNS[turn] else self._smaller
+        self.level = self._best if _TURNS[turn] else self._smaller
 
-    def _is_decided(self, again: bool) -> bool:
-        """Settle or go on with the smaller level, unless a gain is so small that it wants a second look."""
-        larger, smaller = (
+    def _is_decided(self, last: bool) -> bool:
+        """Go on with the smaller level, or settle for the one before; neither where luck may have made the difference."""
+        best, smaller = (
             statistics.fmean(rate for place, rate in enumerate(self._turns) if _TURNS[place % len(_TURNS)] is which)
             for which in (True, False)
         )
-        if larger < GAIN * smaller:
-            self._take(self._smaller)
-        elif again or larger >= _DOUBTLESS * smaller:
+        if best < _LOSS * smaller:
+            self._found = self._smaller
+            self._compare_below(self._smaller)
+        elif last or best >= _DOUBTLESS * smaller:
+            self._found = min(level for level in self.rates if level > self._smaller)
             self.settle()
         else:
             return False
