@@ -1,8 +1,8 @@
 """The harness, which reads files from disk, against NVIDIA's perf_analyzer, which sends the same clip from memory.
 
 Both drive the same Triton on this machine with single-clip requests of 5 s. perf_analyzer is measured at several
-concurrencies first and at its best one from then on; the harness finds its own in a first pass over the files. Then
-they take turns. Both throughputs are without start and end: perf_analyzer's is its own figure over three windows, the
+concurrencies first; the harness finds its own in a first pass over the files. Then they take turns: the harness, and
+perf_analyzer with as many in flight as the harness has, and with its own best number. Both throughputs are without start and end: perf_analyzer's is its own figure over three windows, the
 harness's that of its measured phase, reading and decoding included.
 
     python benchmarks/stream_vs_perf_analyzer.py --model hubert-base --model logmel
@@ -65,24 +65,26 @@ def compare(
     swept = {level: perf_analyzer(binary, endpoint, model, level, max(12, clips // 4), folder) for level in SWEEP}
     best = max(swept, key=lambda level: swept[level])
     console.print(f"{model}: perf_analyzer " + ", ".join(f"{speed:.1f} at {level}" for level, speed in swept.items()))
-    ours, theirs = [], []
+    ours: list[float] = []
     with WorkerPool([endpoint], workers) as pool:
         many = [(index, files[index % clips][1]) for index in range(max(SEARCHED, clips))]
         first = embed(pool, model, folder / model, many)
         console.print(f"{model}: the harness found {first.concurrency} in flight, {first.clips_per_s:.1f} meanwhile")
+        theirs: dict[int, list[float]] = {first.concurrency: [], best: []}
         for _ in range(rounds):
             last = measure(pool, model, folder / model, files, first.concurrency)
             ours.append(last.clips_per_s)
-            theirs.append(perf_analyzer(binary, endpoint, model, best, clips, folder))
+            for level, speeds in theirs.items():
+                speeds.append(perf_analyzer(binary, endpoint, model, level, clips, folder))
             busy = "–" if last.server is None else f"{100 * last.server.busy_seconds / last.measured_seconds:.1f}"
-            console.print(
-                f"{model}: harness {ours[-1]:.2f} (server busy {busy} %), perf_analyzer {theirs[-1]:.2f} clips/s"
-            )
-    mine, peer = statistics.median(ours), statistics.median(theirs)
-    spread = " ".join(f"{one:.1f}" for one in ours), " ".join(f"{one:.1f}" for one in theirs)
+            found = ", ".join(f"{speeds[-1]:.2f} at {level}" for level, speeds in theirs.items())
+            console.print(f"{model}: harness {ours[-1]:.2f} (server busy {busy} %), perf_analyzer {found} clips/s")
+    mine, peers = statistics.median(ours), {level: statistics.median(speeds) for level, speeds in theirs.items()}
     return [
-        *(model, f"{mine:.1f} ({spread[0]})", f"{last.concurrency}", f"{peer:.1f} ({spread[1]})", f"{best}"),
-        *(f"{mine / peer:.3f}", last.bottleneck or "–", busy, last.transport),
+        *(model, f"{mine:.1f} ({min(ours):.1f}–{max(ours):.1f})", f"{last.concurrency}"),
+        ", ".join(f"{peer:.1f} at {level}" for level, peer in peers.items()),
+        ", ".join(f"{mine / peer:.3f}" for peer in peers.values()),
+        *(last.bottleneck or "–", busy, last.transport),
     ]
 
 
@@ -104,7 +106,7 @@ def main() -> None:
         return
     models = options.model or list(CLIPS)
     table = Table(
-        "model", "harness, clips/s", "in flight", "perf_analyzer", "in flight", "ratio", "limit", "server busy %"
+        "model", "harness, clips/s", "in flight", "perf_analyzer, at in flight", "ratios", "limit", "server busy %"
     )
     table.add_column("transport")
     with tempfile.TemporaryDirectory() as folder, triton(*models) as endpoint:

@@ -127,7 +127,7 @@ class ConcurrencySearch:
         self.level = self._best if _TURNS[turn] else self._smaller
 
     def _is_decided(self, last: bool) -> bool:
-        """Go on with the smaller level, or settle for the one before; neither where luck may have made the difference."""
+        """Go on with the smaller level, or settle for the one before; neither where it may be luck."""
         best, smaller = (
             statistics.fmean(rate for place, rate in enumerate(self._turns) if _TURNS[place % len(_TURNS)] is which)
             for which in (True, False)
