@@ -2,8 +2,9 @@
 
 Both drive the same Triton on this machine with single-clip requests of 5 s. perf_analyzer is measured at several
 concurrencies first; the harness finds its own in a first pass over the files. Then they take turns: the harness, and
-perf_analyzer with as many in flight as the harness has, and with its own best number. Both throughputs are without start and end: perf_analyzer's is its own figure over three windows, the
-harness's that of its measured phase, reading and decoding included.
+perf_analyzer with as many in flight as the harness has, and with its own best number. Throughputs are without start and
+end: perf_analyzer's is its own figure over three windows, the harness's that of its measured phase, reading and
+decoding included.
 
     python benchmarks/stream_vs_perf_analyzer.py --model hubert-base --model logmel
 """
