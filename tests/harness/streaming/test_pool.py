@@ -72,7 +72,8 @@ def test_power_is_that_of_the_measured_phase_and_idle_that_before_the_first_clip
     server: LocalServer, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A metrics endpoint tells of a GPU that takes 100 W until there are clips, and 300 W from then on."""
-    zero, begun = time.perf_counter(), []
+    zero = time.perf_counter()
+    begun: list[float] = []
 
     def told() -> str:
         now = time.perf_counter()
