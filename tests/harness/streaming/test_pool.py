@@ -86,8 +86,11 @@ def test_power_is_that_of_the_measured_phase_and_idle_that_before_the_first_clip
 
     paths = sorted(job.folder.iterdir())
     clips = [(index, paths[index % len(paths)].name) for index in range(6 * len(paths))]
-    monkeypatch.setattr("arch_harness.measuring.consumption.hardware._SETTLE_S", 0.2)
-    monkeypatch.setattr("arch_harness.measuring.consumption.hardware._IDLE_S", 1.0)
+    for name, value in (
+        *(("measuring.consumption.hardware._SETTLE_S", 0.2), ("measuring.consumption.hardware._IDLE_S", 1.0)),
+        *(("streaming.loads.phases._ALONE_CLIPS", 20), ("streaming.loads.phases._REPEAT_S", 3.0)),
+    ):
+        monkeypatch.setattr(f"arch_harness.{name}", value)
     with metrics_site(told) as address, WorkerPool([Endpoint(server.grpc_url)], 1, 8) as pool:
         monkeypatch.setattr(Server, "metrics_address", lambda _: address)
         measured = pool.embed(job, clips, lambda _: None, progress).measurement
