@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from arch_harness.results.metric_definitions import ATTRIBUTES, METRICS
+from arch_harness.results.metric_definitions import METRICS
+from arch_harness.results.metric_kinds import ATTRIBUTES
 from arch_harness.results.run import SCHEMA_VERSION, Run
 
 ROOT = Path(__file__).parents[1]

@@ -91,3 +91,21 @@ def measurement(speed: float, p50: float, clips: int, place: int = 0) -> dict[st
         "utilisation": utilisation(seconds, speed),
         "bottleneck": "server compute",
     }
+
+
+def consumption(mean_w: float = 350.0, idle_w: float = 120.0, source: str = "GPU, by Triton") -> dict[str, Any]:
+    """Of a machine with one source of power."""
+    return {
+        "power": [{"source": source, "mean_w": mean_w, "idle_w": idle_w}],
+        "untold": ["CPU: a server is on another machine"],
+        "gpu_memory_mib": 3073.0,
+        "server_memory_mib": 812.5,
+    }
+
+
+NO_POWER = {
+    "power": [],
+    "untold": ["GPU: the servers' metrics name none", "CPU: there is no /sys/class/powercap"],
+    "server_memory_mib": 812.5,
+}
+"""The consumption of a machine that tells of none."""

@@ -139,7 +139,13 @@ def _repeat(
     started = datetime.now(UTC)
     paced = point_of(first, "paced")
     again = pool.measure(job, clips, first.concurrency, paced.rate if paced and paced.rate else "own", on_progress)
-    return Repeat(started=started, clips_per_s=again.clips_per_s, steadiness=again.steadiness, loads=again.loads)
+    return Repeat(
+        started=started,
+        clips_per_s=again.clips_per_s,
+        steadiness=again.steadiness,
+        loads=again.loads,
+        consumption=again.consumption,
+    )
 
 
 def _without_load(found: Measurement, load: LoadName) -> Measurement:

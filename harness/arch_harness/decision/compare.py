@@ -13,7 +13,16 @@ from arch_harness.decision.compatibility import Mismatch, lines_of, pair_mismatc
 from arch_harness.decision.cosine import CosineDifference, compare_entries, compare_results
 from arch_harness.probes.paired import paired_difference
 from arch_harness.report.text.numbers import clean
-from arch_harness.results.repeats import EQUAL_FIGURES, LATENCIES, difference_of, point_of, same_rate, spread_of
+from arch_harness.results.repeats import (
+    EQUAL_FIGURES,
+    LATENCIES,
+    POWER_FIGURES,
+    difference_of,
+    point_of,
+    same_power,
+    same_rate,
+    spread_of,
+)
 
 if TYPE_CHECKING:
     from arch_harness.embeddings.store import EntryFacts
@@ -22,7 +31,8 @@ if TYPE_CHECKING:
     from arch_harness.results.scores import ProbeName, ScoreMetric
 
 COMPARED_FIGURES = (*EQUAL_FIGURES, "p99_ms")
-"""The metrics of speed that are compared, latencies only at loads that are the same for both."""
+"""The metrics of speed and energy that are compared: latencies only at loads that are the same for both, energies only
+of the same kinds of hardware."""
 
 
 @dataclass(frozen=True)
@@ -160,9 +170,13 @@ class RunComparison:
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything that both have could be compared; latencies at loads that differ are none of that."""
+        """Whether everything that both have could be compared.
+
+        Latencies at loads that differ, and energies of other hardware, are none of that.
+        """
         mismatches = [*self.mismatches, *(one for pair in self.pairs for one in pair.mismatches)]
-        return not self.problems and not any(one.refused and one.touches != "latency" for one in mismatches)
+        parts = ("latency", "energy")
+        return not self.problems and not any(one.refused and one.touches not in parts for one in mismatches)
 
     @property
     def warnings(self) -> list[str]:
@@ -359,7 +373,9 @@ def _figures(measurement: Measurement, other: Measurement) -> list[FigureDiffere
 
 
 def same_load(measurement: Measurement, other: Measurement, figure: str) -> bool:
-    """Whether a figure of the two was measured at the same load, so that a difference is of the models."""
+    """Whether a figure of the two was measured at the same load, or hardware, so that a difference is of the models."""
+    if figure in POWER_FIGURES:
+        return same_power(measurement, other)
     if figure not in LATENCIES:
         return True
     load, _ = LATENCIES[figure]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from arch_harness.report.text.numbers import clean
-from arch_harness.results.repeats import point_of, same_rate
+from arch_harness.results.repeats import point_of, power_sources, same_rate
 from arch_harness.results.run import Origin
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from arch_harness.results.measurement import Measurement
     from arch_harness.results.run import Result, Run
 
-Touched = Literal["scores", "speed", "latency", "everything"]
+Touched = Literal["scores", "speed", "latency", "energy", "everything"]
 
 _LISTING = "datasets[].listing (clips, labels and folds)"
 _OF_SPEED = ("max_batch_size", "max_queue_delay_us", "max_queue_size", "instances")
@@ -51,6 +51,7 @@ class Mismatch:
             "scores": "scores",
             "speed": "speed and latency",
             "latency": "latencies at that load",
+            "energy": "energies",
             "everything": "scores, speed and latency",
         }
         many = "are not compared" if self.refused else "may differ by that alone"
@@ -117,6 +118,8 @@ def pair_mismatches(ours: Run, theirs: Run, result: Result, other: Result) -> li
     if measured[0] is not None and measured[1] is not None:
         found += _differing("measurement", measured, ["transport"], "speed", decides=True)
         found += _loads(measured[0], measured[1])
+        sources = [power_sources(one) for one in measured if one is not None]
+        found += _unequal("measurement.consumption.power[].source", sources, "energy", refused=True)
         if result.carried is not None or other.carried is not None:
             found += _taken_over(ours, theirs, result, other)
     return [replace(one, where=clean(f"{result.model} on {result.dataset}")) for one in found]

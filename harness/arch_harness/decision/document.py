@@ -133,7 +133,8 @@ def _figures(comparison: RunComparison) -> Section:
     text = (
         "Ratios of the run to the baseline, with the interval that the repeats allow (Welch's t over logarithms). "
         f"Real: the interval leaves out 1, and the ratio is {100 * RESOLUTION:.0f} % away from it or more. Latencies "
-        "are compared only at a load that is the same in both."
+        "are compared only at a load that is the same in both, energies only of the same kinds of hardware. "
+        "Higher is better of clips/s, lower of all others."
     )
     return Section("Speed and latency", text, Table(columns, found))
 
@@ -153,7 +154,8 @@ def _figure_cells(one: FigureDifference) -> tuple[str, ...]:
 def figure_name(figure: str) -> str:
     """A metric of speed with its load and unit."""
     if figure not in LATENCIES:
-        return METRICS[figure].label.lower()
+        metric = METRICS[figure]
+        return metric.header.lower() + (f", {metric.unit}" if metric.unit else "")
     load, percentile = LATENCIES[figure]
     return f"{percentile} {LOAD_NAMES[load]}, ms"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +10,7 @@ from arch_harness.measuring.bottleneck import find_bottleneck
 from arch_harness.measuring.samples import Samples
 from arch_harness.measuring.windows import Window, steady_windows
 from arch_harness.results.measurement import (
+    Consumption,
     Faults,
     LoadPoint,
     Measurement,
@@ -96,6 +97,7 @@ class MeasurementCollector:
         transport: Transport,
         faults: Faults,
         utilisation: Utilisation,
+        consumption: Callable[[Sequence[tuple[float, float]]], Consumption],
     ) -> Measurement:
         """The pass as it is stored.
 
@@ -108,6 +110,7 @@ class MeasurementCollector:
             transport: how the audio went.
             faults: over all workers.
             utilisation: over time.
+            consumption: gives that of spans (start, end) in seconds since the pass began.
         """
         counted, steadiness = steady_windows(windows)
         # Too short for anything else: all that was not held back.
@@ -149,6 +152,7 @@ class MeasurementCollector:
             steadiness=steadiness,
             window_clips_per_s=[one.rate for one in counted if one.load.phase == "measured"],
             loads=self.loads(windows, counted, rate, total),
+            consumption=consumption([(one.start, one.end) for one in counted]) if clips else None,
             concurrency=counted[-1].load.concurrency if counted else 0,
             mean_concurrency=sum(one.load.concurrency * (one.end - one.start) for one in counted) / span if span else 0,
             concurrency_found=concurrency_found,

@@ -5,18 +5,22 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 
-from arch_harness.measuring.gpu import GpuReader
 from arch_harness.results.measurement import Utilisation
+
+if TYPE_CHECKING:
+    from arch_harness.measuring.consumption.log import ConsumptionLog
 
 MOST_SAMPLES = 240
 """Samples kept. When there are more, every other one is dropped and the next come half as often, so that neither memory
 nor `results.json` grows with the hours."""
+
+_MOST_BETWEEN_S = 30.0  # two looks at the hardware, however few samples are kept: counters come round
 
 
 class _Reading(NamedTuple):
@@ -37,9 +41,7 @@ class UtilisationSampler:
         pids: the processes of the client on this machine, driver and workers; asked for at every sample, since workers
             that die are replaced.
         clips: how many clips are done.
-        metrics: `host:port` of the metrics endpoint of every server, which tells of its GPUs; none where one is not
-            known.
-        local: whether every server runs on this machine, whose own GPUs are then read where the metrics do not tell.
+        log: of the servers' hardware; looked at with every sample, and closed at the end.
         interval_s: between two samples, at first.
     """
 
@@ -47,13 +49,12 @@ class UtilisationSampler:
         self,
         pids: Callable[[], Iterable[int]],
         clips: Callable[[], int],
-        metrics: Sequence[str] = (),
-        local: bool = True,
+        log: ConsumptionLog,
         interval_s: float = 0.5,
     ) -> None:
         self._pids = pids
         self._clips = clips
-        self._gpu = GpuReader(metrics, local)
+        self.log = log
         self._interval_s = interval_s
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="utilisation", daemon=True)
@@ -86,7 +87,7 @@ class UtilisationSampler:
         if len(self._readings) > 2 and self._readings[-1].seconds - self._readings[-2].seconds < self._interval_s / 2:
             # A sample so short is mostly chance: a batch that came in it makes a peak.
             del self._readings[-2]
-        self._gpu.close()
+        self.log.close()
 
     def utilisation(self) -> Utilisation:
         """The samples so far; all of them after `stop`."""
@@ -111,16 +112,22 @@ class UtilisationSampler:
         )
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._interval_s):
+        while not self._stopped.wait(min(self._interval_s, _MOST_BETWEEN_S)):
+            if self._since_last() < 0.9 * self._interval_s:
+                self.log.look()
+                continue
             self._read()
             if len(self._readings) > MOST_SAMPLES:
                 # The first stays: it is where the time starts.
                 self._readings = self._readings[::2]
                 self._interval_s *= 2
 
+    def _since_last(self) -> float:
+        return time.perf_counter() - self._started - self._readings[-1].seconds
+
     def _read(self) -> None:
         last = self._readings[-1] if self._readings else _Reading(0, 0, 0, 0, 0, 0)
-        gpu = self._gpu.read()
+        gpu = self.log.look()
         now = time.perf_counter() - self._started
         known = 0.0 if gpu is None else now - last.seconds
         self._readings.append(

@@ -49,6 +49,11 @@ Steadiness = Literal["steady", "not steady", "too short"]
 there were not three."""
 
 
+PowerSource = Literal["GPU, by Triton", "GPU, by NVML", "CPU, by RAPL"]
+"""Whose power, and who tells of it: the servers' GPUs, by Triton's metrics or the driver of this machine's; the CPU
+packages of this machine, where all servers run on it, with all that the client makes of them."""
+
+
 class Percentiles(StrictModel):
     """Latency of single-clip requests, in milliseconds; null where there are too few requests to tell."""
 
@@ -83,12 +88,61 @@ class Phase(StrictModel):
     rate: NonNegative | None = Field(default=None, description="clips/s at which they were sent")
 
 
+class PowerUse(StrictModel):
+    """The mean power of one kind of hardware, in watts."""
+
+    source: PowerSource
+    mean_w: NonNegative = Field(description="in the measured phase")
+    idle_w: NonNegative = Field(description="before the run's first clip, models loaded and nothing in flight")
+
+
+class Consumption(StrictModel):
+    """What the servers' hardware took in the measured phase."""
+
+    power: list[PowerUse] = Field(default=[], description="of all hardware that tells; empty where one of it is lost")
+    untold: list[str] = Field(default=[], description="what of GPUs and CPUs is not among it, and why")
+    gpu_memory_mib: NonNegative | None = Field(default=None, description=meaning("gpu_memory_mib"))
+    server_memory_mib: NonNegative | None = Field(default=None, description=meaning("server_memory_mib"))
+
+    @property
+    def source(self) -> str:
+        """Whose power it is, and what is missing of it."""
+        missing = f"not told: {'; '.join(self.untold)}"
+        named = " + ".join(one.source for one in self.power)
+        return missing if not named else f"{named} ({missing})" if self.untold else named
+
+
 class SpeedRun(StrictModel):
     """One measurement of the speed."""
 
     clips_per_s: NonNegative = Field(description=meaning("clips_per_s"))
     steadiness: Steadiness = Field(description=meaning("steadiness"))
     loads: list[LoadPoint]
+    consumption: Consumption | None = Field(
+        default=None, description="null in results by an earlier arch, and where no clip was answered"
+    )
+
+    @property
+    def power(self) -> list[PowerUse]:
+        """Of the hardware that tells; empty where none does."""
+        return self.consumption.power if self.consumption else []
+
+    @property
+    def mean_power_w(self) -> float | None:
+        """Of all of it; None where it is not told."""
+        return sum(one.mean_w for one in self.power) if self.power else None
+
+    @property
+    def idle_power_w(self) -> float | None:
+        """Likewise, with nothing in flight."""
+        return sum(one.idle_w for one in self.power) if self.power else None
+
+    @property
+    def joules_per_clip(self) -> float | None:
+        """Beyond idle; None where no power is told."""
+        if not self.power or not self.clips_per_s:
+            return None
+        return max(0.0, sum(one.mean_w - one.idle_w for one in self.power)) / self.clips_per_s
 
     def at(self, load: LoadName) -> LoadPoint | None:
         """What was measured at a load; None where it was not."""

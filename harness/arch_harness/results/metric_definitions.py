@@ -6,7 +6,7 @@ schema and the tables of docs/results.md are made of it. Beside it stand the col
 
 from __future__ import annotations
 
-from arch_harness.results.metric_kinds import Attribute, Metric, MetricPair
+from arch_harness.results.metric_kinds import ATTRIBUTES, Metric, MetricPair
 
 _TABLE = (
     Metric(
@@ -312,6 +312,35 @@ _TABLE = (
     Metric(
         "price_per_1000_hours", "Price per 1,000 h", "", "lower", "Of 1,000 hours of such audio, likewise.", "client"
     ),
+    Metric(
+        "joules_per_clip", "Energy per clip", "J", "lower",
+        "Mean power while the servers are saturated, less the power of the same hardware with nothing in flight, over "
+        "clips/s. It is of the hardware that is named beside it (energy_source), whoever uses that, and of nothing "
+        "else in the machines.",
+        "operating system",
+    ),
+    Metric(
+        "mean_power_w", "Power", "W", "lower",
+        "Mean power of that hardware while the servers are saturated, the idle power included.", "operating system",
+    ),
+    Metric(
+        "idle_power_w", "Idle power", "W", "",
+        "Its mean power over some seconds before the run's first clip, with the models loaded and nothing in flight.",
+        "operating system",
+    ),
+    Metric(
+        "gpu_memory_mib", "Peak GPU memory", "MiB", "lower",
+        "The most memory that was taken of all GPUs of the servers together while they were saturated, by whatever "
+        "model or program.",
+        "operating system",
+    ),
+    Metric(
+        "server_memory_mib", "Server memory", "MiB", "lower",
+        "The most memory that tritonserver and its child processes had resident while it was saturated, with all its "
+        "models, pages that processes share counted for each. Known where every server runs on the client's machine as "
+        "the same user.",
+        "operating system",
+    ),
 )  # fmt: skip
 
 METRICS: dict[str, Metric] = {metric.id: metric for metric in _TABLE}
@@ -331,58 +360,6 @@ METRIC_PAIRS: dict[str, MetricPair] = {
         MetricPair(
             "batch_sizes", "Batch sizes", "", "mean_batch_size", "usual_batch_size", ", mostly ",
             "The mean over the executions, and the size of the executions that served the most requests.",
-        ),
-    )
-}  # fmt: skip
-
-ATTRIBUTES: dict[str, Attribute] = {
-    attribute.id: attribute
-    for attribute in (
-        Attribute("model", "Model", "The model's name in its repository."),
-        Attribute("dataset", "Dataset", "The dataset's name, with its variant after an @."),
-        Attribute("probe", "Probe", "The kind of classifier that was trained on the embeddings."),
-        Attribute(
-            "score_metric", "Metric",
-            "What the score is: accuracy or, where clips have several labels, macro mAP (map_macro).",
-        ),
-        Attribute("precision", "Precision", "What the model was exported for."),
-        Attribute(
-            "executed_by", "Runs in",
-            "What the server says that it computes in, and with which execution provider of ONNX Runtime. NVIDIA's own "
-            "backend does not tell: what its configuration lets one know.",
-        ),
-        Attribute(
-            "transport", "Transport",
-            "How the audio went to the server: grpc, within the request, or shared-memory, through memory that client "
-            "and server have in common.",
-        ),
-        Attribute(
-            "bottleneck", "Limit",
-            "'server compute' if the server was busy for at least 85 % of the time. Otherwise, if the places in flight "
-            "were nearly always taken, where a request spent most of its latency; if not, what the workers did "
-            "instead.",
-        ),
-        Attribute(
-            "steadiness", "Steady",
-            "Whether three windows in a row, of 2 s or more each, differed by at most a tenth in clips/s; the measured "
-            "phase begins with the first of them. 'too short': there were too few clips for three; the figures are of "
-            "what there was, and rough.",
-        ),
-        Attribute("trained_on", "Trained on", "What the probe was trained on: the CPU, or the name of a GPU."),
-        Attribute(
-            "concurrency_found", "In flight found",
-            "Whether the places in flight were raised until the throughput stopped growing, instead of asked for.",
-        ),
-        Attribute(
-            "incomplete", "Incomplete",
-            "Whether clips or classes of the dataset's official release are missing: such scores are marked with *, "
-            "and cannot be compared with published ones.",
-        ),
-        Attribute(
-            "carried_from", "Speed of",
-            "When the speed was measured, where that was in an earlier run and this one took every embedding from the "
-            "store: such figures are marked with †. results.json says where that was (carried); the clips, the model, "
-            "the server's configuration and the settings are the same. Empty where the run measured it itself.",
         ),
     )
 }  # fmt: skip

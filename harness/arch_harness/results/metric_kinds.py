@@ -1,4 +1,4 @@
-"""What the table of metrics is made of: numbers, pairs of them, and columns of words."""
+"""What the table of metrics is made of: numbers, pairs of them, and the columns of words, which stand here."""
 
 from __future__ import annotations
 
@@ -71,3 +71,61 @@ class Attribute:
     id: str
     header: str
     meaning: str
+
+
+ATTRIBUTES: dict[str, Attribute] = {
+    attribute.id: attribute
+    for attribute in (
+        Attribute("model", "Model", "The model's name in its repository."),
+        Attribute("dataset", "Dataset", "The dataset's name, with its variant after an @."),
+        Attribute("probe", "Probe", "The kind of classifier that was trained on the embeddings."),
+        Attribute(
+            "score_metric", "Metric",
+            "What the score is: accuracy or, where clips have several labels, macro mAP (map_macro).",
+        ),
+        Attribute("precision", "Precision", "What the model was exported for."),
+        Attribute(
+            "executed_by", "Runs in",
+            "What the server says that it computes in, and with which execution provider of ONNX Runtime. NVIDIA's own "
+            "backend does not tell: what its configuration lets one know.",
+        ),
+        Attribute(
+            "transport", "Transport",
+            "How the audio went to the server: grpc, within the request, or shared-memory, through memory that client "
+            "and server have in common.",
+        ),
+        Attribute(
+            "bottleneck", "Limit",
+            "'server compute' if the server was busy for at least 85 % of the time. Otherwise, if the places in flight "
+            "were nearly always taken, where a request spent most of its latency; if not, what the workers did "
+            "instead.",
+        ),
+        Attribute(
+            "steadiness", "Steady",
+            "Whether three windows in a row, of 2 s or more each, differed by at most a tenth in clips/s; the measured "
+            "phase begins with the first of them. 'too short': there were too few clips for three; the figures are of "
+            "what there was, and rough.",
+        ),
+        Attribute("trained_on", "Trained on", "What the probe was trained on: the CPU, or the name of a GPU."),
+        Attribute(
+            "concurrency_found", "In flight found",
+            "Whether the places in flight were raised until the throughput stopped growing, instead of asked for.",
+        ),
+        Attribute(
+            "incomplete", "Incomplete",
+            "Whether clips or classes of the dataset's official release are missing: such scores are marked with *, "
+            "and cannot be compared with published ones.",
+        ),
+        Attribute(
+            "carried_from", "Speed of",
+            "When the speed was measured, where that was in an earlier run and this one took every embedding from the "
+            "store: such figures are marked with †. results.json says where that was (carried); the clips, the model, "
+            "the server's configuration and the settings are the same. Empty where the run measured it itself.",
+        ),
+        Attribute(
+            "energy_source", "Energy of",
+            "Whose power is known, and who tells of it: GPUs by Triton's metrics or by the driver (NVML), CPU packages "
+            "by Linux (RAPL), with what the client does on them. In brackets or alone what is not told, and why.",
+        ),
+    )
+}  # fmt: skip

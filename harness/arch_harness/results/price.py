@@ -12,6 +12,9 @@ from arch_harness.results.repeats import mean_of, rtfx_of
 if TYPE_CHECKING:
     from arch_harness.results.measurement import Measurement
 
+PRICES = ("price_per_1000_hours", "price_per_million_clips")
+"""The metrics that are prices."""
+
 _PRICE = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(?:/h(?:our)?)?", re.IGNORECASE)
 _SECONDS = 3600
 

@@ -22,11 +22,15 @@ LATENCIES = {
 }
 """(load, percentile) of each metric that is a latency, by its id."""
 
-EQUAL_FIGURES = ("clips_per_s", "alone_p50_ms", "alone_p99_ms", "equal_p50_ms", "equal_p99_ms")
-"""What two models are compared by: throughput, and the latencies at a load that is the same for both."""
+EQUAL_FIGURES = ("clips_per_s", "joules_per_clip", "alone_p50_ms", "alone_p99_ms", "equal_p50_ms", "equal_p99_ms")
+"""What two models are compared by: throughput, energy where it is of the same hardware (`same_power`), and the
+latencies at a load that is the same for both."""
 
 SPEED_FIGURES = ("clips_per_s", *LATENCIES)
-"""The metrics that a repeat measures again."""
+"""The metrics of speed that a repeat measures again."""
+
+POWER_FIGURES = ("joules_per_clip", "mean_power_w", "idle_power_w")
+"""Those of power, which not every machine tells."""
 
 CONFIDENCE = 0.99
 """Of the intervals: many figures of each pair of models are looked at, and at 95 % one in twenty is a false alarm."""
@@ -88,7 +92,7 @@ def stalls_of(measurement: Measurement) -> int:
 
 
 def values_of(measurement: Measurement, figure: str) -> list[float]:
-    """A figure in each run in which it is known; one of `SPEED_FIGURES`."""
+    """A figure in each run in which it is known; one of `SPEED_FIGURES` or `POWER_FIGURES`."""
     found = [_value(one, figure) for one in runs_of(measurement)]
     return [one for one in found if one is not None]
 
@@ -97,6 +101,22 @@ def mean_of(measurement: Measurement, figure: str) -> float | None:
     """The mean of a figure over the runs; None where it is not known."""
     values = values_of(measurement, figure)
     return statistics.fmean(values) if values else None
+
+
+def powered_run(measurement: Measurement) -> SpeedRun:
+    """The first run that counts whose power is told, or else the first that counts."""
+    runs = runs_of(measurement)
+    return next((one for one in runs if one.power), runs[0])
+
+
+def power_sources(measurement: Measurement) -> list[str]:
+    """The hardware whose power is told; empty where none is."""
+    return sorted(one.source for one in powered_run(measurement).power)
+
+
+def same_power(one: Measurement, other: Measurement) -> bool:
+    """Whether the power of two measurements is of the same kinds of hardware: only then their energies compare."""
+    return power_sources(one) == power_sources(other) != []
 
 
 def rtfx_of(measurement: Measurement) -> float:
@@ -160,8 +180,9 @@ def same_rate(one: float | None, other: float | None) -> bool:
 
 
 def _value(run: SpeedRun, figure: str) -> float | None:
-    if figure == "clips_per_s":
-        return run.clips_per_s
+    if figure not in LATENCIES:
+        found: float | None = getattr(run, figure)
+        return found
     load, percentile = LATENCIES[figure]
     point = run.at(load)
     return None if point is None or point.latency_ms is None else getattr(point.latency_ms, percentile)

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from arch_harness.results.metric_definitions import ATTRIBUTES, METRICS
+from arch_harness.results.metric_definitions import METRICS
+from arch_harness.results.metric_kinds import ATTRIBUTES
 from arch_harness.results.price import prices
-from arch_harness.results.repeats import LATENCIES, mean_of, point_of, rtfx_of, runs_of, stalls_of
+from arch_harness.results.repeats import (
+    LATENCIES,
+    POWER_FIGURES,
+    mean_of,
+    point_of,
+    powered_run,
+    rtfx_of,
+    runs_of,
+    stalls_of,
+)
 
 if TYPE_CHECKING:
     from arch_harness.results.measurement import Measurement, ServerTimes
@@ -40,21 +50,26 @@ def rows(run: Run) -> list[dict[str, Any]]:
 
     The speed of a model on a dataset is repeated in the row of each probe.
     """
-    models = {model.name: model for model in run.models}
-    datasets = {dataset.id: dataset for dataset in run.datasets}
-    footprints = {one.model: one for one in run.footprints}
-    return [
-        row(result, probe, models[result.model], datasets[result.dataset])
-        | (footprint_row(footprints[result.model]) if result.model in footprints else {})
-        | _prices(run, result)
-        for result in run.results
-        for probe in (result.probes or (None,))
-    ]
+    return [row_of(run, result, probe) for result in run.results for probe in (result.probes or (None,))]
 
 
-def _prices(run: Run, result: Result) -> dict[str, Any]:
-    price = run.settings.price
-    return prices(result.measurement, price) if price and result.measurement is not None else {}
+def row_of(run: Run, result: Result, probe: ProbeScore | None = None) -> dict[str, Any]:
+    """A row with all that a run knows of a result: the model, the dataset, what the server takes, prices.
+
+    Args:
+        run: of which it is.
+        result: of a model and dataset.
+        probe: as for `row`.
+    """
+    model = next(one for one in run.models if one.name == result.model)
+    dataset = next(one for one in run.datasets if one.id == result.dataset)
+    found = row(result, probe, model, dataset)
+    for footprint in run.footprints:
+        if footprint.model == result.model:
+            found |= footprint_row(footprint)
+    if run.settings.price and result.measurement is not None:
+        found |= prices(result.measurement, run.settings.price)
+    return found
 
 
 def row(
@@ -142,6 +157,7 @@ def speed(measurement: Measurement) -> dict[str, Any]:
         **measurement.use(),
         **{figure: mean_of(measurement, figure) for figure in LATENCIES},
     }
+    found |= consumption_row(measurement)
     paced, equal = point_of(measurement, "paced"), point_of(measurement, "equal rate")
     found |= {"paced_rate": paced.rate if paced else None, "equal_rate": equal.rate if equal else None}
     found["late_ms"] = paced.late_ms if paced else None
@@ -153,6 +169,16 @@ def speed(measurement: Measurement) -> dict[str, Any]:
         full = measurement.occupancy
         found |= {"in_flight_taken": full.in_flight, "decoding_busy": full.decoding, "server_busy": full.server}
     return found
+
+
+def consumption_row(measurement: Measurement) -> dict[str, Any]:
+    """Energy, power and memory, by column: power as the mean over the runs, of memory the most."""
+    taken = [run.consumption for run in runs_of(measurement) if run.consumption is not None]
+    shown = powered_run(measurement).consumption
+    found: dict[str, Any] = {figure: mean_of(measurement, figure) for figure in POWER_FIGURES}
+    for name in ("gpu_memory_mib", "server_memory_mib"):
+        found[name] = max((value for one in taken if (value := getattr(one, name)) is not None), default=None)
+    return found | {"energy_source": shown.source if shown else "not told: measured by an earlier arch"}
 
 
 def server_row(times: ServerTimes) -> dict[str, Any]:

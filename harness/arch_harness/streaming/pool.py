@@ -17,6 +17,7 @@ from arch_common.errors import ArchError, UsageError, last_line
 
 from arch_harness.measuring.chunk import Chunk
 from arch_harness.measuring.collector import ServerCounts, statistics_of
+from arch_harness.measuring.consumption.hardware import ServerHardware
 from arch_harness.measuring.utilisation import UtilisationSampler
 from arch_harness.results.measurement import THREADS_PER_WORKER, Faults, LoadPoint, Measurement, Transport
 from arch_harness.streaming.actors import WorkerHandle, check_ray, connect, disconnect, own_processes, start_worker
@@ -39,7 +40,6 @@ _START_PER_SERVER = 4
 _BATCHES_IN_FLIGHT = 2  # that the search tries at least: one forms while another is computed
 _MOST_PER_SERVER = 256
 _MOST_IN_FLIGHT_BYTES = 512 * 1024**2
-
 _TICK_S = 0.1
 _STOP_S = 5.0
 _COUNT_S = 1.0
@@ -93,6 +93,7 @@ class WorkerPool:
         self._transport = transport
         self._handles: list[WorkerHandle] = []
         self._servers = [Server(endpoint) for endpoint in self.endpoints]
+        self._hardware = ServerHardware(self._servers)
         self._steering = Steering(self._handles, self._servers)
         self._ray: dict[str, psutil.Process] = {}
         self._found: dict[tuple[str, int], int] = {}
@@ -202,16 +203,14 @@ class WorkerPool:
             raise ArchError(f"a worker on another machine does not see {folder}: put the data where all of them do")
 
     def _run(self, state: PassState, on_chunk: Callable[[Chunk], None], on_progress: ProgressTold) -> Streamed:
-        state.started = time.perf_counter()
-        self._steering.begin(state)
-        metrics = [server.metrics_address() for server in self._servers]
-        known = [address for address in metrics if address is not None]
+        self._hardware.measure_idle(lambda: on_progress(0, 0.0, "idle power"))
         sampler = UtilisationSampler(
             pids=lambda: [os.getpid(), *(handle.place.pid for handle in self._handles if handle.local)],
             clips=lambda: sum(handle.done for handle in [*self._handles, *state.retired]),
-            metrics=known if len(known) == len(metrics) else [],  # some servers' GPUs are not all servers'
-            local=all(endpoint.loopback for endpoint in self.endpoints),
+            log=self._hardware.log(),
         )
+        state.started = sampler.log.begin()
+        self._steering.begin(state)
         with sampler:
             with self._handing_over(state, on_chunk) as take:
                 self._drive(state, take, on_progress)
@@ -396,5 +395,6 @@ class WorkerPool:
             transport="shared-memory" if shared else "grpc",
             faults=Faults.model_validate(counts | {"workers_lost": state.workers_lost}),
             utilisation=sampler.utilisation(),
+            consumption=sampler.log.consumption,
         )
         return Streamed(sorted(state.collector.failures), measurement)

@@ -123,6 +123,25 @@ def test_every_clip_is_accounted_for(finished: tuple[Path, Run]) -> None:
     assert server.same_machine
 
 
+def test_what_the_hardware_took_is_told_or_why_it_is_not(finished: tuple[Path, Run]) -> None:
+    output, run = finished
+    for result in run.results:
+        assert result.measurement is not None
+        taken = result.measurement.consumption
+        assert taken is not None
+        assert {one.source[:3] for one in taken.power} | {reason[:3] for reason in taken.untold} == {"GPU", "CPU"}
+        # tritonserver and the stub of each model, which has ONNX Runtime in it.
+        assert taken.server_memory_mib is not None
+        assert 100 < taken.server_memory_mib < 20_000
+        if not Path("/sys/class/powercap").is_dir() and not Path("/dev/nvidiactl").exists():
+            assert taken.power == []
+            assert taken.untold == [
+                "GPU: the servers' metrics name none, and this machine has no driver of NVIDIA's",
+                "CPU: there is no /sys/class/powercap",
+            ]
+            assert "No energy is told, since no power could be read" in (output / "report.html").read_text()
+
+
 def test_audio_seconds_are_the_files(finished: tuple[Path, Run], demo_dataset: Path) -> None:
     seconds = sum(soundfile.info(path).duration for path in (demo_dataset / "audio").iterdir())
     measured = finished[1].results[0].measurement

@@ -10,11 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from arch_common.errors import UsageError
-from arch_harness.decision.compare import FigureDifference, RunComparison, RunFolder, compare_runs
+from arch_harness.decision.compare import COMPARED_FIGURES, FigureDifference, RunComparison, RunFolder, compare_runs
+from arch_harness.decision.document import comparison_text
+from arch_harness.results.measurement import Consumption
+from arch_harness.results.metric_definitions import METRICS
 from arch_harness.results.predictions import predictions_path
 from arch_harness.results.run import Run
 from numpy.typing import NDArray
 from support.decisions import right, write_folder
+from support.measurements import consumption
 from support.runs import origin
 
 PAIR = ("hubert", "esc50")
@@ -106,6 +110,44 @@ def test_saturated_latencies_are_compared_at_the_same_places_in_flight(tmp_path:
     assert "p99_ms" not in figures(found)
     (warning,) = found.warnings
     assert "loads[saturated].in_flight is 32, and 16 in the baseline: latencies at that load" in warning
+
+
+def set_power(run: Run, *watts: float, source: str = "GPU, by Triton") -> None:
+    """The mean power of each measurement of the run's first result, 20 W idle."""
+    measured = run.results[0].measurement
+    assert measured is not None
+    for one, mean in zip((measured, *measured.repeats), watts, strict=True):
+        one.consumption = Consumption.model_validate(consumption(mean, 20.0, source))
+
+
+def test_energies_are_compared_over_the_repeats_where_they_are_of_the_same_hardware(
+    tmp_path: Path, base: RunFolder
+) -> None:
+    ours = folder_of(tmp_path / "new", right(1000, 0.9))
+    set_power(base.run, 120.0, 121.0, 119.0)
+    set_power(ours.run, 170.0, 171.0, 169.0)
+    comparison = compare_runs(ours, base)
+    found = figures(comparison)["joules_per_clip"]
+    assert (found.value, found.baseline_value) == pytest.approx((1.5, 1.0), rel=1e-2)
+    assert found.ratio == pytest.approx(1.5, rel=1e-2)
+    assert found.verdict == "real"
+    assert comparison.warnings == []
+    (section,) = [one for one in comparison_text(comparison).sections if one.title == "Speed and latency"]
+    assert ["energy per clip, J" in row for row in section.table.rows].count(True) == 1
+    assert {name: METRICS[name].better for name in COMPARED_FIGURES if METRICS[name].better != "lower"} == {
+        "clips_per_s": "higher"
+    }
+    assert "Higher is better of clips/s, lower of all others." in section.text
+
+    set_power(ours.run, 170.0, 171.0, 169.0, source="CPU, by RAPL")
+    comparison = compare_runs(ours, base)
+    assert "joules_per_clip" not in figures(comparison)
+    (warning,) = comparison.warnings
+    assert warning == (
+        "hubert on esc50: measurement.consumption.power[].source is CPU, by RAPL, and GPU, by Triton in the baseline: "
+        "energies are not compared"
+    )
+    assert comparison.is_whole
 
 
 def set_machine(run: Run, **values: object) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +11,7 @@ from arch_harness.bench.resuming.fingerprints import speed_fingerprint
 from arch_harness.bench.speed import SpeedRuns
 from arch_harness.embeddings.speed import StoredSpeed, keep_speed, read_speed
 from arch_harness.results.measurement import Measurement
-from support.measurements import load_point, measurement
+from support.measurements import consumption, load_point, measurement
 from support.runs import origin, run_of, small
 from support.store_writer import dataset_of, write_data
 
@@ -95,3 +97,19 @@ def test_taken_over_latencies_at_an_equal_rate_stay_where_they_are_at_one(
     SpeedRuns(run, tmp_path, dataset, save).measure(pool, {"a": None, "b": None}, None)  # type: ignore[dict-item,arg-type]
     points = [one.measurement.at("equal rate") for one in run.results if one.measurement]
     assert len([one for one in points if one]) == left
+
+
+def test_a_repeat_keeps_what_the_hardware_took(tmp_path: Path) -> None:
+    dataset = dataset_of(write_data(tmp_path / "data"))
+    run = run_of(("a",), (dataset.id,))
+    run.settings = run.settings.model_copy(update={"repeat": 2})
+    again = Measurement.model_validate(measurement(20.0, 100.0, 1000) | {"consumption": consumption(320.0)})
+    pool = SimpleNamespace(measure=lambda *_: again)
+    display = SimpleNamespace(measuring=lambda *_: nullcontext(lambda *_: None))
+
+    def save(result: Result) -> None:
+        run.results = [result]
+
+    SpeedRuns(run, tmp_path, dataset, save).measure(lambda: pool, {"a": None}, display)  # type: ignore[arg-type,dict-item,return-value]
+    assert run.results[0].measurement is not None
+    assert [one.joules_per_clip for one in run.results[0].measurement.repeats] == [10.0]

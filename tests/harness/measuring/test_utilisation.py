@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 from arch_harness.measuring import gpu
+from arch_harness.measuring.consumption.log import ConsumptionLog
 from arch_harness.measuring.utilisation import MOST_SAMPLES, UtilisationSampler
+from support.metrics_site import metrics_site as endpoint
 from support.waiting import until
 
 METRICS = """\
@@ -26,30 +24,19 @@ nv_gpu_utilization{gpu_uuid="GPU-b"} 0.75
 SPIN = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
 
 
-@contextmanager
-def endpoint(text: str) -> Iterator[str]:
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(text.encode())
+def no_hardware() -> ConsumptionLog:
+    return ConsumptionLog(gpu.GpuReader([], local=False))
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            pass
 
-    with HTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+def busy_of(metrics: list[str], local: bool) -> list[float | None]:
+    return [state.busy for state in gpu.GpuReader(metrics, local).read().values()]
 
 
 def test_a_busy_process_is_seen_and_one_that_ends_is_no_error() -> None:
     pids = [os.getpid()]
     busy = subprocess.Popen([sys.executable, "-c", SPIN])
     try:
-        with UtilisationSampler(lambda: [*pids, busy.pid], lambda: 0, interval_s=0.05) as sampler:
+        with UtilisationSampler(lambda: [*pids, busy.pid], lambda: 0, no_hardware(), interval_s=0.05) as sampler:
             until(lambda: len(sampler.utilisation().seconds) >= 3 and max(sampler.utilisation().client_cores) > 0.1)
             busy.kill()
             busy.wait()
@@ -74,7 +61,7 @@ def test_clips_add_up_however_few_samples_are_kept() -> None:
         clips += 3
         return clips
 
-    sampler = UtilisationSampler(lambda: [], count, interval_s=0.0005)
+    sampler = UtilisationSampler(lambda: [], count, no_hardware(), interval_s=0.0005)
     with sampler:
         until(lambda: clips >= 3 * 3 * MOST_SAMPLES)
     utilisation = sampler.utilisation()
@@ -86,7 +73,7 @@ def test_clips_add_up_however_few_samples_are_kept() -> None:
 
 
 def test_a_sampler_stops_at_once_and_twice() -> None:
-    sampler = UtilisationSampler(lambda: [], lambda: 0, interval_s=60)
+    sampler = UtilisationSampler(lambda: [], lambda: 0, no_hardware(), interval_s=60)
     sampler.start()
     started = time.monotonic()
     sampler.stop()
@@ -96,22 +83,35 @@ def test_a_sampler_stops_at_once_and_twice() -> None:
 
 
 def test_gpus_of_the_servers_come_from_their_metrics() -> None:
-    with endpoint(METRICS) as address, endpoint(METRICS.replace("0.25", "0.75")) as other:
-        assert gpu.GpuReader([address], local=True).read() == 0.5
-        assert gpu.GpuReader([address, other], local=False).read() == 0.625
-        with UtilisationSampler(lambda: [], lambda: 0, [address], interval_s=0.05) as sampler:
+    others = METRICS.replace("0.25", "0.75").replace("GPU-", "GPU-other-")
+    with endpoint(METRICS) as address, endpoint(others) as other:
+        assert busy_of([address], local=True) == [0.25, 0.75]
+        assert busy_of([address, other], local=False) == [0.25, 0.75, 0.75, 0.75]
+        log = ConsumptionLog(gpu.GpuReader([address], local=False))
+        with UtilisationSampler(lambda: [], lambda: 0, log, interval_s=0.05) as sampler:
             until(lambda: len(sampler.utilisation().seconds) >= 3)
         shares = sampler.utilisation().gpu
     assert shares is not None
     assert shares == pytest.approx([0.5] * len(shares))
 
 
-@pytest.mark.parametrize("metrics", ["", "nv_inference_count 3\n", 'nv_gpu_utilization{gpu_uuid="a"} nan\n'])
+def test_a_gpu_that_servers_share_is_one_of_them_s() -> None:
+    with endpoint(METRICS) as address, endpoint(METRICS.replace("GPU-b", "GPU-c")) as other:
+        assert list(gpu.GpuReader([address, other], local=False).read()) == ["GPU-a", "GPU-b", "GPU-c"]
+
+
+@pytest.mark.parametrize(
+    "metrics", ["", "nv_inference_count 3\n", 'nv_gpu_utilization{gpu_uuid="a"} nan\n', "nv_gpu_utilization{} 0.5\n"]
+)
 def test_a_server_without_gpus_leaves_them_out(metrics: str) -> None:
     with endpoint(metrics) as address:
         reader = gpu.GpuReader([address], local=False)
-        assert reader.read() is None
-        sampler = UtilisationSampler(lambda: [], lambda: 0, [address], local=False)
+        assert reader.read() == {}
+        assert reader.source is None
+        assert reader.why_not == (
+            "the servers' metrics name none" if metrics else "not every server answers with metrics"
+        )
+        sampler = UtilisationSampler(lambda: [], lambda: 0, ConsumptionLog(reader))
         with sampler:
             pass
     assert sampler.utilisation().gpu is None
@@ -120,7 +120,7 @@ def test_a_server_without_gpus_leaves_them_out(metrics: str) -> None:
 def test_the_server_may_be_gone() -> None:
     with endpoint(METRICS) as address:
         reader = gpu.GpuReader([address], local=False)
-    assert reader.read() is None
+    assert reader.read() == {}
 
 
 class Library:
@@ -145,6 +145,18 @@ class Library:
         rates._obj.gpu = 83
         return 0 if device.value == 100 else 15
 
+    def nvmlDeviceGetTotalEnergyConsumption(self, device: Any, millijoules: Any) -> int:  # noqa: N802
+        millijoules._obj.value = 7_654_321
+        return 0 if device.value == 100 else 15
+
+    def nvmlDeviceGetPowerUsage(self, device: Any, milliwatts: Any) -> int:  # noqa: N802
+        milliwatts._obj.value = 71_500
+        return 0 if device.value == 100 else 15
+
+    def nvmlDeviceGetMemoryInfo(self, device: Any, memory: Any) -> int:  # noqa: N802
+        memory._obj.used = 3 * 1024**3
+        return 0 if device.value == 100 else 15
+
     def nvmlShutdown(self) -> int:  # noqa: N802
         self.open = False
         return 0
@@ -154,8 +166,16 @@ def test_gpus_of_this_machine_come_from_the_driver(monkeypatch: pytest.MonkeyPat
     library = Library()
     monkeypatch.setattr("ctypes.CDLL", lambda _name: library)
     reader = gpu.GpuReader([], local=True)
-    assert reader.read() == 0.83
+    assert reader.source == "GPU, by NVML"
+    assert reader.read() == {"0": gpu.GpuState(0.83, 7654.321, 71.5, 3 * 1024**3)}
     reader.close()
     assert not library.open
-    assert reader.read() is None
-    assert gpu.GpuReader([], local=False).read() is None
+    assert reader.read() == {}
+    assert gpu.GpuReader([], local=False).read() == {}
+    assert gpu.GpuReader([], local=False).why_not == "the servers' metrics were not found"
+
+
+def test_a_counter_that_triton_leaves_at_0_is_none() -> None:
+    text = 'nv_energy_consumption{gpu_uuid="a"} 0.000000\nnv_gpu_power_usage{gpu_uuid="a"} 71.5\n'
+    with endpoint(text) as address:
+        assert gpu.GpuReader([address], local=False).read() == {"a": gpu.GpuState(watts=71.5)}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from arch_harness.report import write_report
 from arch_harness.report.formats.data_files import render_csv, render_parquet
-from arch_harness.results.metric_definitions import ATTRIBUTES
+from arch_harness.results.metric_kinds import ATTRIBUTES
 from arch_harness.results.rows import COLUMNS, rows
 from pyarrow import parquet
 from support.runs import RUNS, layer_scores, run_of, small, usual

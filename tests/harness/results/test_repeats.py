@@ -13,12 +13,15 @@ from arch_harness.results.repeats import (
     difference_of,
     mean_of,
     point_of,
+    power_sources,
+    powered_run,
     rtfx_of,
+    same_power,
     spread_of,
     stalls_of,
     values_of,
 )
-from support.measurements import load_point, measurement
+from support.measurements import NO_POWER, consumption, load_point, measurement
 
 
 def repeated(*speeds: float, first: str = "steady", **changes: Any) -> Measurement:
@@ -97,3 +100,38 @@ def test_a_load_is_that_of_the_first_run_that_counts() -> None:
     assert point.latency_ms.p50 == 100.0
     assert stalls_of(found) == 5  # those of every run
     assert point_of(repeated(5.0, first="too short"), "equal rate") is not None
+
+
+def powered(*watts: float | None, source: str = "GPU, by Triton") -> Measurement:
+    """10 clips/s in each run, idle at 120 W; None is a run whose power is lost."""
+    taken = [NO_POWER if mean is None else consumption(mean, source=source) for mean in watts]
+    document = repeated(*[10.0] * len(watts)).model_dump() | {"consumption": taken[0]}
+    document["repeats"] = [
+        one | {"consumption": kept} for one, kept in zip(document["repeats"], taken[1:], strict=True)
+    ]
+    return Measurement.model_validate(document)
+
+
+def test_energy_is_a_figure_of_each_run_whose_power_is_known() -> None:
+    found = powered(None, 320.0, 420.0)
+    assert values_of(found, "joules_per_clip") == pytest.approx([20.0, 30.0])
+    spread = spread_of(found, "joules_per_clip")
+    assert spread is not None
+    assert spread.mean == pytest.approx(25.0)
+    assert spread.runs == 2
+    assert mean_of(found, "mean_power_w") == 370
+    assert powered_run(found) is found.repeats[0]
+    assert power_sources(found) == ["GPU, by Triton"]
+    assert mean_of(powered(None, None), "joules_per_clip") is None
+    assert mean_of(repeated(9.0, 10.0), "joules_per_clip") is None
+
+
+def test_energies_compare_only_of_the_same_hardware() -> None:
+    one, other = powered(320.0, 321.0), powered(520.0, 521.0)
+    difference = difference_of(one, other, "joules_per_clip")
+    assert difference is not None
+    assert difference.ratio == pytest.approx(0.5, rel=0.01)
+    assert difference.verdict == "real"
+    assert same_power(one, other)
+    assert not same_power(one, powered(320.0, source="GPU, by NVML"))
+    assert not same_power(powered(None), powered(None))

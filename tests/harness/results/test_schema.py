@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 from arch_harness.measuring.bottleneck import SATURATED
-from arch_harness.results.metric_definitions import ATTRIBUTES, METRIC_PAIRS, METRICS, meaning
+from arch_harness.results.measurement import Consumption
+from arch_harness.results.metric_definitions import METRIC_PAIRS, METRICS, meaning
+from arch_harness.results.metric_kinds import ATTRIBUTES
 from arch_harness.results.rows import COLUMNS, rows
 from arch_harness.results.run import SCHEMA_VERSION, Footprint, Run, read_run, write_run
+from support.measurements import consumption
 from support.runs import layer_scores, origin, run_of
 
 OF_OTHER_CLIPS = {
@@ -69,6 +72,8 @@ def full_run() -> Run:
     run.results[1].carried = origin()
     run.footprints = [Footprint(model="a", memory_mib=512.5, disk_mib=361.0, load_seconds=2.5)]
     run.settings.price = 2.49
+    assert run.results[0].measurement is not None
+    run.results[0].measurement.consumption = Consumption.model_validate(consumption())
     return run
 
 

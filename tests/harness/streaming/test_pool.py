@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path, PosixPath
 
@@ -21,6 +22,7 @@ from arch_harness.triton.endpoint import Endpoint
 from arch_harness.triton.server import Server, common_models
 from arch_serve.server import LocalServer
 from numpy.typing import NDArray
+from support.metrics_site import metrics_site
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 pytestmark = [pytest.mark.torch, pytest.mark.ray, pytest.mark.triton, pytest.mark.slow]
@@ -64,6 +66,42 @@ def test_shared_memory_carries_the_same_and_leaves_nothing(server: LocalServer, 
         assert [name for name in known if (FOLDER / name).exists()] == []
     for index, embedding in found[0].items():
         np.testing.assert_allclose(embedding, found[1][index], rtol=1e-4, atol=1e-4)
+
+
+def test_power_is_that_of_the_measured_phase_and_idle_that_before_the_first_clip(
+    server: LocalServer, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A metrics endpoint tells of a GPU that takes 100 W until there are clips, and 300 W from then on."""
+    zero = time.perf_counter()
+    begun: list[float] = []
+
+    def told() -> str:
+        now = time.perf_counter()
+        joules = 100 * (now - zero) + sum(200 * (now - moment) for moment in begun)
+        return f'nv_energy_consumption{{gpu_uuid="GPU-1a"}} {joules:.6f}\n'
+
+    def progress(_done: int, _seconds: float, phase: str) -> None:
+        if phase != "idle power" and not begun:
+            begun.append(time.perf_counter())
+
+    paths = sorted(job.folder.iterdir())
+    clips = [(index, paths[index % len(paths)].name) for index in range(6 * len(paths))]
+    for name, value in (
+        *(("measuring.consumption.hardware._SETTLE_S", 0.2), ("measuring.consumption.hardware._IDLE_S", 1.0)),
+        *(("streaming.loads.phases._ALONE_CLIPS", 20), ("streaming.loads.phases._REPEAT_S", 3.0)),
+    ):
+        monkeypatch.setattr(f"arch_harness.{name}", value)
+    with metrics_site(told) as address, WorkerPool([Endpoint(server.grpc_url)], 1, 8) as pool:
+        monkeypatch.setattr(Server, "metrics_address", lambda _: address)
+        measured = pool.embed(job, clips, lambda _: None, progress).measurement
+        again = pool.measure(job, clips, 8, None)
+    for one in (measured, again):
+        gpu = next(use for use in one.power if use.source == "GPU, by Triton")
+        assert gpu.mean_w == pytest.approx(300, rel=0.02)
+        assert gpu.idle_w == pytest.approx(100, rel=0.02)
+        assert one.mean_power_w is not None
+        assert one.idle_power_w is not None
+        assert one.joules_per_clip == pytest.approx((one.mean_power_w - one.idle_power_w) / one.clips_per_s)
 
 
 class Deadly(PosixPath):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from arch_harness.report.choice.estimates import Estimate, ScoreChange, mean_of_estimates
 from arch_harness.results.price import prices
-from arch_harness.results.repeats import is_of_this_hardware, mean_of, point_of, same_rate
+from arch_harness.results.repeats import is_of_this_hardware, mean_of, point_of, power_sources, same_rate
 
 if TYPE_CHECKING:
     from arch_harness.results.run import Footprint, ModelFacts, Result, Run
@@ -34,6 +34,8 @@ class ModelSummary:
         footprint: what it takes of the server; None where the run does not say.
         price_per_million_clips: the geometric mean over its datasets; None without a price or a speed.
         price_per_1000_hours: likewise, of audio.
+        joules_per_clip: the geometric mean over its datasets; None where one is not known, or of other hardware.
+        energy_of: the hardware whose energy that is.
         on_front: whether no other complete model has both a higher score and a higher speed.
     """
 
@@ -50,6 +52,8 @@ class ModelSummary:
     footprint: Footprint | None
     price_per_million_clips: float | None
     price_per_1000_hours: float | None
+    joules_per_clip: float | None
+    energy_of: tuple[str, ...]
     on_front: bool
 
     @property
@@ -205,6 +209,8 @@ def _summary(scores: Scores, model: str) -> ModelSummary:
         footprint=next((one for one in scores.run.footprints if one.model == model), None),
         price_per_million_clips=_price(scores, model, results, "price_per_million_clips"),
         price_per_1000_hours=_price(scores, model, results, "price_per_1000_hours"),
+        joules_per_clip=_joules(scores, model, results),
+        energy_of=_energy_of(results),
         on_front=False,
     )
 
@@ -215,6 +221,23 @@ def _price(scores: Scores, model: str, results: dict[str, Result], figure: str) 
         return None
     measured = [one.measurement for one in results.values() if one.measurement is not None]
     return statistics.geometric_mean([prices(one, hourly)[figure] for one in measured])
+
+
+def _joules(scores: Scores, model: str, results: dict[str, Result]) -> float | None:
+    """Only where every dataset's was measured on the run's hardware, and is of the same kinds of it."""
+    if scores.speeds(model, results) is None or not _energy_of(results):
+        return None
+    measured = [one.measurement for one in results.values() if one.measurement is not None]
+    found = [one for one in (mean_of(each, "joules_per_clip") for each in measured) if one is not None]
+    if len(found) < len(results):
+        return None
+    return statistics.geometric_mean(found) if min(found) > 0 else 0.0
+
+
+def _energy_of(results: dict[str, Result]) -> tuple[str, ...]:
+    """The kinds of hardware whose energy is known; none where the datasets differ in them."""
+    found = {tuple(power_sources(one.measurement)) for one in results.values() if one.measurement is not None}
+    return found.pop() if len(found) == 1 else ()
 
 
 def ratio_of_speeds(scores: Scores, model: str, other: str) -> float | None:

@@ -6,8 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from arch_harness.report.choice.choose import TOLERANCE
 from arch_harness.report.text.numbers import UNKNOWN, clean, format_metric, number, percent, plural, points
-from arch_harness.report.text.tables import CARRIED_MARK, MARK, Column, Meaning, Table, columns_of, meanings_of
+from arch_harness.report.text.tables import (
+    CARRIED_MARK,
+    MARK,
+    NOT_TOLD,
+    Column,
+    Meaning,
+    Table,
+    columns_of,
+    meanings_of,
+)
 from arch_harness.results.metric_definitions import METRICS
+from arch_harness.results.price import PRICES
 from arch_harness.results.repeats import mean_of, point_of
 
 if TYPE_CHECKING:
@@ -17,9 +27,6 @@ if TYPE_CHECKING:
 
 STAR = "★"
 """Stands before a model on the front."""
-
-NOT_TOLD = "not told"
-"""Stands where a server does not tell what a model takes."""
 
 RULE = (
     f"Of the models whose mean score is at most {100 * TOLERANCE:g} point below the best, the fastest is the one "
@@ -87,7 +94,9 @@ def details(choice: Choice) -> list[str]:
         lines.append(f"{latency}.")
     if costs := _costs(one, baseline):
         lines.append(f"It takes {', '.join(costs)}.")
-    if paid := _paid(choice, one):
+    if energy := _energy(choice, one, baseline):
+        lines.append(energy)
+    if paid := price_line(choice, one):
         lines.append(paid)
     if one.facts.executed_by:
         lines.append(f"It ran in {clean(one.facts.executed_by)}.")
@@ -182,8 +191,22 @@ def _costs(one: ModelSummary, baseline: ModelSummary | None) -> list[str]:
     return texts
 
 
-def _paid(choice: Choice, one: ModelSummary) -> str:
-    """The price of clips and of audio; of several datasets the geometric means, as those of speeds."""
+def _energy(choice: Choice, one: ModelSummary, baseline: ModelSummary | None) -> str:
+    """Joules of a clip, where they can be compared, and of which hardware; over several datasets the geometric mean."""
+    if one.joules_per_clip is None or not has_energy(choice):
+        return ""
+    other = baseline.joules_per_clip if baseline else None
+    beside = f" (its fp32: {number(other)} J)" if other is not None else ""
+    return f"A clip takes {number(one.joules_per_clip)} J beyond idle{beside}: {' + '.join(one.energy_of)}."
+
+
+def has_energy(choice: Choice) -> bool:
+    """Whether energies are known, and all of the same kinds of hardware."""
+    return len({row.energy_of for row in choice.rows if row.joules_per_clip is not None}) == 1
+
+
+def price_line(choice: Choice, one: ModelSummary) -> str:
+    """The price of clips and of audio, empty where it is not known; of several datasets the geometric means."""
     price = choice.scores.run.settings.price
     if price is None or one.price_per_million_clips is None or one.price_per_1000_hours is None:
         return ""
@@ -219,7 +242,8 @@ def choice_columns(choice: Choice) -> tuple[Column, ...]:
         Column("× fp32", "", True),
         *(Column(one.title, one.unit, True, one.id) for one in (p50, p99)),
         *columns_of("memory_mib", "disk_mib", "load_seconds"),
-        *(columns_of("price_per_million_clips") if choice.scores.run.settings.price else ()),
+        *(columns_of("joules_per_clip") if has_energy(choice) else ()),
+        *(columns_of(*PRICES) if choice.scores.run.settings.price else ()),
     )
 
 
@@ -255,12 +279,13 @@ def _cells(choice: Choice, row: ModelSummary) -> tuple[str, ...]:
             NOT_TOLD if taken.get(name) is None else format_metric(name, taken[name])
             for name in ("memory_mib", "disk_mib", "load_seconds")
         ),
-        *(
-            (format_metric("price_per_million_clips", row.price_per_million_clips),)
-            if choice.scores.run.settings.price
-            else ()
-        ),
+        *((_joules(row) + (old if row.joules_per_clip is not None else ""),) if has_energy(choice) else ()),
+        *(format_metric(name, getattr(row, name)) for name in (PRICES if choice.scores.run.settings.price else ())),
     )
+
+
+def _joules(row: ModelSummary) -> str:
+    return NOT_TOLD if row.joules_per_clip is None else format_metric("joules_per_clip", row.joules_per_clip)
 
 
 def _ends(estimate: Estimate, form: Any) -> str:
@@ -283,9 +308,9 @@ def choice_meanings(choice: Choice) -> list[Meaning]:
         Meaning(STAR, "On the front: no other model has both a higher mean score and a higher speed."),
         Meaning(
             "Over several datasets",
-            "Scores are means, their intervals those of the datasets together (Zou and Donner, 2008); clips/s and "
-            "their ratios are geometric means; p50, p99 are the highest of the datasets, each at one rate for all "
-            "models.",
+            "Scores are means, their intervals those of the datasets together (Zou and Donner, 2008); clips/s, "
+            "their ratios, energies and prices are geometric means; p50, p99 are the highest of the datasets, each at "
+            "one rate for all models.",
         ),
     ]
     return [*own, *more, *meanings_of(choice_columns(choice))]

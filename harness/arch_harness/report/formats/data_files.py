@@ -6,7 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
-from arch_harness.results.metric_definitions import ATTRIBUTES
+from arch_harness.results.metric_kinds import ATTRIBUTES
 from arch_harness.results.rows import COLUMNS, rows
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from rich.text import Text
 from arch_harness.report.formats.terminal_ablations import terminal_ablations
 from arch_harness.report.text.overview import ordered_results, results_table
 from arch_harness.report.text.remarks import failures_line, remarks
+from arch_harness.report.text.speed.consumption import consumption_section
 from arch_harness.report.text.speed.timing import build_timing
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class TerminalReport:
     def __init__(self, run: Run) -> None:
         self._table = results_table(run)
         self._timing = build_timing(run, ordered_results(run))
+        self._taken = consumption_section(run, ordered_results(run))
         self._failures = failures_line(run)
         self._failed = bool(run.failed)
         self._remarks = remarks(run)
@@ -40,7 +42,8 @@ class TerminalReport:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Lay the tables out for the width at hand."""
-        for table in (self._table, *([self._timing.stages] if self._timing else [])):
+        tables = (self._timing and self._timing.stages, self._taken and self._taken.table)
+        for table in (self._table, *(table for table in tables if table)):
             for chosen, names in _split(table, options.max_width):
                 yield _part(table, chosen, names)
                 yield Text()

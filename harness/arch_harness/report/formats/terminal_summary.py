@@ -11,7 +11,7 @@ from rich.text import Text
 from arch_harness.report.choice.caveats import caveats
 from arch_harness.report.choice.choose import choose
 from arch_harness.report.choice.summary import front_on
-from arch_harness.report.choice.verdict import STAR, headline
+from arch_harness.report.choice.verdict import STAR, headline, price_line
 from arch_harness.report.formats.terminal_ablations import terminal_ablations
 from arch_harness.report.text.numbers import UNKNOWN, clean, number
 from arch_harness.report.text.overview import ordered_results
@@ -153,8 +153,10 @@ def summary_lines(choice: Choice) -> list[Line]:
     """What to deploy and at what price, what warns of it, and what limited the throughput."""
     run = choice.scores.run
     limit = limits_line(run.results)
+    paid = price_line(choice, choice.deploy) if choice.deploy else ""
     return [
         Line(headline(choice), "bold"),
+        *([Line(paid)] if paid else []),
         *(Line(text, "yellow", can_go=True) for text in caveats(choice)),
         *([Line(limit)] if limit else []),
     ]

@@ -40,6 +40,7 @@ from arch_harness.report.text.setup import (
     models_table,
     setting_line,
 )
+from arch_harness.report.text.speed.consumption import consumption_section
 from arch_harness.report.text.speed.sections import speed_sections
 from arch_harness.report.text.speed.timing import Timing, build_timing, limits_line, timing_notes
 from arch_harness.report.text.tables import MARK, Column, Meaning, Section, Table, cells_of, columns_of, meanings_of
@@ -270,6 +271,7 @@ def build_overview(run: Run, choice: Choice | None = None) -> Overview:
     asked = AskedFor(choice)
     first = choice_columns(choice)
     known = (*first, *RESULT_COLUMNS)
+    taken = consumption_section(run, results, known)
     return Overview(
         title=_title(run),
         setting=setting_line(run),
@@ -279,7 +281,7 @@ def build_overview(run: Run, choice: Choice | None = None) -> Overview:
         diagnoses=diagnosis_lines(run),
         results=results_table(run),
         meanings=meanings_of(RESULT_COLUMNS, known=first),
-        speed=speed_sections(results, known, asked),
+        speed=[*speed_sections(results, known, asked), *([taken] if taken else [])],
         timing=build_timing(run, results, known),
         ablations=ablation_section(run),
         probing=probe_sections(run, results, known, asked),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from arch_harness.report.text.numbers import UNKNOWN, clean, number, plural
 from arch_harness.report.text.tables import Column, Meaning, Table, cells_of, columns_of, meanings_of
 from arch_harness.results import rows
-from arch_harness.results.metric_definitions import ATTRIBUTES
+from arch_harness.results.metric_kinds import ATTRIBUTES
 
 if TYPE_CHECKING:
     from arch_harness.results.run import DatasetFacts, ModelFacts, Run, ServerFacts

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from arch_harness.report.text.numbers import UNKNOWN, clean, format_metric
-from arch_harness.results.metric_definitions import ATTRIBUTES, METRIC_PAIRS, METRICS, meaning
+from arch_harness.results.metric_definitions import METRIC_PAIRS, METRICS, meaning
+from arch_harness.results.metric_kinds import ATTRIBUTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,9 @@ SCORE_METRICS = {"accuracy": "accuracy", "map_macro": "mAP"}
 
 MARK = "*"
 """Stands behind a score on data of which a part is missing."""
+
+NOT_TOLD = "not told"
+"""Stands where neither the server nor the machine tells what a model takes."""
 
 CARRIED_MARK = "†"
 """Stands behind a speed that an earlier run measured."""

@@ -16,6 +16,7 @@ from arch_harness.results.repeats import (
     difference_of,
     point_of,
     same_conditions,
+    same_power,
     spread_of,
 )
 
@@ -133,6 +134,8 @@ def _compared(measured: Iterable[tuple[Result, Measurement]], asked: Callable[[s
     for _, group in itertools.groupby(measured, key=lambda pair: pair[0].dataset):
         for (result, one), (other, second) in itertools.combinations(list(group), 2):
             for figure in EQUAL_FIGURES if same_conditions(result, other) else ():
+                if figure == "joules_per_clip" and not same_power(one, second):
+                    continue
                 difference = difference_of(one, second, figure)
                 if difference is not None:
                     models = measured_model(result), measured_model(other)
@@ -143,7 +146,8 @@ def _compared(measured: Iterable[tuple[Result, Measurement]], asked: Callable[[s
     text = (
         "Ratios of the figures of two models, with the interval that the runs allow (Welch's t over their logarithms). "
         f"Real: the interval leaves out 1, and the ratio is {100 * RESOLUTION:.0f} % away from it or more; anything "
-        "else is no more than noise. Latencies are compared only at loads that are the same for both."
+        "else is no more than noise. Latencies are compared only at loads that are the same for both, energies "
+        "only of the same kinds of hardware."
     )
     first = found[True] or found[False]
     rest = Table(columns, found[False] if found[True] else [])
