@@ -241,7 +241,7 @@ def bench(
         layers: probe every layer too, of models exported with all of them.
         concurrency: single-clip requests in flight, over all servers; None finds it.
         workers: Ray processes that read, decode and send; by default half the cores.
-        ray_address: of a Ray cluster; by default Ray is started here.
+        ray_address: of a Ray cluster of which this machine is a node; by default, or with `local`, Ray is started here.
         transport: `shared-memory` gives servers on this machine the audio through it.
         cache: the embedding store; by default `$ARCH_CACHE` or a folder in the user's cache.
         recompute: embed again what is stored, to measure speed.
@@ -293,6 +293,7 @@ def bench(
         price=None if price is None else parse_price(str(price)),
         ablate=settings_of(listed(ablate)),
     )
+    ray_address = None if ray_address == "local" else ray_address  # as Ray has it, in RAY_ADDRESS too
     if ray_address is None and settings.workers > _WORKERS_PER_CORE * cores:
         most = _WORKERS_PER_CORE * cores
         raise UsageError(f"workers cannot be {settings.workers}: on the {cores} cores of this machine at most {most}")
@@ -310,7 +311,7 @@ def bench(
         left_out = models_left_out(running, facts) if len(running) > 1 and not listed(models) else []
         for line in (*left_out, *Bench.warnings(facts, settings)):
             display.note(line)
-        pool = WorkerPool(reached, settings.workers, settings.concurrency, ray_address, transport)
+        pool = WorkerPool(reached, settings.workers, settings.concurrency, ray_address, transport, display.note)
         embeddings = EmbeddingStore(store.root(cache), display.note)
         run = Bench(running, facts, opened, settings, output, command, pool, embeddings, recompute)
         run.execute(display)

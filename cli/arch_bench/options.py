@@ -73,7 +73,12 @@ Headers = Annotated[
     ),
 ]
 RayAddress = Annotated[
-    str | None, typer.Option("--ray-address", help="HOST:PORT of a Ray cluster, or auto; without it Ray is started.")
+    str | None,
+    typer.Option(
+        "--ray-address",
+        envvar="RAY_ADDRESS",
+        help="HOST:PORT of a Ray cluster of which this machine is a node, or auto; without it Ray is started.",
+    ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="The first seed: initial weights and clip order of the probes.")]
 Seeds = Annotated[int, typer.Option(min=1, help="Probes trained per fold, with seeds that follow one another.")]

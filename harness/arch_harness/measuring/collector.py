@@ -14,6 +14,7 @@ from arch_harness.results.measurement import (
     Faults,
     LoadPoint,
     Measurement,
+    NodeShare,
     Phase,
     ServerShare,
     ServerTimes,
@@ -93,6 +94,7 @@ class MeasurementCollector:
         seconds: float,
         concurrency_found: bool,
         workers: int,
+        nodes: list[NodeShare],
         servers: Sequence[ServerCounts],
         transport: Transport,
         faults: Faults,
@@ -106,6 +108,7 @@ class MeasurementCollector:
             seconds: wall time.
             concurrency_found: whether the requests in flight were found by raising them.
             workers: processes.
+            nodes: that they ran on, of a cluster.
             servers: over the whole pass.
             transport: how the audio went.
             faults: over all workers.
@@ -157,6 +160,7 @@ class MeasurementCollector:
             mean_concurrency=sum(one.load.concurrency * (one.end - one.start) for one in counted) / span if span else 0,
             concurrency_found=concurrency_found,
             workers=workers,
+            nodes=nodes,
             server=total,
             servers=[
                 ServerShare(

@@ -179,6 +179,21 @@ class ServerShare(StrictModel):
     dropped: Count = Field(description=meaning("dropped"))
 
 
+class NodeShare(StrictModel):
+    """One of the nodes of a Ray cluster that had workers."""
+
+    name: str = Field(description="of the host")
+    address: str
+    cores: Count = Field(description="that Ray gives to workers there")
+    workers: Count = Field(description="that ran there, those that took the place of others too")
+    clips: Count = Field(description="that they did, failed ones included")
+    workers_lost: Count = Field(default=0, description=meaning("workers_lost"))
+    lost: bool = Field(default=False, description="whether the node ended under the run")
+    files_sent: bool = Field(
+        default=False, description="whether clips' files were sent to it, which had not those of the driver"
+    )
+
+
 class Faults(StrictModel):
     """What went wrong on the way and was mended or given up: counts."""
 
@@ -276,6 +291,9 @@ class Measurement(SpeedRun):
     mean_concurrency: NonNegative = Field(description=meaning("mean_concurrency"))
     concurrency_found: bool = Field(description=meaning("concurrency_found"))
     workers: Count
+    nodes: list[NodeShare] = Field(
+        default=[], description="of a Ray cluster, those with workers; empty where Ray was started for the run"
+    )
     server: ServerTimes | None = Field(description="over all servers; null if the counters of one are lost")
     servers: list[ServerShare]
     transport: Transport = Field(description=meaning("transport"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import signal
 import socket
@@ -15,10 +16,12 @@ import psutil
 from arch_common.errors import ArchError, UsageError, first_line, last_line
 
 from arch_harness.results.measurement import Transport
-from arch_harness.streaming.worker import Place, Worker, WorkerStatus
+from arch_harness.streaming.cluster.nodes import Place
+from arch_harness.streaming.worker import Worker, WorkerStatus
 from arch_harness.triton.endpoint import Endpoint
 
-_START_S = 120.0
+START_S = 120.0
+"""In which a worker must start."""
 _REACH_S = 10.0
 _STARTS = 2
 # Of the 107 bytes of a socket's path, what Ray's own names leave.
@@ -30,9 +33,14 @@ def connect(address: str | None, workers: int) -> None:
     """Start Ray on this machine, or connect to the cluster at `address` (`host:port`, or auto for one found here).
 
     Raises:
-        UsageError: if the cluster has not so many CPUs free as there are to be workers.
+        UsageError: if the cluster has not so many CPUs free as there are to be workers, is of another Ray or Python, or
+            does not reach to this machine.
         ArchError: if Ray does not start, or there is no cluster.
     """
+    if address is not None and address.startswith("ray://"):
+        raise UsageError(
+            f"the Ray address {address} is for Ray's client: give HOST:PORT, on a machine that is a node of the cluster"
+        )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
@@ -48,6 +56,8 @@ def connect(address: str | None, workers: int) -> None:
             ray.init(address=address, **common)
     except Exception as error:  # Ray raises plain Exception too
         ray.shutdown()
+        if address is not None:
+            _refuse(address, str(error))
         reason = first_line(str(error), type(error).__name__)
         what = "Ray could not start" if address is None else f"no Ray cluster answers at {address}"
         raise ArchError(f"{what}: {reason}") from error
@@ -57,6 +67,28 @@ def connect(address: str | None, workers: int) -> None:
     if address is not None and free < workers:
         ray.shutdown()
         raise UsageError(f"the Ray cluster at {address} has {free:.0f} CPUs free: ask for no more --workers than that")
+
+
+def _refuse(address: str, words: str) -> None:
+    """Say of a cluster that answered why it cannot be used, where that is known.
+
+    Raises:
+        UsageError: if it is.
+    """
+    versions = re.findall(r"\b(?:Ray|Python): (\S+)", words) if "Version mismatch" in words else []
+    if len(versions) == len(("Ray", "Python")) * 2:
+        theirs, ours = (f"Ray {ray} and Python {python}" for ray, python in (versions[:2], versions[2:]))
+        raise UsageError(f"the Ray cluster at {address} runs {theirs}, and here are {ours}: make them the same")
+    if "InvalidAuthToken" in words:
+        raise UsageError(
+            f"the Ray cluster at {address} asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
+            "RAY_AUTH_TOKEN_PATH to the one that it was started with"
+        )
+    if "No node info found" in words:
+        raise UsageError(
+            f"this machine is no node of the Ray cluster at {address}: make it one, with `ray start "
+            f"--address={address}`, or run the command on one of its nodes"
+        )
 
 
 def _start(workers: int, common: dict[str, Any]) -> None:
@@ -169,14 +201,25 @@ class WorkerHandle:
         actor: its handle.
         place: where it runs; known once it has started.
         last: how it stood when it was last asked.
+        asked: what it was asked and has not answered in time; None where it has.
+        gone: whether it has died.
     """
 
-    def __init__(self, actor: Any, host: str) -> None:
+    def __init__(self, actor: Any, machine: str) -> None:
         self.actor = actor
         self.place = Place(0, "")
         self.last = WorkerStatus(0, 0.0)
+        self.asked: Any = None
+        self.gone = False
         self._first = self.last
-        self._host = host
+        self._machine = machine
+        self._start: Any = None
+
+    @property
+    def start(self) -> Any:
+        """What is there once it runs: an object of Ray's."""
+        self._start = self._start or self.actor.place.remote()
+        return self._start
 
     def wait_until_started(self) -> None:
         """Wait until it runs.
@@ -187,7 +230,7 @@ class WorkerHandle:
         import ray
 
         try:
-            self.place = ray.get(self.actor.place.remote(), timeout=_START_S)
+            self.place = ray.get(self.start, timeout=START_S)
         except ray.exceptions.RayError as error:
             raise ArchError(f"a worker did not start: {last_line(str(error), type(error).__name__)}") from error
 
@@ -198,7 +241,7 @@ class WorkerHandle:
     @property
     def local(self) -> bool:
         """Whether it runs on this machine."""
-        return self.place.host == self._host
+        return self.place.machine == self._machine
 
     @property
     def done(self) -> int:
@@ -230,13 +273,17 @@ def _since(first: Sequence[int], last: Sequence[int], position: int) -> int:
     return (last[position] if last else 0) - (first[position] if first else 0)
 
 
-def start_worker(endpoints: Sequence[Endpoint], transport: Transport, chunks: int, spread: bool) -> WorkerHandle:
-    """Start a worker that embeds so many chunks at a time; `spread` puts them on different machines if it can."""
+def start_worker(
+    endpoints: Sequence[Endpoint], transport: Transport, chunks: int, spread: bool, machine: str
+) -> WorkerHandle:
+    """Start a worker that embeds so many chunks at a time; `spread` puts them on different nodes if it can.
+
+    `machine` is that of this process.
+    """
     import ray
 
     # Two more threads, so that it hears what it is told while it works.
     options: dict[str, Any] = {"num_cpus": 1, "max_concurrency": chunks + 2}
     if spread:
         options["scheduling_strategy"] = "SPREAD"
-    actor = ray.remote(**options)(Worker).remote(endpoints, 1, transport)
-    return WorkerHandle(actor, os.uname().nodename)
+    return WorkerHandle(ray.remote(**options)(Worker).remote(endpoints, 1, transport), machine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,6 +52,8 @@ class PassState:
         windows: the parts of the pass; the last one is open.
         exhausted: whether no clip is coming any more.
         over: whether the plan is, and with it a pass whose clips never run out.
+        clips_by_node: that are done, by the id of the node whose workers did them.
+        lost_by_node: workers that died, likewise.
     """
 
     job: Job
@@ -68,8 +71,9 @@ class PassState:
     exhausted: bool = False
     over: bool = False
     drops: int = 0
-    workers_lost: int = 0
     deaths_in_vain: int = 0
+    clips_by_node: Counter[str] = field(default_factory=Counter)
+    lost_by_node: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         """Take the first load of the plan."""
@@ -118,13 +122,18 @@ class PassState:
         self.load = load
         return changed
 
-    def take_back(self, handle: WorkerHandle) -> None:
-        """Have the clips of a worker that died done again; one that workers die of again and again has failed."""
+    def take_back(self, handle: WorkerHandle, with_node: bool) -> None:
+        """Have the clips of a worker that died done again; one that workers die of again and again has failed.
+
+        Where its whole node was lost, no clip is to blame.
+        """
         for reference, (owner, pending) in list(self.running.items()):
             if owner is not handle:
                 continue
             del self.running[reference]
-            if len(pending.clips) == 1 and pending.deaths >= _MOST_DEATHS:
+            if with_node:
+                self.waiting.append(pending)
+            elif len(pending.clips) == 1 and pending.deaths >= _MOST_DEATHS:
                 self.collector.fail(pending.clips[0][0], "decode", "workers die while they read or send it")
             elif pending.deaths >= WHOLE_AGAIN and len(pending.clips) > 1:
                 half = len(pending.clips) // 2
@@ -132,10 +141,9 @@ class PassState:
                 self.waiting += [PendingChunk(part, pending.deaths + 1) for part in halves]
             else:
                 self.waiting.append(PendingChunk(pending.clips, pending.deaths + 1))
-        self.retired.append(handle)
 
     def disturb(self) -> None:
-        """A worker or a server was lost: what is measured now says nothing."""
+        """A worker or a server was lost, or one came: what is measured now says nothing."""
         self.windows[-1].disturbed = True
         if self.search is not None:
             self.search.restart_window()

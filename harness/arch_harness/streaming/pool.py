@@ -8,20 +8,20 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from arch_common import interrupt
-from arch_common.errors import ArchError, UsageError, last_line
+from arch_common.errors import ArchError, last_line
 
 from arch_harness.measuring.chunk import Chunk
 from arch_harness.measuring.collector import ServerCounts, statistics_of
 from arch_harness.measuring.consumption.hardware import ServerHardware
 from arch_harness.measuring.utilisation import UtilisationSampler
 from arch_harness.results.measurement import THREADS_PER_WORKER, Faults, LoadPoint, Measurement, Transport
-from arch_harness.streaming.actors import WorkerHandle, check_ray, connect, disconnect, own_processes, start_worker
+from arch_harness.streaming.actors import WorkerHandle
 from arch_harness.streaming.buffers import buffer_bytes, remove_stale
+from arch_harness.streaming.cluster.crew import Crew
 from arch_harness.streaming.loads.concurrency import ConcurrencySearch
 from arch_harness.streaming.loads.phases import embedding_plan, rate_plan, repeat_plan, unmeasured_plan
 from arch_harness.streaming.pass_state import PassState, PendingChunk
@@ -30,9 +30,6 @@ from arch_harness.streaming.wire import Job
 from arch_harness.triton.endpoint import Endpoint
 from arch_harness.triton.server import Server
 from arch_harness.triton.statistics import Statistics
-
-if TYPE_CHECKING:
-    import psutil
 
 _SMALLEST_CHUNK = 16
 
@@ -76,6 +73,7 @@ class WorkerPool:
             stops growing.
         ray_address: of a Ray cluster to work on; None starts Ray on this machine.
         transport: `shared-memory` gives servers on this machine the audio through it, where they can open it.
+        note: told, in a line, what becomes of the nodes of a cluster.
     """
 
     def __init__(
@@ -85,56 +83,27 @@ class WorkerPool:
         concurrency: int | None = None,
         ray_address: str | None = None,
         transport: Transport = "grpc",
+        note: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.endpoints = list(endpoints)
         self.workers = workers if concurrency is None else min(workers, concurrency)
         self._concurrency = concurrency
-        self._ray_address = ray_address
-        self._transport = transport
-        self._handles: list[WorkerHandle] = []
+        self._crew = Crew(self.endpoints, self.workers, ray_address, transport, note)
         self._servers = [Server(endpoint) for endpoint in self.endpoints]
         self._hardware = ServerHardware(self._servers)
-        self._steering = Steering(self._handles, self._servers)
-        self._ray: dict[str, psutil.Process] = {}
+        self._steering = Steering(self._crew.handles, self._servers)
         self._found: dict[tuple[str, int], int] = {}
 
     def __enter__(self) -> WorkerPool:
         remove_stale()
-        connect(self._ray_address, self.workers)
-        self._ray = own_processes()
-        try:
-            self._handles += [self._start_worker() for _ in range(self.workers)]
-            for handle in self._handles:
-                handle.wait_until_started()
-            self._check_places()
-        except BaseException:
-            disconnect()
-            raise
+        self._crew.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        import ray
-
-        with contextlib.suppress(Exception):  # one that does not answer is killed all the same
-            ray.get([handle.actor.close.remote() for handle in self._handles], timeout=_STOP_S)
-        for handle in self._handles:
-            ray.kill(handle.actor)
-        disconnect()
+        self._crew.end()
         remove_stale()
-
-    def _start_worker(self) -> WorkerHandle:
-        return start_worker(self.endpoints, self._transport, THREADS_PER_WORKER, spread=self._ray_address is not None)
-
-    def _check_places(self) -> None:
-        elsewhere = [handle.place.host for handle in self._handles if handle.place.host != os.uname().nodename]
-        local = [endpoint.address for endpoint in self.endpoints if endpoint.loopback]
-        if elsewhere and local:
-            raise UsageError(
-                f"--server {local[0]} is this machine only by that name, and workers run on {elsewhere[0]} too: give "
-                "the address by which they reach it"
-            )
 
     def embed(
         self,
@@ -158,11 +127,10 @@ class WorkerPool:
             ArchError: if no server answers for long, or workers die again and again. What had arrived was handed on
                 before; so it was where a KeyboardInterrupt ends the call.
         """
-        self._check_data(job.folder)
         level, search = self._level(job)
         loads = embedding_plan(len(clips), level, search, self._most(job), self._taken_up(level))
         plan = loads if measured else unmeasured_plan(len(clips), level, search)
-        return self._run(PassState(job, plan, level, search, len(clips), iter(clips)), on_chunk, on_progress)
+        return self._run(PassState(job, plan, level, search, len(clips), iter(clips)), clips, on_chunk, on_progress)
 
     def measure(
         self,
@@ -184,29 +152,30 @@ class WorkerPool:
         Raises:
             ArchError: as `embed` does.
         """
-        self._check_data(job.folder)
         plan = repeat_plan(level, paced_rate, self._most(job))
         state = PassState(job, plan, level, None, None, itertools.cycle(clips))
-        return self._run(state, lambda _: None, on_progress).measurement
+        return self._run(state, clips, lambda _: None, on_progress).measurement
 
     def measure_at(
         self, job: Job, clips: Sequence[tuple[int, str]], rate: float, on_progress: ProgressTold = lambda *_: None
     ) -> LoadPoint | None:
         """Measure the latency where clips are sent at a rate, as `measure` does; None if no request was answered."""
-        self._check_data(job.folder)
         state = PassState(job, rate_plan(rate, self._most(job)), self.workers, None, None, itertools.cycle(clips))
-        point = self._run(state, lambda _: None, on_progress).measurement.at("paced")
+        point = self._run(state, clips, lambda _: None, on_progress).measurement.at("paced")
         return point and point.model_copy(update={"load": "equal rate"})
 
-    def _check_data(self, folder: Path) -> None:
-        if not all(self._sees(position, folder) for position in range(len(self._handles))):
-            raise ArchError(f"a worker on another machine does not see {folder}: put the data where all of them do")
-
-    def _run(self, state: PassState, on_chunk: Callable[[Chunk], None], on_progress: ProgressTold) -> Streamed:
+    def _run(
+        self,
+        state: PassState,
+        clips: Sequence[tuple[int, str]],
+        on_chunk: Callable[[Chunk], None],
+        on_progress: ProgressTold,
+    ) -> Streamed:
+        self._crew.muster(state.job.folder, [path for _, path in clips])
         self._hardware.measure_idle(lambda: on_progress(0, 0.0, "idle power"))
         sampler = UtilisationSampler(
-            pids=lambda: [os.getpid(), *(handle.place.pid for handle in self._handles if handle.local)],
-            clips=lambda: sum(handle.done for handle in [*self._handles, *state.retired]),
+            pids=lambda: [os.getpid(), *(handle.place.pid for handle in self._crew.present if handle.local)],
+            clips=lambda: sum(handle.done for handle in [*self._crew.handles, *state.retired]),
             log=self._hardware.log(),
         )
         state.started = sampler.log.begin()
@@ -216,17 +185,6 @@ class WorkerPool:
                 self._drive(state, take, on_progress)
             seconds = time.perf_counter() - state.started
         return self._streamed(state, seconds, sampler)
-
-    def _sees(self, position: int, folder: Path) -> bool:
-        """Whether a worker sees a folder; one that has died since the last pass is replaced."""
-        import ray
-
-        try:
-            return bool(ray.get(self._handles[position].actor.sees.remote(folder)))
-        except ray.exceptions.RayError:
-            self._handles[position] = self._start_worker()
-            self._handles[position].wait_until_started()
-            return bool(ray.get(self._handles[position].actor.sees.remote(folder)))
 
     def _level(self, job: Job) -> tuple[int, ConcurrencySearch | None]:
         """How many requests to keep in flight at first, and the search for more; None where that is known."""
@@ -272,7 +230,7 @@ class WorkerPool:
         """Stop the workers' calls, and give what they bring."""
         import ray
 
-        for handle in self._handles:
+        for handle in self._crew.present:
             handle.actor.stop.remote()
         arrived, _ = (
             ray.wait(list(state.running), num_returns=len(state.running), timeout=_STOP_S)
@@ -289,8 +247,9 @@ class WorkerPool:
         looked = 0.0
         while self._dispatch(state):
             interrupt.check()
-            arrived, _ = ray.wait(list(state.running), timeout=_TICK_S)
-            for reference in arrived:
+            if not state.running:
+                self._crew.wait()
+            for reference in ray.wait(list(state.running), timeout=_TICK_S)[0] if state.running else []:
                 handle, _ = state.running[reference]
                 try:
                     chunk = ray.get(reference)
@@ -301,11 +260,13 @@ class WorkerPool:
                     break  # `running` is another now
                 del state.running[reference]
                 state.deaths_in_vain = 0
+                state.clips_by_node[handle.place.node] += chunk.clips
                 take(chunk)
                 if chunk.lost:
                     raise ArchError(f"gave up after {state.collector.clips} clips, which are kept: {chunk.lost}")
             if time.monotonic() - looked >= _TICK_S:
-                check_ray(self._ray)
+                self._crew.check_ray()
+                self._admit(state)
                 self._steering.steer(state)
                 on_progress(state.collector.clips, state.collector.audio_seconds, self._doing(state))
                 looked = time.monotonic()
@@ -313,19 +274,22 @@ class WorkerPool:
 
     def _doing(self, state: PassState) -> str:
         """The phase of a pass; or that it waits, where every worker finds every server dead."""
-        waited = min(handle.last.waited_s for handle in self._handles)
+        waited = min((handle.last.waited_s for handle in self._crew.present), default=0.0)
         return f"waiting for the server for {waited:.0f} s" if waited >= _TELL_WAIT_S else state.load.phase
 
     def _dispatch(self, state: PassState) -> bool:
         """Give each worker as many chunks as it can have at a time; whether any are under way."""
-        size = max(_SMALLEST_CHUNK, -(-state.level // len(self._handles)))
+        present = self._crew.present
         if state.over and state.clips is None:
             return bool(state.running)
-        busy = {id(handle): 0 for handle in self._handles}
+        if not present:
+            return True  # until one has started
+        size = max(_SMALLEST_CHUNK, -(-state.level // len(present)))
+        busy = {id(handle): 0 for handle in present}
         for handle, pending in state.running.values():
             busy[id(handle)] += THREADS_PER_WORKER if pending.suspect else 1
         while True:
-            handle = min(self._handles, key=lambda one: busy[id(one)])
+            handle = min(present, key=lambda one: busy[id(one)])
             if busy[id(handle)] >= THREADS_PER_WORKER:
                 return True
             if state.waiting and state.waiting[-1].suspect and busy[id(handle)]:
@@ -334,26 +298,28 @@ class WorkerPool:
             if not pending.clips:
                 state.exhausted = True
                 return bool(state.running)
-            state.running[handle.actor.embed.remote(state.job, pending.clips)] = (handle, pending)
+            files = self._crew.files_for(handle, state.job.folder, [path for _, path in pending.clips])
+            state.running[handle.actor.embed.remote(state.job, pending.clips, files)] = (handle, pending)
             busy[id(handle)] += THREADS_PER_WORKER if pending.suspect else 1
 
     def _replace(self, state: PassState, handle: WorkerHandle, error: Exception) -> None:
-        """Put a new worker in the place of one that died, and have its clips done again."""
-        import ray
-
-        check_ray(self._ray)
-        ray.kill(handle.actor)  # it may be only what it brought that was lost
-        state.workers_lost += 1
+        """Have another worker start in the place of one that died, and its clips done again."""
         state.deaths_in_vain += 1
-        if state.deaths_in_vain > _DEATHS_IN_VAIN:
+        # All workers of a node die at once.
+        if state.deaths_in_vain > max(_DEATHS_IN_VAIN, 2 * self.workers):
             raise ArchError(f"workers die again and again: {last_line(str(error), type(error).__name__)}") from error
-        state.take_back(handle)
-        substitute = self._start_worker()
-        self._handles[self._handles.index(handle)] = substitute
-        substitute.wait_until_started()
-        substitute.begin()
+        state.lost_by_node[handle.place.node] += 1
+        state.take_back(handle, with_node=self._crew.lose(handle))
         state.disturb()
         self._steering.next_window(state)
+
+    def _admit(self, state: PassState) -> None:
+        """Give work to those that have started in the place of others."""
+        for gone, handle in self._crew.admit():
+            state.retired.append(gone)
+            handle.begin()
+            state.disturb()
+            self._steering.next_window(state)
 
     def _counted(
         self, model: str, before: Sequence[Statistics | None], answered: Sequence[int]
@@ -375,7 +341,7 @@ class WorkerPool:
         progress = self._steering.progress()
         if state.search is not None and state.search.settled:
             self._found[state.job.model, state.job.samples] = state.search.level
-        everyone = [*self._handles, *state.retired]
+        everyone = [*self._crew.handles, *state.retired]
         answered = [sum(handle.answered(position) for handle in everyone) for position in range(len(self.endpoints))]
         counted = self._counted(state.job.model, state.windows[0].counted_before, answered)
         state.close(progress, statistics_of(self._servers, state.job.model), seconds)
@@ -385,15 +351,16 @@ class WorkerPool:
             for at, endpoint in enumerate(self.endpoints)
         ]
         counts = {name: sum(handle.faults(name) for handle in everyone) for name in Faults.model_fields}
-        shared = all(all(handle.last.reads_shared_memory) for handle in self._handles)
+        shared = all(all(handle.last.reads_shared_memory) for handle in self._crew.handles)
         measurement = state.collector.measurement(
             windows=state.windows,
             seconds=seconds,
             concurrency_found=self._concurrency is None and (state.search is None or state.search.settled),
             workers=self.workers,
+            nodes=self._crew.shares(everyone, state.clips_by_node, state.lost_by_node),
             servers=servers,
             transport="shared-memory" if shared else "grpc",
-            faults=Faults.model_validate(counts | {"workers_lost": state.workers_lost}),
+            faults=Faults.model_validate(counts | {"workers_lost": state.lost_by_node.total()}),
             utilisation=sampler.utilisation(),
             consumption=sampler.log.consumption,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from typing import Any
 
 from arch_harness.measuring.collector import statistics_of
 from arch_harness.measuring.windows import Progress
@@ -20,7 +21,7 @@ class Steering:
     """Steers a pass.
 
     Args:
-        handles: the workers; one that dies is replaced in this list.
+        handles: the workers; one that dies is replaced in this list, and `gone` until then.
         servers: that they send to.
     """
 
@@ -57,11 +58,14 @@ class Steering:
     def _starving(self, state: PassState) -> bool:
         """Whether a worker may soon have nothing to send."""
         owners = [id(owner) for owner, _ in state.running.values()]
-        return state.exhausted and min(owners.count(id(handle)) for handle in self._handles) <= 1
+        return state.exhausted and min((owners.count(id(handle)) for handle in self._present()), default=0) <= 1
+
+    def _present(self) -> list[WorkerHandle]:
+        return [handle for handle in self._handles if not handle.gone]
 
     def _orders(self, state: PassState, window: int) -> list[Orders]:
-        """What each worker is to do."""
-        count, load = len(self._handles), state.load
+        """What each worker that is there is to do."""
+        count, load = len(self._present()), state.load
         enough = state.over and state.clips is None
         return [
             Orders(
@@ -78,8 +82,18 @@ class Steering:
         import ray
 
         orders = self._orders(state, max(0, state.window) if window is None else window)
-        asked = {handle.actor.status.remote(order): handle for handle, order in zip(self._handles, orders, strict=True)}
-        arrived, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_S)
+        asked, late = {}, {}
+        for handle, order in zip(self._present(), orders, strict=True):
+            # One that has not answered yet, on a machine that is lost perhaps, holds nobody up a second time.
+            (late if handle.asked else asked)[handle.asked or handle.actor.status.remote(order)] = handle
+            handle.asked = None
+        arrived: list[Any] = []
+        for references, patience in ((asked, _ANSWER_S), (late, 0.0)):
+            if references:
+                arrived += ray.wait(list(references), num_returns=len(references), timeout=patience)[0]
+        everyone = asked | late
+        for reference in everyone.keys() - set(arrived):
+            everyone[reference].asked = reference
         for reference in arrived:
             with contextlib.suppress(ray.exceptions.RayError):  # one that died is found by its chunks
-                asked[reference].last = ray.get(reference)
+                everyone[reference].last = ray.get(reference)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import grpc
 
 from arch_harness.measuring.chunk import Chunk
 from arch_harness.results.measurement import Transport
 from arch_harness.streaming.balancer import Balancer
 from arch_harness.streaming.clip_counter import ClipCounter
+from arch_harness.streaming.cluster.files import Files, FilesSeen, look_at, unpacked
+from arch_harness.streaming.cluster.nodes import Place, place_of_this_process
 from arch_harness.streaming.loads.pacer import Pace, Pacer
 from arch_harness.streaming.sender import Sender
 from arch_harness.streaming.shared_memory import SharedMemory
@@ -23,13 +25,7 @@ if TYPE_CHECKING:
     from arch_harness.streaming.wire import Job
     from arch_harness.triton.endpoint import Endpoint
 
-
-@dataclass(frozen=True)
-class Place:
-    """Where a worker runs."""
-
-    pid: int
-    host: str
+_REACH_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -87,6 +83,7 @@ class Worker:
     """
 
     def __init__(self, endpoints: Sequence[Endpoint], budget: int, transport: Transport = "grpc") -> None:
+        self._endpoints = list(endpoints)
         self._balancer = Balancer(endpoints, lambda connection: self._shared_memory.revive(connection))
         self._shared_memory = SharedMemory(self._balancer.connections, transport == "shared-memory")
         self._balancer.allow(budget)
@@ -97,20 +94,44 @@ class Worker:
 
     def place(self) -> Place:
         """Where it runs; answers once its process has started and imported what it needs."""
-        return Place(os.getpid(), socket.gethostname())
+        return place_of_this_process()
 
-    def sees(self, folder: Path) -> bool:
-        """Whether a folder is there for this worker too, which may run on another machine."""
-        return folder.is_dir()
+    def look(self, folder: Path, paths: Sequence[str]) -> FilesSeen:
+        """What there is of a dataset's files for this worker, which may run on another machine."""
+        return look_at(folder, paths)
 
-    def embed(self, job: Job, clips: Sequence[tuple[int, str]]) -> Chunk:
+    def unreached(self) -> list[str]:
+        """The addresses of servers to which no connection can be made from here."""
+        found = []
+        for endpoint in self._endpoints:
+            with endpoint.channel() as channel:
+                try:
+                    grpc.channel_ready_future(channel).result(timeout=_REACH_S)
+                except grpc.FutureTimeoutError:
+                    found.append(endpoint.address)
+        return found
+
+    def embed(self, job: Job, clips: Sequence[tuple[int, str]], files: Files | None = None) -> Chunk:
         """Embed clips given as (index, path below the job's folder); returns when the last is answered or given up.
 
-        What `stop` cuts short, or the loss of all servers, is what was done until then.
+        What `stop` cuts short, or the loss of all servers, is what was done until then. Where the folder is not here,
+        `files` are what is in it.
         """
         self._balancer.ask_for(job.model)
+        if files is None:
+            return self._sender(job).run(clips)
+        with unpacked(clips, files) as (folder, copies):
+            chunk = self._sender(replace(job, folder=folder)).run(copies)
+        for index, path in clips:
+            reason = files[path]
+            if isinstance(reason, str):
+                chunk.failures.append((index, "decode", reason))
+                self._counter.done()
+        return chunk
+
+    def _sender(self, job: Job) -> Sender:
         parts = (self._balancer, self._shared_memory, self._counter, self._pacer, self._stopped, self._enough)
-        return Sender(job, *parts).run(clips)
+        return Sender(job, *parts)
 
     def status(self, orders: Orders) -> WorkerStatus:
         """Take orders, and tell how the work stood at that moment."""

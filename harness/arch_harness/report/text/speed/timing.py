@@ -36,7 +36,7 @@ class Timing:
         groups: the same grouped by the limit: (how many it was, their sentences).
         stages: the table, one row of each of them.
         meanings: what its numbers mean.
-        more: the servers where there are several, the faults where there are any.
+        more: the servers where there are several, the nodes of a cluster, the faults where there are any.
     """
 
     sentences: list[str]
@@ -84,7 +84,9 @@ def build_timing(run: Run, results: Sequence[Result], known: Sequence[Column] = 
         stages=Table(STAGE_COLUMNS, [cells_of(STAGE_COLUMNS, _stage_values(result, one)) for result, one in measured]),
         meanings=meanings_of(STAGE_COLUMNS, known),
         more=[
-            section for section in (_servers(measured, explained), _faults(measured, explained)) if section.table.rows
+            section
+            for section in (_servers(measured, explained), _nodes(measured, explained), _faults(measured, explained))
+            if section.table.rows
         ],
     )
 
@@ -182,6 +184,37 @@ def _servers(measured: Sequence[tuple[Result, Measurement]], known: Sequence[Col
         "lost."
     )
     return Section("Servers", text, Table(columns, found), meanings_of(columns, known))
+
+
+def _nodes(measured: Sequence[tuple[Result, Measurement]], known: Sequence[Column]) -> Section:
+    of_workers = columns_of("workers_lost")
+    columns = (
+        *columns_of("dataset", "model"),
+        Column("Node"),
+        *(Column(header, "", True) for header in ("Cores", "Workers", "Clips")),
+        *of_workers,
+        Column("Remarks"),
+    )
+    found = [
+        (
+            clean(result.dataset),
+            measured_model(result),
+            f"{clean(node.name)} ({clean(node.address)})",
+            f"{node.cores:,}",
+            f"{node.workers:,}",
+            f"{node.clips:,}",
+            *cells_of(of_workers, {"workers_lost": node.workers_lost}),
+            ", ".join(["lost"] * node.lost + ["was sent the files"] * node.files_sent),
+        )
+        for result, one in measured
+        for node in one.nodes
+    ]
+    text = (
+        "Workers on the nodes of a Ray cluster read and sent the clips. What a node that was lost had not brought was "
+        "sent again from the others; one without the dataset's files was sent those of its clips. Busy cores are those "
+        "of the driver's node alone."
+    )
+    return Section("Nodes", text, Table(columns, found), meanings_of(columns, known))
 
 
 def _faults(measured: Sequence[tuple[Result, Measurement]], known: Sequence[Column]) -> Section:
