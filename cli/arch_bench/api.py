@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from arch_common.certificates import read_authorities, read_pair
 from arch_common.errors import UsageError
 from arch_common.files import check_folder
+from arch_common.log import logged
 
 from arch_bench import cache as store
 from arch_bench import data
@@ -198,6 +199,7 @@ def default_output() -> Path:
     return Path("reports") / datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
 
 
+@logged
 def bench(
     datasets: str | Path | Sequence[str | Path],
     *,
@@ -221,6 +223,7 @@ def bench(
     rate: float | None = None,
     price: float | str | None = None,
     ablate: str | Sequence[str] = (),
+    log_file: str | Path | None = None,  # noqa: ARG001 - `logged` takes it
     command: str = "arch_bench.bench(…)",
     console: Console | None = None,
 ) -> LoadedRun:
@@ -251,6 +254,7 @@ def bench(
         price: of an hour of all servers together, as 2.49 or `2.49/h`: the report then has prices.
         ablate: aspects of the preprocessing, or settings of them, under which the same clips are scored too:
             `padding`, `normalisation`, `resampler`, `loudness`, `length`, or `loudness=peak`.
+        log_file: what happens is appended to it, a JSON object a line.
         command: what the report names as its origin.
         console: draws progress and notes; None stays silent.
 
@@ -270,6 +274,7 @@ def bench(
     workers = max(1, cores // 2) if workers is None else workers
     with needs("bench"):
         from arch_harness.bench.bench import Bench
+        from arch_harness.bench.events import tell_end, tell_start
         from arch_harness.bench.progress import Display
         from arch_harness.bench.resuming.output import held_output
         from arch_harness.embeddings.store import EmbeddingStore
@@ -313,7 +318,9 @@ def bench(
         pool = WorkerPool(reached, settings.workers, settings.concurrency, ray_address, transport)
         embeddings = EmbeddingStore(store.root(cache), display.note)
         run = Bench(running, facts, opened, settings, output, command, pool, embeddings, recompute)
+        tell_start(run.run, output)
         run.execute(display)
+    tell_end(run.run, run.problems, output)
     return LoadedRun(output, run.run, store.root(cache), tuple(run.problems))
 
 

@@ -78,6 +78,9 @@ def bench(
             "length, or one setting of them such as loudness=peak.",
         ),
     ] = None,
+    log_file: Annotated[
+        Path | None, typer.Option(help="Append what happens to this file, a JSON object a line.", show_default=False)
+    ] = None,
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -85,7 +88,7 @@ def bench(
     options.check_detail(verbose, quiet)
     output = output or api.default_output()
     try:
-        with interrupt.honoured():
+        with failing(), interrupt.honoured():
             run = api.bench(
                 dataset,
                 servers=options.endpoints_of(server, tls, tls_ca, header, (tls_cert, tls_key)),
