@@ -112,6 +112,9 @@ def serve(
     http_port: int = 8000,
     metrics_port: int = 8002,
     log_file: str | Path | None = None,
+    log_format: Literal["text", "json"] = "text",
+    trace_url: str | None = None,
+    trace_rate: int = 1000,
     tls_cert: str | Path | None = None,
     tls_key: str | Path | None = None,
     tls_client_ca: str | Path | None = None,
@@ -130,6 +133,9 @@ def serve(
         http_port: Triton's HTTP endpoint.
         metrics_port: Prometheus metrics.
         log_file: keeps Triton's log.
+        log_format: `json` makes each line of that log a JSON object; without a file they go to standard error.
+        trace_url: of an OpenTelemetry collector, which gets spans of requests by OTLP over HTTP.
+        trace_rate: of so many requests, one is traced.
         tls_cert: PEM of the server's certificate: gRPC is encrypted, and HTTP stays on 127.0.0.1.
         tls_key: PEM of its private key.
         tls_client_ca: PEM of the authorities that clients' certificates must be from (mutual TLS).
@@ -137,12 +143,13 @@ def serve(
             nothing, but `shared-memory` over gRPC where only this machine reaches it.
 
     Raises:
-        ServeUsageError: if TLS or `allow` cannot be right; on entry, if there is no such repository, model or port.
+        ServeUsageError: if TLS, `allow` or a trace cannot be right; on entry, if there is no such repository or port.
         ServeError: on entry, if the server does not start.
     """
     with needs("serve"):
         from arch_serve.access import Access, tls_of
         from arch_serve.server import LocalServer
+        from arch_serve.tracing import tracing_of
     files = [None if one is None else Path(one) for one in (tls_cert, tls_key, tls_client_ca)]
     return LocalServer(
         Path(repository),
@@ -152,7 +159,9 @@ def serve(
         http_port=http_port,
         metrics_port=metrics_port,
         log_file=Path(log_file) if log_file else None,
+        log_format=log_format,
         access=Access(tls_of(*files), listed(allow)),
+        tracing=tracing_of(trace_url, trace_rate),
     )
 
 
