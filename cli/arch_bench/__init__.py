@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from arch_bench.decisions.gating import gate
     from arch_bench.decisions.publishing import Published, publish
     from arch_bench.demonstration import demo
+    from arch_bench.health import Finding, doctor
     from arch_bench.load_tests.testing import LoadTested, load_test
     from arch_bench.loaded import Embeddings, LoadedRun
     from arch_bench.reproduction import Reproduced, plan_reproduction, reproduce
@@ -52,6 +53,7 @@ _HOMES = {
     **dict.fromkeys(("LoadTested", "load_test"), "arch_bench.load_tests.testing"),
     **dict.fromkeys(("Published", "publish"), "arch_bench.decisions.publishing"),
     **dict.fromkeys(("Reproduced", "plan_reproduction", "reproduce"), "arch_bench.reproduction"),
+    **dict.fromkeys(("Finding", "doctor"), "arch_bench.health"),
     **dict.fromkeys(("Embeddings", "LoadedRun"), "arch_bench.loaded"),
     "compare": "arch_bench.decisions.comparing",
     "gate": "arch_bench.decisions.gating",
@@ -64,6 +66,7 @@ __all__ = [
     "Embeddings",
     "ExportError",
     "ExportUsageError",
+    "Finding",
     "GateError",
     "LoadTested",
     "LoadedRun",
@@ -83,6 +86,7 @@ __all__ = [
     "compare",
     "data",
     "demo",
+    "doctor",
     "endpoints",
     "export",
     "gate",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from arch_common.certificates import read_authorities, read_pair
 from arch_common.errors import UsageError
 from arch_common.files import check_folder
+from arch_common.log import logged
 
 from arch_bench import cache as store
 from arch_bench import data
@@ -111,6 +112,9 @@ def serve(
     http_port: int = 8000,
     metrics_port: int = 8002,
     log_file: str | Path | None = None,
+    log_format: Literal["text", "json"] = "text",
+    trace_url: str | None = None,
+    trace_rate: int = 1000,
     tls_cert: str | Path | None = None,
     tls_key: str | Path | None = None,
     tls_client_ca: str | Path | None = None,
@@ -129,6 +133,9 @@ def serve(
         http_port: Triton's HTTP endpoint.
         metrics_port: Prometheus metrics.
         log_file: keeps Triton's log.
+        log_format: `json` makes each line of that log a JSON object; without a file they go to standard error.
+        trace_url: of an OpenTelemetry collector, which gets spans of requests by OTLP over HTTP.
+        trace_rate: of so many requests, one is traced.
         tls_cert: PEM of the server's certificate: gRPC is encrypted, and HTTP stays on 127.0.0.1.
         tls_key: PEM of its private key.
         tls_client_ca: PEM of the authorities that clients' certificates must be from (mutual TLS).
@@ -136,12 +143,13 @@ def serve(
             nothing, but `shared-memory` over gRPC where only this machine reaches it.
 
     Raises:
-        ServeUsageError: if TLS or `allow` cannot be right; on entry, if there is no such repository, model or port.
+        ServeUsageError: if TLS, `allow` or a trace cannot be right; on entry, if there is no such repository or port.
         ServeError: on entry, if the server does not start.
     """
     with needs("serve"):
         from arch_serve.access import Access, tls_of
         from arch_serve.server import LocalServer
+        from arch_serve.tracing import tracing_of
     files = [None if one is None else Path(one) for one in (tls_cert, tls_key, tls_client_ca)]
     return LocalServer(
         Path(repository),
@@ -151,7 +159,9 @@ def serve(
         http_port=http_port,
         metrics_port=metrics_port,
         log_file=Path(log_file) if log_file else None,
+        log_format=log_format,
         access=Access(tls_of(*files), listed(allow)),
+        tracing=tracing_of(trace_url, trace_rate),
     )
 
 
@@ -198,6 +208,7 @@ def default_output() -> Path:
     return Path("reports") / datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
 
 
+@logged
 def bench(
     datasets: str | Path | Sequence[str | Path],
     *,
@@ -221,6 +232,7 @@ def bench(
     rate: float | None = None,
     price: float | str | None = None,
     ablate: str | Sequence[str] = (),
+    log_file: str | Path | None = None,  # noqa: ARG001 - `logged` takes it
     command: str = "arch_bench.bench(…)",
     console: Console | None = None,
 ) -> LoadedRun:
@@ -251,6 +263,7 @@ def bench(
         price: of an hour of all servers together, as 2.49 or `2.49/h`: the report then has prices.
         ablate: aspects of the preprocessing, or settings of them, under which the same clips are scored too:
             `padding`, `normalisation`, `resampler`, `loudness`, `length`, or `loudness=peak`.
+        log_file: what happens is appended to it, a JSON object a line.
         command: what the report names as its origin.
         console: draws progress and notes; None stays silent.
 
@@ -270,6 +283,7 @@ def bench(
     workers = max(1, cores // 2) if workers is None else workers
     with needs("bench"):
         from arch_harness.bench.bench import Bench
+        from arch_harness.bench.events import tell_end, tell_start
         from arch_harness.bench.progress import Display
         from arch_harness.bench.resuming.output import held_output
         from arch_harness.embeddings.store import EmbeddingStore
@@ -314,7 +328,9 @@ def bench(
         pool = WorkerPool(reached, settings.workers, settings.concurrency, ray_address, transport, display.note)
         embeddings = EmbeddingStore(store.root(cache), display.note)
         run = Bench(running, facts, opened, settings, output, command, pool, embeddings, recompute)
+        tell_start(run.run, output)
         run.execute(display)
+    tell_end(run.run, run.problems, output)
     return LoadedRun(output, run.run, store.root(cache), tuple(run.problems))
 
 

@@ -18,6 +18,7 @@ from arch_bench.commands import (
     compare,
     data,
     demo,
+    doctor,
     export,
     gate,
     load,
@@ -26,7 +27,7 @@ from arch_bench.commands import (
     reproduce,
     serve,
 )
-from arch_bench.terminal import ERR, OUT, show_what_it_can
+from arch_bench.terminal import ERR, OUT, show_error, show_what_it_can
 
 app = typer.Typer(
     name="arch",
@@ -64,6 +65,7 @@ app.command()(gate.gate)
 app.command()(publish.publish)
 app.command()(analyse.analyse)
 app.command()(demo.demo)
+app.command()(doctor.doctor)
 app.add_typer(data.app)
 app.add_typer(cache.app)
 
@@ -79,7 +81,7 @@ def main() -> None:
         ERR.print("interrupted")
         sys.exit(interrupt.INTERRUPTED)
     except ArchError as error:
-        ERR.print(f"arch: {error}", soft_wrap=True)
+        show_error(error)
         sys.exit(error.exit_code)
     except FileNotFoundError:
         if _has_folder():

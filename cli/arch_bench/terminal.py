@@ -55,6 +55,11 @@ def show_what_it_can() -> None:
             stream.reconfigure(errors="replace")
 
 
+def show_error(error: ArchError) -> None:
+    """Print it, as every command ends with it."""
+    ERR.print(f"arch: {error}", soft_wrap=True)
+
+
 def show(run: LoadedRun, *, verbose: bool = False, quiet: bool = False) -> None:
     """Print a run's table and verdict, where its report is, and what went wrong.
 

@@ -18,17 +18,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from arch_common.errors import ServeError, ServeUsageError
+from arch_common.errors import ServeError
 from arch_common.execution import told_executions
 
 from arch_serve.access import HEADER, Access
 from arch_serve.addresses import claim_ports, resolve
 from arch_serve.distribution import prepare_distribution
+from arch_serve.log import LogFormat, ServerLog
 from arch_serve.repository import select_models
 from arch_serve.stubs import SHARED_MEMORY, check_shared_memory, read_config, refusal, working_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from arch_serve.tracing import Tracing
 
 _POLL_SECONDS = 0.1
 # Triton waits this long for requests in flight, then exits; the rest is for its Python stubs to end.
@@ -37,10 +40,6 @@ _STOP_SECONDS = 25
 _PR_SET_PDEATHSIG = 1
 # Begins the name by which clients know a server of ours; `arch_harness.triton.execution` reads it.
 _ID = "arch:"
-_ERROR_LINE = re.compile(r"E\d{4} |error|[^ ]*: error ", re.IGNORECASE)
-_LOG_PREFIX = re.compile(r"^E\d{4} \S+ \d+ \S+\] ")
-# What Triton says on every machine without a GPU, whatever else is wrong.
-_WITHOUT_GPU = re.compile(r"Failed to initialize NVML|CudaDriverHelper has not been initialized")
 _LIBC = ctypes.CDLL(None)
 # A proxy of the environment must not come between us and our own server.
 _HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -92,7 +91,9 @@ class LocalServer:
         metrics_port: Port for Prometheus metrics.
         timeout_s: Seconds that all models together may take to load.
         log_file: Where the server's log goes; None keeps it in a temporary file while the server runs.
+        log_format: json makes an object of each of its lines; without a file they go to standard error.
         access: TLS, and what clients may change; by default neither, but shared memory from this machine.
+        tracing: where spans of requests go; None makes none.
     """
 
     def __init__(
@@ -106,7 +107,9 @@ class LocalServer:
         metrics_port: int = 8002,
         timeout_s: float = 600.0,
         log_file: Path | None = None,
+        log_format: LogFormat = "text",
         access: Access | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.models: list[ModelStatus] = []
         self._repository = repository.resolve()
@@ -117,9 +120,11 @@ class LocalServer:
         self._ports = {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}
         self._timeout_s = timeout_s
         self._log_file = log_file.resolve() if log_file else None
+        self._log_format = log_format
+        self._tracing = tracing
         self._key = uuid.uuid4().hex
         self._shm_prefix = f"arch_serve_{self._key}_"
-        self._log: Path | None = None
+        self._log: ServerLog | None = None
         self._served = self._repository
         self._refused: list[ModelStatus] = []
         self._cleanup = contextlib.ExitStack()
@@ -141,9 +146,10 @@ class LocalServer:
         return self._url("metrics")
 
     @property
-    def warning(self) -> str:
-        """What should be known of who reaches it, in one line; empty where only this machine does."""
-        return self._access.warning(self._hosts)
+    def warnings(self) -> list[str]:
+        """What should be known of who reaches it, and of its traces, a line each."""
+        found = [self._access.warning(self._hosts), self._tracing.warning if self._tracing else ""]
+        return [line for line in found if line]
 
     def __enter__(self) -> Self:
         self.start()
@@ -222,12 +228,8 @@ class LocalServer:
         return f"{host}:{self._ports[endpoint]}"
 
     def _launch(self, workdir: Path, names: Sequence[str]) -> None:
-        self._log = self._log_file or workdir / "server.log"
-        try:
-            self._log.parent.mkdir(parents=True, exist_ok=True)
-            log = self._cleanup.enter_context(self._log.open("wb"))
-        except OSError as error:
-            raise ServeUsageError(f"cannot write the log to {self._log}: {error.strerror}") from error
+        log = self._cleanup.enter_context(ServerLog(self._log_file, workdir, self._log_format, self._said))
+        self._log = log
         try:
             distribution = prepare_distribution(workdir)
         except OSError as error:
@@ -255,6 +257,7 @@ class LocalServer:
         for endpoint, port in self._ports.items():
             command += [f"--{endpoint}-address={self._hosts[endpoint]}", f"--{endpoint}-port={port}"]
         command += self._access.options(self._hosts)
+        command += self._tracing.options if self._tracing else []
         if distribution.backends is not None:
             command.append(f"--backend-directory={distribution.backends}")
         self._process = subprocess.Popen(
@@ -262,14 +265,17 @@ class LocalServer:
             # The stubs put the working directory on their sys.path.
             cwd=workdir,
             # What libraries leave in the folder of temporary files goes with ours.
-            env=distribution.environment | {"ARCH_SERVER_ID": self._id, "TMPDIR": str(workdir)},
+            env=distribution.environment
+            | (self._tracing.environment if self._tracing else {})
+            | {"ARCH_SERVER_ID": self._id, "TMPDIR": str(workdir)},
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=log.fileno(),
             stderr=subprocess.STDOUT,
             # Ctrl-C in the terminal is for this process, which then stops the server.
             start_new_session=True,
             preexec_fn=_end_with_parent(os.getpid()),
         )
+        log.handed_over()
 
     def _check(self, names: Sequence[str]) -> list[str]:
         """Sort out what no stub can be started for; the names of the rest.
@@ -350,17 +356,7 @@ class LocalServer:
 
     def _last_error(self, mention: str = "") -> str:
         """The last error in the log that mentions something, in one line; empty when there is none."""
-        if self._log is None or not self._log.is_file():
-            return ""
-        lines = self._log.read_text(errors="replace").splitlines()
-        errors = [
-            line for line in lines if _ERROR_LINE.match(line) and mention in line and not _WITHOUT_GPU.search(line)
-        ]
-        if not errors:
-            return ""
-        # Triton writes a message of many lines as one, with the line breaks escaped.
-        message = self._said(_LOG_PREFIX.sub("", errors[-1])).split("\\n")
-        return next(part for part in message if mention in part).strip(' "')
+        return self._log.last_error(mention) if self._log else ""
 
 
 def _end_with_parent(parent: int) -> Callable[[], None]:

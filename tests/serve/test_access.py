@@ -144,7 +144,8 @@ def test_what_is_allowed_is_open_and_the_rest_is_not(repository: Path) -> None:
         assert not client.is_model_ready("a")  # it was unloaded
         assert status(server, "POST", "repository/models/a/load") == 200
         assert status(server, "POST", "logging") == 403
-        assert "can use this server, and nothing is encrypted" in server.warning
+        (warning,) = server.warnings
+        assert "can use this server, and nothing is encrypted" in warning
     with pytest.raises(ServeUsageError, match="unknown to --allow: everything; it takes shared-memory, model-rep"):
         serve(repository, allow="everything")
 
@@ -156,7 +157,7 @@ def test_mutual_tls_lets_in_who_has_a_certificate(public: LocalServer, pem: Pem)
         with pytest.raises(UsageError, match="no model 'b'; it has: a"):  # told without the index
             server.models(["b"])
     assert public.http_url.startswith("127.0.0.1:")
-    assert public.warning == "HTTP stays on 127.0.0.1, and metrics at 0.0.0.0 are open and not encrypted"
+    assert public.warnings == ["HTTP stays on 127.0.0.1, and metrics at 0.0.0.0 are open and not encrypted"]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,7 @@ def test_tls_of_the_server_alone_lets_in_every_client(repository: Path, pem: Pem
     tls = {"tls_cert": pem("server.pem"), "tls_key": pem("server.key")}
     with serve(repository, **tls) as server, Server(endpoint(server, pem, client=None)) as reached:
         assert reached.facts().tls
-        assert server.warning == ""
+        assert server.warnings == []
     access = Access(Tls(tls["tls_cert"], tls["tls_key"]))
     assert access.warning(access.hosts("0.0.0.0")).startswith("gRPC is encrypted, but lets every client in")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 from arch_common import interrupt
 
 from arch_bench import api, options
+from arch_bench.health.after_failure import explained
 from arch_bench.terminal import ERR, show, show_partial
 
 
@@ -78,14 +80,18 @@ def bench(
             "length, or one setting of them such as loudness=peak.",
         ),
     ] = None,
+    log_file: Annotated[
+        Path | None, typer.Option(help="Append what happens to this file, a JSON object a line.", show_default=False)
+    ] = None,
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Stream datasets through a served encoder, probe the embeddings and write one report."""
     options.check_detail(verbose, quiet)
     output = output or api.default_output()
+    failing = partial(explained, repository, output, cache, own_server=not server)
     try:
-        with interrupt.honoured():
+        with failing(), interrupt.honoured():
             run = api.bench(
                 dataset,
                 servers=options.endpoints_of(server, tls, tls_ca, header, (tls_cert, tls_key)),
@@ -108,6 +114,7 @@ def bench(
                 rate=rate,
                 price=price,
                 ablate=ablate or [],
+                log_file=log_file,
                 command=options.shown_command(sys.argv[1:]),
                 console=None if quiet else ERR,
             )
@@ -115,4 +122,5 @@ def bench(
         show_partial(output, verbose=verbose, quiet=quiet)
         ERR.print(f"interrupted; the same command with --output {shlex.quote(str(output))} goes on from here")
         raise typer.Exit(interrupt.INTERRUPTED) from None
-    show(run, verbose=verbose, quiet=quiet)
+    with failing():
+        show(run, verbose=verbose, quiet=quiet)

@@ -17,6 +17,7 @@ from arch_common.errors import ArchError, ScoreError, UsageError
 from arch_harness.bench.ablation.passes import AblationPasses, drop_stale
 from arch_harness.bench.ablation.plan import plan_ablations
 from arch_harness.bench.compare import compare_models
+from arch_harness.bench.events import tell_outcome, tell_pass
 from arch_harness.bench.footprints import gather_footprints
 from arch_harness.bench.looking import Looker, with_files
 from arch_harness.bench.outcomes import changed_clips, covers, dataset_facts, is_refused, scored, unscored
@@ -291,11 +292,13 @@ class Bench:
             probed = probe_pair(self._output, model.name, dataset, stored, failures, settings, fingerprint, display)
         except ScoreError as error:
             self.problems.append(f"{model.name} on {dataset.id} has no score: {error}")
-            self._save(unscored(model, dataset, failures, str(error)))
-            return
-        carried = None if self._recompute else self._speeds.find(model, dataset, passed.clips)
-        seen = self._looker.look(model, dataset, stored, failures, probed, display)
-        self._save(scored(model, dataset, passed, carried, failures, fingerprint, probed.fields() | seen))
+            outcome: Result | Unscored = unscored(model, dataset, failures, str(error))
+        else:
+            carried = None if self._recompute else self._speeds.find(model, dataset, passed.clips)
+            seen = self._looker.look(model, dataset, stored, failures, probed, display)
+            outcome = scored(model, dataset, passed, carried, failures, fingerprint, probed.fields() | seen)
+        self._save(outcome)
+        tell_outcome(outcome)
 
     def _embed(
         self,
@@ -339,6 +342,7 @@ class Bench:
             if clips and passed.measurement is not None:
                 self._speeds.keep(model, dataset, passed.measurement, passed.started)
             self._kept = True
+            tell_pass(model.name, dataset.id, passed)
             entry.finish()
             return entry.read(), passed
 

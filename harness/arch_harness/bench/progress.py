@@ -10,6 +10,8 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from arch_harness.bench.events import tell_note, told_work
+
 LINE_S = 10.0
 """Seconds from one line to the next where no bar can be drawn."""
 
@@ -63,6 +65,8 @@ class _Lines:
 class Display:
     """Draws progress bars on a console, which go when their work is done; a pipe gets a line every ten seconds.
 
+    What it is told goes into the run's log too, whether it draws or not.
+
     Args:
         console: None draws nothing.
     """
@@ -73,6 +77,7 @@ class Display:
 
     def note(self, text: str) -> None:
         """Say something that is worth a line."""
+        tell_note(text)
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
@@ -82,13 +87,14 @@ class Display:
         The speed counts from the first clips that are told of: before them, workers may have had to start.
         """
         progress, lines = self._progress("embed", TextColumn("{task.fields[rate]}")), self._lines()
-        with self._drawn(progress):
+        with self._drawn(progress), told_work("embed", model, dataset, clips) as see:
             task = progress.add_task(f"{model} on {dataset}", total=clips, rate="")
 
             first: tuple[float, int, float] | None = None
 
             def advance(done: int, audio_seconds: float, phase: str) -> None:
                 nonlocal first
+                see(done, phase)
                 now = time.monotonic()
                 if done:
                     first = first or (now, done, audio_seconds)
@@ -112,10 +118,11 @@ class Display:
             transient=True,
         )
         lines = self._lines()
-        with self._drawn(progress):
+        with self._drawn(progress), told_work("measure", model, f"{dataset}, {what}") as see:
             task = progress.add_task(f"{model} on {dataset}, {what}", total=None, state="")
 
             def advance(done: int, _: float, phase: str) -> None:
+                see(done, phase)
                 progress.update(task, state=f"{phase}, {done:,} requests")
                 lines.say(f"measure {model} on {dataset}, {what}", done, None, "requests", phase)
 
@@ -125,12 +132,13 @@ class Display:
     def probing(self, model: str, dataset: str, epochs: int) -> Iterator[Callable[[], None]]:
         """A bar over the probe's epochs, all folds together; gives the function that advances it by one."""
         progress, lines, done = self._progress("probe", TextColumn("epochs")), self._lines(), 0
-        with self._drawn(progress):
+        with self._drawn(progress), told_work("probe", model, dataset, epochs) as see:
             task = progress.add_task(f"{model} on {dataset}", total=epochs)
 
             def advance() -> None:
                 nonlocal done
                 done += 1
+                see(done, "epochs")
                 progress.advance(task)
                 lines.say(f"probe {model} on {dataset}", done, epochs, "epochs")
 
