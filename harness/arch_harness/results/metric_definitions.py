@@ -312,6 +312,7 @@ _TABLE = (
     Metric(
         "price_per_1000_hours", "Price per 1,000 h", "", "lower", "Of 1,000 hours of such audio, likewise.", "client"
     ),
+    Metric("threads", "Threads", "", "", "Of one operator; unknown where the server chooses.", "configuration"),
 )  # fmt: skip
 
 METRICS: dict[str, Metric] = {metric.id: metric for metric in _TABLE}
