@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from arch_bench.load_tests.testing import LoadTested, load_test
     from arch_bench.loaded import Embeddings, LoadedRun
     from arch_bench.reproduction import Reproduced, plan_reproduction, reproduce
+    from arch_bench.tuning import Tuned, tune
 
     __version__: str
 
@@ -53,6 +54,7 @@ _HOMES = {
     **dict.fromkeys(("Published", "publish"), "arch_bench.decisions.publishing"),
     **dict.fromkeys(("Reproduced", "plan_reproduction", "reproduce"), "arch_bench.reproduction"),
     **dict.fromkeys(("Embeddings", "LoadedRun"), "arch_bench.loaded"),
+    **dict.fromkeys(("Tuned", "tune"), "arch_bench.tuning"),
     "compare": "arch_bench.decisions.comparing",
     "gate": "arch_bench.decisions.gating",
     "demo": "arch_bench.demonstration",
@@ -73,6 +75,7 @@ __all__ = [
     "ScoreError",
     "ServeError",
     "ServeUsageError",
+    "Tuned",
     "UsageError",
     "__version__",
     "aliases",
@@ -93,6 +96,7 @@ __all__ = [
     "publish",
     "reproduce",
     "serve",
+    "tune",
 ]
 
 
