@@ -133,14 +133,16 @@ def tune(
         check_folder(repository, "--repository")
     opened = data.open_dataset(str(dataset), data_root)
     run = _Run(str(model), opened, asked, output, repository, console)
+    from arch_harness.bench.resuming.output import held_output
     from arch_harness.tuning.formats import write_tuning
 
-    found = run.search(cache)
-    won = found.winner()
-    variant = run.write(won) if write else None
-    name = f"{run.models[won.form].name}-{won.suffix}"
-    report = found.report(command, run.notes, name if variant else "", run.commands(won, name))
-    write_tuning(report, output)
+    with held_output(output):
+        found = run.search(cache)
+        won = found.winner()
+        variant = run.write(won) if write else None
+        name = f"{run.models[won.form].name}-{won.suffix}"
+        report = found.report(command, run.notes, name if variant else "", run.commands(won, name))
+        write_tuning(report, output)
     return Tuned(output, report, variant)
 
 

@@ -35,7 +35,7 @@ def front_of(
 
 def nothing_lossless(forms: Sequence[FormScore], max_loss: float) -> str:
     """What to say where every form that was to be tried loses too much."""
-    known = [one for one in forms if one.loss is not None and one.reason]
+    known = [one for one in forms if one.loss is not None and one.loss > max_loss]
     if not known:
         return "no form of the encoder could be scored: " + "; ".join(f"{one.model}: {one.reason}" for one in forms)
     nearest = min(known, key=lambda one: one.loss or 0.0)

@@ -12,7 +12,7 @@ from arch_harness.tuning.halving import KEEP, RUNGS
 from arch_harness.tuning.results import FormScore, TunedPoint, TuneReport
 from arch_harness.tuning.space import delay_text
 
-_LATE_SHARE = 0.1  # of the promised time, by which the client itself may be late
+_PER_S = " clips/s"
 
 
 def slo_of(report: TuneReport) -> Slo:
@@ -26,11 +26,12 @@ def name_of(report: TuneReport, point: TunedPoint) -> str:
     return f"{clean(report.forms[point.form].model)}-{served}"
 
 
-def rate_text(point: TunedPoint) -> str:
+def rate_text(point: TunedPoint, unit: str = "") -> str:
     """The rate with its interval."""
     if point.rate <= 0:
-        return "0"
-    return f"{number(point.rate)} " + ("or more" if point.at_least else f"({number(point.low)}–{number(point.high)})")
+        return "0" + unit
+    interval = "or more" if point.at_least else f"({number(point.low)}–{number(point.high)})"
+    return f"{number(point.rate)}{unit} {interval}"
 
 
 def loss_text(form: FormScore) -> str:
@@ -54,7 +55,7 @@ def answers(report: TuneReport) -> list[str]:
     won = report.chosen
     form = report.forms[won.form]
     lines = [
-        f"{name_of(report, won)} sustains {rate_text(won)} clips/s at {slo_of(report)}: {_served(won)}, {_form(form)}.",
+        f"{name_of(report, won)} sustains {rate_text(won, _PER_S)} at {slo_of(report)}: {_served(won)}, {_form(form)}.",
         *_reasons(report, won, form),
     ]
     if report.variant:
@@ -96,7 +97,7 @@ def _reasons(report: TuneReport, won: TunedPoint, form: FormScore) -> list[str]:
 
 def _against(report: TuneReport, won: TunedPoint, other: TunedPoint, what: str) -> str:
     apart = "the intervals do not meet" if won.low > other.high else "which the intervals do not tell apart"
-    return f"{what} {name_of(report, other)} with {rate_text(other)} clips/s, {apart}."
+    return f"{what} {name_of(report, other)} with {rate_text(other, _PER_S)}, {apart}."
 
 
 def _measured(report: TuneReport) -> list[TunedPoint]:
