@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from arch_bench.load_tests.testing import LoadTested, load_test
     from arch_bench.loaded import Embeddings, LoadedRun
     from arch_bench.reproduction import Reproduced, plan_reproduction, reproduce
+    from arch_bench.tuning import Tuned, tune
 
     __version__: str
 
@@ -55,6 +56,7 @@ _HOMES = {
     **dict.fromkeys(("Reproduced", "plan_reproduction", "reproduce"), "arch_bench.reproduction"),
     **dict.fromkeys(("Finding", "doctor"), "arch_bench.health"),
     **dict.fromkeys(("Embeddings", "LoadedRun"), "arch_bench.loaded"),
+    **dict.fromkeys(("Tuned", "tune"), "arch_bench.tuning"),
     "compare": "arch_bench.decisions.comparing",
     "gate": "arch_bench.decisions.gating",
     "demo": "arch_bench.demonstration",
@@ -76,6 +78,7 @@ __all__ = [
     "ScoreError",
     "ServeError",
     "ServeUsageError",
+    "Tuned",
     "UsageError",
     "__version__",
     "aliases",
@@ -97,6 +100,7 @@ __all__ = [
     "publish",
     "reproduce",
     "serve",
+    "tune",
 ]
 
 

@@ -48,6 +48,10 @@ def export(
     unnormalised: bool = False,
     force: bool = False,
     max_queue_size: int | None = None,
+    max_batch: int | None = None,
+    instances: int | None = None,
+    queue_delay: str | None = None,
+    threads: int | None = None,
     on_step: Callable[[str], None] = lambda _: None,
     on_warning: Callable[[str], None] = lambda _: None,
 ) -> Exported:
@@ -63,6 +67,10 @@ def export(
         target: cpu, gpu or tensorrt: what the server's configuration is written for; auto: any machine.
         unnormalised: take the waveform as it is, though the checkpoint asks for its normalisation.
         max_queue_size: requests that may wait in the server; by default there is no bound, see `arch export --help`.
+        max_batch: clips of a batch, at most; by default what the target asks for, as of the three that follow.
+        instances: that execute side by side, on each GPU or on the CPU.
+        queue_delay: that a request may wait for others to share its batch: `2ms`, `500us` or `0`.
+        threads: of one operator, in each instance.
         force: install also what misses the limits of its precision, with a mark.
         on_step: told what is being done.
         on_warning: told what should be known although the export goes on.
@@ -76,7 +84,8 @@ def export(
     """
     form = (name, str(layers), lengths)
     serving: dict[str, Any] = {"precision": precision, "target": target, "max_queue_size": max_queue_size}
-    serving["unnormalised"] = unnormalised
+    serving |= {"unnormalised": unnormalised, "max_batch": max_batch, "instances": instances}
+    serving |= {"queue_delay": queue_delay, "threads": threads}
     with needs("export"):
         from arch_export.request import settle_request
 

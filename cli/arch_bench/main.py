@@ -26,6 +26,7 @@ from arch_bench.commands import (
     publish,
     reproduce,
     serve,
+    tune,
 )
 from arch_bench.terminal import ERR, OUT, show_error, show_what_it_can
 
@@ -58,6 +59,7 @@ app.command()(export.export)
 app.command()(serve.serve)
 app.command()(bench.bench)
 app.command()(load.load)
+app.command()(tune.tune)
 app.command()(probe.probe)
 app.command()(reproduce.reproduce)
 app.command()(compare.compare)

@@ -12,7 +12,7 @@ from arch_common.errors import ExportError, ExportUsageError, reason_of
 from arch_common.session import session_options
 
 from arch_export.checkpoint.export_source import ExportSource, Step, open_source
-from arch_export.encoder.precision import LIMITS, Limits, Precision, Target
+from arch_export.encoder.precision import LIMITS, Limits, Precision, Target, may_batch
 from arch_export.graph.peaks import FP16_MAX
 from arch_export.graph.runtime import check_precision, cuda_fp16_peak, cuda_twin, open_session
 from arch_export.graph.trace import Graph, write_graph
@@ -75,6 +75,10 @@ def export(
     force: bool = False,
     max_queue_size: int | None = None,
     unnormalised: bool = False,
+    max_batch: int | None = None,
+    instances: int | None = None,
+    queue_delay: str | None = None,
+    threads: int | None = None,
 ) -> Exported:
     """Export a checkpoint as a Triton model: `<repository>/<name>/config.pbtxt` and `<name>/1/model.onnx`.
 
@@ -97,6 +101,10 @@ def export(
         max_queue_size: requests that may wait in the server; beyond, it refuses at once. None, the default, is no
             bound, because a bound makes single requests wait for half a second.
         unnormalised: take the waveform as it is, though the checkpoint asks for its normalisation.
+        max_batch: clips of a batch, at most; by default what the target asks for, as of the three that follow.
+        instances: that execute side by side, on each GPU or on the CPU.
+        queue_delay: that a request may wait for others to share its batch: `2ms`, `500us` or `0`.
+        threads: of one operator, in each instance.
         force: install it also if it misses the limits of its precision; its configuration then says so.
 
     Raises:
@@ -104,7 +112,20 @@ def export(
             target, or this machine cannot run the precision to verify it.
         ExportError: if the export failed or its embeddings differ too much from the original model's.
     """
-    request = settle_request(reference, name, layers, lengths, precision, target, max_queue_size, unnormalised)
+    request = settle_request(
+        reference,
+        name,
+        layers,
+        lengths,
+        precision,
+        target,
+        max_queue_size,
+        unnormalised,
+        max_batch,
+        instances,
+        queue_delay,
+        threads,
+    )
     check_precision(request.precision, request.target)
     try:
         source = open_source(reference, request.encoder_options, on_step, on_warning)
@@ -132,8 +153,7 @@ def export(
                 raise ExportError(f"{engine} cannot run the {precision} graph ({reason_of(error)})") from error
             del session
         limits = LIMITS[precision]
-        # Dynamic int8 takes one scale of its activations over a whole batch; alone, a clip has none to suffer from.
-        batched = precision is not Precision.INT8 or graph.exact or measured.max_batch_effect <= limits.max_batch_effect
+        batched = may_batch(precision, graph.exact, measured.max_batch_effect)
         misses = measured.misses(limits, batched)
         facts = graph.facts | {
             "precision": str(precision),
@@ -170,6 +190,7 @@ def export(
             on_warning(
                 f"the others in a batch move its embeddings by up to {measured.max_batch_effect:.2f} (relative), "
                 f"allowed is {limits.max_batch_effect:g}: {name} is served one clip at a time"
+                + (f", in spite of --max-batch {max_batch}" if (max_batch or 1) > 1 else "")
             )
         other = [key for key in _TELLING if "source" in earlier and earlier.get(key) != facts.get(key)]
         if other:
@@ -179,7 +200,7 @@ def export(
                 + ", ".join(f"{key} {was[key]} becomes {now[key]}" for key in other)
             )
         config = triton_config.model_config(
-            name, graph.outputs, graph.sample_rate, facts, precision, target, batched, max_queue_size
+            name, graph.outputs, graph.sample_rate, facts, precision, target, batched, request.serving
         )
         (folder / "config.pbtxt").write_text(triton_config.as_text(config), encoding="utf-8")
         (folder / MODEL_CARD).write_text(model_card(config), encoding="utf-8")

@@ -12,8 +12,7 @@ from arch_export.checkpoint.aliases import ALIASES, LOGMEL
 from arch_export.checkpoint.locate import check_reference, model_name
 from arch_export.encoder.options import EncoderOptions
 from arch_export.encoder.precision import Precision, Target, settle
-
-_LONGEST_QUEUE = 1_000_000
+from arch_export.serving import ServingOptions, parse_delay
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Request:
         encoder_options: how many layers, and what padding does.
         precision: what the encoder computes in.
         target: the kind of machine that its configuration is written for.
-        max_queue_size: requests that may wait in the server; None is no bound.
+        serving: what of its configuration is not left to the target.
     """
 
     reference: str
@@ -34,7 +33,7 @@ class Request:
     encoder_options: EncoderOptions
     precision: Precision
     target: Target
-    max_queue_size: int | None
+    serving: ServingOptions
 
     def name_for(self, checkpoint_name: str) -> str:
         """What the model is called.
@@ -57,6 +56,10 @@ def settle_request(
     target: str = Target.AUTO,
     max_queue_size: int | None = None,
     unnormalised: bool = False,
+    max_batch: int | None = None,
+    instances: int | None = None,
+    queue_delay: str | None = None,
+    threads: int | None = None,
 ) -> Request:
     """Read what the command line or a program says; see `arch_export.pipeline.export`.
 
@@ -66,14 +69,12 @@ def settle_request(
     if name is not None and not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
         raise ExportUsageError(f"{name!r} cannot name a model: use letters, digits, dots, dashes and underscores")
     chosen, where = settle(precision, target)
-    if max_queue_size is not None and not 1 <= max_queue_size <= _LONGEST_QUEUE:
-        raise ExportUsageError(
-            f"--max-queue-size {max_queue_size}: from 1 to {_LONGEST_QUEUE:,} requests may be allowed to wait"
-        )
+    delay_us = None if queue_delay is None else parse_delay(queue_delay)
+    serving = ServingOptions(max_batch, instances, delay_us, threads, max_queue_size)
     if reference == LOGMEL and chosen is not Precision.FP32:
         raise ExportUsageError(f"{LOGMEL} has no encoder to run in {chosen}; export it in fp32")
     form = EncoderOptions.parse(layers, lengths, unnormalised)
-    request = Request(reference, name, form, chosen, where, max_queue_size)
+    request = Request(reference, name, form, chosen, where, serving)
     if reference != LOGMEL:
         check_reference(reference)
         folder = Path(reference).expanduser()

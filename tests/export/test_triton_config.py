@@ -9,6 +9,7 @@ from arch_common.content import content_hash
 from arch_export.encoder.precision import Precision, Target
 from arch_export.pipeline import export
 from arch_export.repository.triton_config import model_config
+from arch_export.serving import ServingOptions
 from support.model_configs import config_of, facts_of
 from transformers import AutoModel
 from tritonclient.grpc import model_config_pb2
@@ -87,7 +88,9 @@ def test_each_target_has_a_configuration_of_its_own(tmp_path: Path, checkpoint: 
     tf32 = model_config("tf32", {"embedding": [32]}, SAMPLE_RATE, exported.facts, Precision.TF32, Target.GPU)
     (cuda,) = tf32.optimization.execution_accelerators.gpu_execution_accelerator
     assert dict(cuda.parameters) == {"use_tf32": "1"} | strict
-    bounded = model_config("b", {"embedding": [32]}, SAMPLE_RATE, exported.facts, max_queue_size=512)
+    bounded = model_config(
+        "b", {"embedding": [32]}, SAMPLE_RATE, exported.facts, options=ServingOptions(max_queue_size=512)
+    )
     policy = bounded.dynamic_batching.default_queue_policy
     assert (policy.timeout_action, policy.max_queue_size) == (model_config_pb2.ModelQueuePolicy.REJECT, 512)
     settings = dict(accelerator.parameters)

@@ -32,6 +32,7 @@ def model(name: str) -> dict[str, Any]:
         "parity_min_cosine": 0.99999712,
         "max_batch_size": 32,
         "max_queue_delay_us": 5000,
+        "threads": 3,
     }
 
 

@@ -80,6 +80,20 @@ def export(
     force: Annotated[
         bool, typer.Option("--force", help="Install also what misses the limits of its precision, with a mark.")
     ] = False,
+    max_batch: Annotated[
+        int | None, typer.Option(help="Clips of a batch, at most. [what the target asks for: 8 on CPUs]")
+    ] = None,
+    instances: Annotated[
+        int | None, typer.Option(help="Instances that execute side by side, on each GPU or on the CPU. [the target's]")
+    ] = None,
+    queue_delay: Annotated[
+        str | None,
+        typer.Option(help="That a request may wait for others to share its batch: 2ms, 500us, 0. [2ms]"),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Threads of one operator, in each instance. [the cores, shared among the instances]"),
+    ] = None,
     max_queue_size: Annotated[
         int | None,
         typer.Option(
@@ -110,6 +124,10 @@ def export(
         unnormalised=unnormalised,
         force=force,
         max_queue_size=max_queue_size,
+        max_batch=max_batch,
+        instances=instances,
+        queue_delay=queue_delay,
+        threads=threads,
     )
     OUT.print(export_table([exported]))
     for miss in exported.misses:

@@ -139,14 +139,14 @@ def load_test(
                 test = LoadTest(asked, ready, output, note)
                 group = [one for one in facts if one.sample_rate == sample_rate]
                 # The longest answers take the client longest.
-                ceiling = _ceiling(test, max(group, key=lambda one: one.embedding_size), note)
+                ceiling = ceiling_of(test, max(group, key=lambda one: one.embedding_size), note)
                 found += [test.model(one, reached, running, ceiling) for one in group]
                 report = make_report(asked, ready, opened, running, found, command)
     write_load(report, output)
     return LoadTested(output, report)
 
 
-def _ceiling(test: LoadTest, facts: ModelFacts, note: Callable[[str], None]) -> Ceiling:
+def ceiling_of(test: LoadTest, facts: ModelFacts, note: Callable[[str], None]) -> Ceiling:
     """What this client can send to a model that does nothing, in a Triton of its own on this machine."""
     from arch_harness.load.measure import ALLOWED, NULL, job_of
     from arch_harness.load.report import Ceiling

@@ -89,3 +89,16 @@ LIMITS = {
     Precision.BF16: Limits(0.999, 0.99, 0.28, 0.045),
     Precision.INT8: Limits(0.99, 0.9, 0.9, 0.14),
 }
+
+
+def may_batch(precision: Precision, exact: bool, max_batch_effect: float) -> bool:
+    """Whether a model may be served in batches.
+
+    Dynamic int8 takes one scale of its activations over a whole batch; alone, a clip has no others to suffer from.
+
+    Args:
+        precision: of the model.
+        exact: whether padding changes nothing in it.
+        max_batch_effect: how far the others in its batch move a clip at most, relative; measured.
+    """
+    return precision is not Precision.INT8 or exact or max_batch_effect <= LIMITS[precision].max_batch_effect

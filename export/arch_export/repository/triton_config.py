@@ -9,7 +9,9 @@ from arch_common.session import cuda_settings
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as triton
 
-from arch_export.encoder.precision import Precision, Target
+from arch_export.encoder.options import Lengths
+from arch_export.encoder.precision import Precision, Target, may_batch
+from arch_export.serving import ServingOptions
 
 # A request waits this long for others to share its batch; far below one execution of a base encoder, so it costs no
 # latency.
@@ -20,6 +22,9 @@ USUAL_SECONDS = 5
 # TensorRT builds engines for minutes: mount a volume here, so that the next start finds them. ONNX Runtime makes the
 # folder, but none above it.
 TENSORRT_CACHE = "/var/cache/arch-tensorrt"
+THREADS = "intra_op_thread_count"
+"""The parameter by which NVIDIA's backend and that of arch serve know the threads of one operator."""
+_OF_EXECUTION = (THREADS, "inter_op_thread_count", "cudnn_conv_algo_search")
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ def model_config(
     precision: Precision = Precision.FP32,
     target: Target = Target.AUTO,
     batched: bool = True,
-    max_queue_size: int | None = None,
+    options: ServingOptions | None = None,
 ) -> triton.ModelConfig:
     """Describe an exported encoder to Triton.
 
@@ -100,26 +105,30 @@ def model_config(
         precision: of the model.
         target: where it is to be served.
         batched: whether clips may be put into batches.
-        max_queue_size: requests that may wait; beyond, Triton answers UNAVAILABLE at once. None is no bound.
+        options: what of the serving is not left to the target.
     """
+    options = options or ServingOptions()
     serving = _SERVING[target]
-    most = serving.max_batch_size if batched else 1
+    most = serving.max_batch_size
     if target is Target.GPU and precision in (Precision.FP32, Precision.TF32):
         most = min(most, _GPU_BATCH_OF_4_BYTES)
+    most = (options.max_batch or most) if batched else 1
     config = triton.ModelConfig(name=name, backend="onnxruntime", max_batch_size=most)
     config.input.add(name="waveform", data_type=triton.TYPE_FP32, dims=[-1])
     config.input.add(name="num_samples", data_type=triton.TYPE_INT64, dims=[1])
     for output, shape in outputs.items():
         config.output.add(name=output, data_type=triton.TYPE_FP32, dims=shape)
-    config.dynamic_batching.max_queue_delay_microseconds = MAX_QUEUE_DELAY_US
+    config.dynamic_batching.max_queue_delay_microseconds = (
+        MAX_QUEUE_DELAY_US if options.queue_delay_us is None else options.queue_delay_us
+    )
     # Any policy of the queue, a bound too, makes Triton's core stop prefetching. A request that comes before the one
     # instance waits again does not wake the batcher then, which sleeps out its 500 ms.
-    if max_queue_size is not None:
+    if options.max_queue_size is not None:
         queue = config.dynamic_batching.default_queue_policy
         queue.timeout_action = triton.ModelQueuePolicy.REJECT
-        queue.max_queue_size = max_queue_size
+        queue.max_queue_size = options.max_queue_size
     # Without a count, the ONNX Runtime backend starts two on a CPU, and they fight for its cores.
-    config.instance_group.add(count=serving.instances, kind=serving.kind)
+    config.instance_group.add(count=options.instances or serving.instances, kind=serving.kind)
     for batch_size, seconds in dict.fromkeys((min(batch, most), seconds) for batch, seconds in serving.warmup):
         warmup = config.model_warmup.add(name=f"batch_{batch_size}_of_{seconds}_s", batch_size=batch_size)
         warmup.inputs["waveform"].data_type = triton.TYPE_FP32
@@ -128,7 +137,7 @@ def model_config(
         warmup.inputs["num_samples"].data_type = triton.TYPE_INT64
         warmup.inputs["num_samples"].dims.append(1)
         warmup.inputs["num_samples"].zero_data = True
-    for key, value in sorted((parameters | _execution(target)).items()):
+    for key, value in sorted((parameters | _execution(target, options.threads)).items()):
         config.parameters[key].string_value = value
     accelerators = config.optimization.execution_accelerators.gpu_execution_accelerator
     if target is Target.GPU:
@@ -137,28 +146,29 @@ def model_config(
             accelerator.parameters[key] = value
     if target is Target.TENSORRT:
         # The engine is made for full batches of the usual length; the batcher need not wait to reach other sizes.
-        config.dynamic_batching.preferred_batch_size.append(serving.max_batch_size)
+        config.dynamic_batching.preferred_batch_size.append(most)
         accelerator = accelerators.add(name="tensorrt")
-        for key, value in _tensorrt(name, sample_rate, precision, parameters["content_hash"]).items():
+        for key, value in _tensorrt(name, sample_rate, precision, parameters["content_hash"], most).items():
             accelerator.parameters[key] = value
     return config
 
 
-def _execution(target: Target) -> dict[str, str]:
+def _execution(target: Target, threads: int | None) -> dict[str, str]:
     """Parameters that the ONNX Runtime backend itself reads."""
     if target is Target.CPU:
-        # 0: all cores of the machine that serves, which its one instance has to itself.
-        return {"intra_op_thread_count": "0", "inter_op_thread_count": "1"}
+        # 0: all cores of the machine that serves, which its one instance has to itself; the backend of arch serve
+        # shares them among several.
+        return {THREADS: str(threads or 0), "inter_op_thread_count": "1"}
     # HEURISTIC. The default tries out every convolution again for every new shape. The documented block of the `cuda`
     # accelerator does not do: the backend overwrites this key of it with its own default.
-    return {"cudnn_conv_algo_search": "1"}
+    return {"cudnn_conv_algo_search": "1"} | ({} if threads is None else {THREADS: str(threads)})
 
 
-def _tensorrt(name: str, sample_rate: int, precision: Precision, content_hash: str) -> dict[str, str]:
+def _tensorrt(name: str, sample_rate: int, precision: Precision, content_hash: str, batch: int) -> dict[str, str]:
     """Settings of the TensorRT execution provider; a new content of the model does not find the old one's engines."""
 
-    def shapes(batch: int, seconds: float) -> str:
-        return f"waveform:{batch}x{round(seconds * sample_rate)},num_samples:{batch}x1"
+    def shapes(clips: int, seconds: float) -> str:
+        return f"waveform:{clips}x{round(seconds * sample_rate)},num_samples:{clips}x1"
 
     return {
         "precision_mode": "FP16" if precision is Precision.FP16 else "FP32",
@@ -170,18 +180,42 @@ def _tensorrt(name: str, sample_rate: int, precision: Precision, content_hash: s
         "trt_timing_cache_path": TENSORRT_CACHE,
         # Half a second is what the shortest clips of the datasets would be without padding.
         "trt_profile_min_shapes": shapes(1, 0.5),
-        "trt_profile_opt_shapes": shapes(_TENSORRT_BATCH, USUAL_SECONDS),
-        "trt_profile_max_shapes": shapes(_TENSORRT_BATCH, max(CLIP_SECONDS)),
+        "trt_profile_opt_shapes": shapes(batch, USUAL_SECONDS),
+        "trt_profile_max_shapes": shapes(batch, max(CLIP_SECONDS)),
     }
+
+
+def reconfigured(config: triton.ModelConfig, name: str, options: ServingOptions) -> triton.ModelConfig:
+    """What an export of the same graph would have written under another name and with these options.
+
+    Args:
+        config: that an export wrote.
+        name: of the new model.
+        options: of the new one; what it leaves to the target is the target's, whatever `config` has.
+
+    Raises:
+        KeyError: if `config` lacks a fact.
+        ValueError: if one cannot be read.
+    """
+    facts = {key: value.string_value for key, value in config.parameters.items() if key not in _OF_EXECUTION}
+    precision, target = Precision(facts["precision"]), Target(facts["target"])
+    batched = may_batch(precision, facts["lengths"] == Lengths.EXACT, float(facts["parity_max_batch_effect"]))
+    outputs = {output.name: list(output.dims) for output in config.output}
+    return model_config(name, outputs, int(facts["sample_rate"]), facts, precision, target, batched, options)
+
+
+def read_config(model: Path) -> triton.ModelConfig | None:
+    """The `config.pbtxt` of a model's folder; None if there is none that can be read."""
+    try:
+        return text_format.Parse((model / "config.pbtxt").read_text(encoding="utf-8"), triton.ModelConfig())
+    except (OSError, ValueError, text_format.ParseError):
+        return None
 
 
 def read_parameters(model: Path) -> dict[str, str]:
     """The parameters in the `config.pbtxt` of a model's folder; none if it has none that can be read."""
-    try:
-        config = text_format.Parse((model / "config.pbtxt").read_text(encoding="utf-8"), triton.ModelConfig())
-    except (OSError, ValueError, text_format.ParseError):
-        return {}
-    return {key: value.string_value for key, value in config.parameters.items()}
+    config = read_config(model)
+    return {} if config is None else {key: value.string_value for key, value in config.parameters.items()}
 
 
 def as_text(config: triton.ModelConfig) -> str:

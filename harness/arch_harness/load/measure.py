@@ -97,7 +97,7 @@ class LoadTest:
         in_flight = _IN_FLIGHT_BATCHES * max(1, facts.max_batch_size) * facts.instances * len(servers)
         with Driver(endpoints, job_of(facts), self._clips) as driver:
             target = LoadTarget(driver, servers, facts.name, in_flight)
-            alone_ms = self._warm(target)
+            alone_ms = self.warm(target)
             if self._asked.scenario != "server":
                 self._once(target, alone_ms)
             elif self._asked.rates:
@@ -115,7 +115,7 @@ class LoadTest:
             )
         return ModelLoad(model=facts, ceiling=ceiling, runs=self._runs, refused=refused, sustained=sustained)
 
-    def _warm(self, target: LoadTarget) -> float:
+    def warm(self, target: LoadTarget) -> float:
         """Let a model answer its first clips, which are slow; the mean latency of one in flight then, in ms."""
         settings = {
             "min_duration_ms": round(1e3 * _WARM_S),

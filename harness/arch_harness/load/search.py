@@ -18,6 +18,9 @@ import numpy as np
 _COARSE = 1.06  # the ratio of a broken to a kept rate from which repeats say more than another halving
 _AROUND = (1.0, 1.03, 0.97)
 _HALVINGS = 6
+_UP, _DOWN = 2.0, 1.5  # from a run to the next until one has kept the promise and one has not
+_FOLLOWED = 0.95  # of the rate must be answered, or the clips piled up
+_BELOW = 0.9  # of what was answered then: near the limit of the server, and below it
 _RESAMPLES = 400
 _ENDS = (2.5, 97.5)
 
@@ -96,6 +99,16 @@ def find_highest(
     for _ in range(repeats):
         for factor in _AROUND:
             keeps(min(most, factor * crossing(runs, allowed)))
+    return judged(runs, allowed)
+
+
+def judged(runs: Sequence[Observation], allowed: float) -> Found:
+    """What runs come to, of which some kept the promise and some did not.
+
+    Returns:
+        The rate at which their late answers cross the share that is allowed, with the interval of a bootstrap over the
+        runs, or what single runs disagree on where that is wider.
+    """
     random = np.random.default_rng(0)
     drawn = [
         crossing([runs[index] for index in random.integers(0, len(runs), len(runs))], allowed)
@@ -109,6 +122,74 @@ def find_highest(
     kept = max((run.rate for run in runs if run.rate < first), default=low)
     broken = min((run.rate for run in runs if run.rate > last), default=high)
     return Found(found, min(low, kept, found), max(high, broken, found))
+
+
+class Staircase:
+    """The rate that keeps a promise from few short runs, and closer with each further one.
+
+    The first rate is a guess. A run that keeps the promise is followed by one at a higher rate; one that the server
+    could not follow by one just below what it answered; and once both were seen, by runs around the place where the
+    late answers of all of them cross what is allowed. So no run decides alone, and runs of before are used again.
+
+    Args:
+        allowed: the share of answers that may be late.
+        start: the first rate.
+        most: no rate above is tried.
+    """
+
+    def __init__(self, allowed: float, start: float, most: float) -> None:
+        self._allowed = allowed
+        self._most = most
+        self._next = min(start, most)
+        self.runs: list[Observation] = []
+
+    @property
+    def rate(self) -> float:
+        """For the next run, clips/s."""
+        return self._next
+
+    def add(self, run: Observation, answered: float) -> None:
+        """Take a run in, and what was answered in it in clips/s: that is less than its rate where clips piled up."""
+        self.runs.append(run)
+        kept, over = self._kept(), self._over()
+        if kept and over:
+            place = crossing(self.runs, self._allowed)
+            self._next = min(self._most, _AROUND[len(self.runs) % len(_AROUND)] * place)
+        elif kept:
+            self._next = min(self._most, _UP * max(kept))
+        else:
+            self._next = min(_BELOW * answered, min(over)) if answered < _FOLLOWED * run.rate else min(over) / _DOWN
+
+    @property
+    def is_open(self) -> bool:
+        """Whether all runs have kept the promise, and a higher rate may be tried, or none has."""
+        kept, over = self._kept(), self._over()
+        return not kept or (not over and max(kept) < self._most)
+
+    @property
+    def is_bracketed(self) -> bool:
+        """Whether a run has kept the promise and one has not."""
+        return bool(self._kept() and self._over())
+
+    @property
+    def place(self) -> float:
+        """The rate that the runs come to: the highest that was tried where all kept the promise, 0 where none did."""
+        kept, over = self._kept(), self._over()
+        return crossing(self.runs, self._allowed) if kept and over else max(kept, default=0.0)
+
+    @property
+    def found(self) -> Found:
+        """`place` with its interval: `at_least` where all runs kept the promise."""
+        kept, over = self._kept(), self._over()
+        if kept and over:
+            return judged(self.runs, self._allowed)
+        return Found(self.place, self.place, min(over, default=self.place), at_least=not over)
+
+    def _kept(self) -> list[float]:
+        return [run.rate for run in self.runs if run.over <= self._allowed * run.answers]
+
+    def _over(self) -> list[float]:
+        return [run.rate for run in self.runs if run.over > self._allowed * run.answers]
 
 
 def crossing(runs: Sequence[Observation], allowed: float) -> float:

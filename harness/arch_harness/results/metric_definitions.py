@@ -341,6 +341,7 @@ _TABLE = (
         "the same user.",
         "operating system",
     ),
+    Metric("threads", "Threads", "", "", "Of one operator; unknown where the server chooses.", "configuration"),
 )  # fmt: skip
 
 METRICS: dict[str, Metric] = {metric.id: metric for metric in _TABLE}

@@ -33,6 +33,7 @@ _OF_MODEL = (
     "max_queue_delay_us",
     "max_queue_size",
     "instances",
+    "threads",
 )
 _OF_PROBE = ("macro_f1", "balanced_accuracy", "map_weighted")
 _OF_STAGES = ("latency_ms", "decode_ms", "resample_ms", "wait_ms", "network_ms", "queue_ms", "compute_ms")

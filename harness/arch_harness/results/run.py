@@ -176,6 +176,7 @@ class ModelFacts(StrictModel):
     max_queue_delay_us: Count = Field(description=meaning("max_queue_delay_us"))
     max_queue_size: Annotated[int, Field(ge=1)] | None = Field(default=None, description=meaning("max_queue_size"))
     instances: Annotated[int, Field(ge=1)] = Field(default=1, description=meaning("instances"))
+    threads: Annotated[int, Field(ge=1)] | None = Field(default=None, description=meaning("threads"))
 
     @property
     def runs_otherwise(self) -> bool:

@@ -34,9 +34,10 @@ TIMEOUT_S = 30
 _EMBED_TIMEOUT_S = 600
 _READY = "READY"
 _METRICS_TIMEOUT_S = 5
+_THREADS = "intra_op_thread_count"  # as both backends call it
 # Facts that are no parameters which the export wrote, but what the server has and does.
 _NOT_EXPORTED = {
-    *("name", "executed_by", "max_batch_size", "max_queue_delay_us", "max_queue_size", "instances"),
+    *("name", "executed_by", "max_batch_size", "max_queue_delay_us", "max_queue_size", "instances", "threads"),
 }
 
 
@@ -310,6 +311,8 @@ def _validated(name: str, config: Any, parameters: dict[str, str]) -> ModelFacts
             "max_queue_delay_us": config.dynamic_batching.max_queue_delay_microseconds,
             "max_queue_size": config.dynamic_batching.default_queue_policy.max_queue_size or None,
             "instances": instances_of(config),
+            # 0 and nothing leave it to the server.
+            "threads": parameters.get(_THREADS, "0").strip().lstrip("0") or None,
         }
     )
 

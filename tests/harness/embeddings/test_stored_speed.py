@@ -57,7 +57,7 @@ def test_the_same_is_what_ran_alike_whatever_its_name(tmp_path: Path) -> None:
     assert speed_fingerprint(model, dataset, settings, moved) == same
     for field, value in (
         *(("content_hash", "sha256:cd"), ("executed_by", "fp32 on CUDAExecutionProvider"), ("instances", 2)),
-        *(("max_batch_size", 8), ("max_queue_delay_us", 0), ("max_queue_size", 9)),
+        *(("max_batch_size", 8), ("max_queue_delay_us", 0), ("max_queue_size", 9), ("threads", 5)),
     ):
         other = model.model_copy(update={field: value})
         assert speed_fingerprint(other, dataset, settings, servers) != same, field

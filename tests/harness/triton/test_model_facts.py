@@ -18,8 +18,13 @@ def config(**other: str) -> model_config_pb2.ModelConfig:
 
 
 def test_what_the_export_wrote() -> None:
-    expected = {**model("encoder"), "max_queue_delay_us": 0, "instances": 1}
+    expected = {**model("encoder"), "max_queue_delay_us": 0, "instances": 1, "threads": None}
     assert model_facts("encoder", config()) == ModelFacts.model_validate(expected)
+
+
+@pytest.mark.parametrize(("written", "told"), [("0", None), ("2", 2), ("", None)])
+def test_threads_are_those_that_were_asked_for(written: str, told: int | None) -> None:
+    assert model_facts("encoder", config(intra_op_thread_count=written)).threads == told
 
 
 @pytest.mark.parametrize(

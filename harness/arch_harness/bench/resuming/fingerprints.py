@@ -28,20 +28,24 @@ def digest(*parts: object) -> str:
 def embedding_fingerprint(model: ModelFacts, dataset: Dataset, settings: Settings) -> str:
     """Of all that the embeddings and their measurement come from."""
     how = (settings.concurrency, settings.workers, settings.layers, settings.transport)
-    facts = model.model_dump(exclude=_IN_THE_HASH)
-    return digest(facts, dataset.fingerprint, *how)
+    return digest(_facts(model, _IN_THE_HASH), dataset.fingerprint, *how)
+
+
+def _facts(model: ModelFacts, without: set[str]) -> dict[str, object]:
+    """What counts of a model: threads only where they were asked for, so that a run that knew none goes on."""
+    return model.model_dump(exclude=without if model.threads else without | {"threads"})
 
 
 def speed_fingerprint(model: ModelFacts, dataset: Dataset, settings: Settings, servers: Iterable[ServerFacts]) -> str:
     """Of all that a speed comes from but for the hardware and versions: what a run may take over from another one.
 
     That is the clips as they lie on the disk, what the model is and how it is served (content, what executes it,
-    instances, batch limit, queue delay and bound), the number and kind of the servers, and how they are asked. A
-    model's name is none of it.
+    instances, threads, batch limit, queue delay and bound), the number and kind of the servers, and how they are asked.
+    A model's name is none of it.
     """
     how = (settings.concurrency, settings.workers, settings.layers, settings.transport)
     served = sorted((server.same_machine, server.tls) for server in servers)
-    return digest("speed", model.model_dump(exclude=_IN_THE_HASH | {"name"}), dataset.fingerprint, served, *how)
+    return digest("speed", _facts(model, _IN_THE_HASH | {"name"}), dataset.fingerprint, served, *how)
 
 
 def result_fingerprint(measured: str, settings: Settings) -> str:

@@ -16,7 +16,7 @@ _DIGITS = 10  # of a hash
 
 _EXPORTED = columns_of("precision", "executed_by", "parameter_count")
 _PARITY = columns_of("parity_max_relative_error", "parity_min_cosine")
-_SERVED = columns_of("max_batch_size", "max_queue_delay_us", "max_queue_size", "instances")
+_SERVED = columns_of("max_batch_size", "max_queue_delay_us", "max_queue_size", "instances", "threads")
 _MODEL_COLUMNS = (
     *columns_of("model"),
     Column("Source"),

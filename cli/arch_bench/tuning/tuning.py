@@ -1,0 +1,387 @@
+"""A tuning, as one object that can be shown and that knows where its report is."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from arch_common.errors import ArchError, ExportUsageError, UsageError
+from arch_common.files import check_folder, whole_file
+
+from arch_bench import api, data
+from arch_bench.extras import needs
+from arch_bench.load_tests.testing import ceiling_of
+from arch_bench.tuning import forms as of_forms
+from arch_bench.tuning.asked import Several, TuneRequest, baseline_of, forms_of, request_of
+
+if TYPE_CHECKING:
+    from arch_harness.datasets import Dataset
+    from arch_harness.load.client import Clips
+    from arch_harness.tuning.report import Tuning
+    from arch_harness.tuning.results import FormScore, TuneReport, TuneSettings
+    from arch_harness.tuning.space import Configuration, Form, Space
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+    from arch_bench.tuning.forms import FormModel
+    from arch_bench.tuning.speed import Scene
+
+_CALIBRATION = "calibration.json"
+_ANSWERS = 50  # that the shortest run is to have by default
+_LEAST_S, _MOST_S = 1.0, 60.0
+_CONCURRENCY = 4  # requests in flight for each core while accuracy is measured, whose speed does not matter
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What was found.
+
+    Attributes:
+        folder: of `tune.html`, `tune.json` and every run.
+        report: all that `tune.json` holds.
+        model: the folder of the model that was written; None where that was not wanted.
+    """
+
+    folder: Path
+    report: TuneReport = field(repr=False)
+    model: Path | None
+
+    @property
+    def page(self) -> Path:
+        """The page to read."""
+        return self.folder / "tune.html"
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """For a terminal."""
+        from arch_harness.tuning.formats import TerminalTuning
+
+        yield TerminalTuning(self.report)
+
+
+def tune(
+    model: str | Path,
+    dataset: str | Path,
+    *,
+    slo: str,
+    max_loss: str = "1pt",
+    max_memory: str | None = None,
+    precision: Several = (),
+    layers: Several = (),
+    lengths: Several = (),
+    max_batch: Several = (),
+    instances: Several = (),
+    threads: Several = (),
+    queue_delay: Several = (),
+    run_seconds: float | None = None,
+    clips: int = 256,
+    seed: int = 0,
+    repository: str | Path = api.REPOSITORY,
+    output: str | Path | None = None,
+    data_root: str | Path | None = None,
+    cache: str | Path | None = None,
+    write: bool = True,
+    command: str = "arch_bench.tune(…)",
+    console: Console | None = None,
+) -> Tuned:
+    """The fastest way to serve an encoder on this machine within a promise; needs every part.
+
+    Args:
+        model: a checkpoint as `export` takes it, or the name of a model in the repository, of which the serving alone
+            is tuned.
+        dataset: whose clips are sent, each as long as it is, and which the forms of a checkpoint are scored on.
+        slo: the promise, such as `p99=100ms`.
+        max_loss: in score against fp32 uncut, in percentage points.
+        max_memory: of a model's processes, such as `4GB`.
+        precision: that are tried; by default those of this machine. As the next six, a list, or a text with commas.
+        layers: none, or layers to cut after; by default none.
+        lengths: padded or exact; by default padded.
+        max_batch: by default powers of 2 up to 32.
+        instances: by default powers of 2 up to the cores.
+        threads: of one operator, likewise; pairs that use from half to twice the cores.
+        queue_delay: by default 0, 2ms and 5ms.
+        run_seconds: of the shortest runs; by default so long that the model answers 50 clips, from 1 s.
+        clips: of the dataset that are sent again and again.
+        seed: of arrivals, clips, the order of measurements and the probes.
+        repository: where a model by name is, and where the winner is written.
+        output: folder for the report; the same again goes on where it was interrupted. By default a new one.
+        data_root: where an id without a path is looked for.
+        cache: the embedding store.
+        write: whether the winner is written into the repository.
+        command: what the report names as its origin.
+        console: draws progress and notes; None stays silent.
+
+    Raises:
+        UsageError: if something asked for cannot be right.
+        ArchError: if nothing keeps what is asked for; the message names what comes nearest.
+    """
+    asked = request_of(
+        slo, max_loss, max_memory, precision, layers, lengths, max_batch, instances, threads, queue_delay, run_seconds,
+        clips, seed,
+    )  # fmt: skip
+    with needs("serve"):
+        import arch_serve.server  # noqa: F401
+    output, repository = Path(output) if output else api.default_output(), Path(repository)
+    check_folder(output, "--output")
+    if write:
+        check_folder(repository, "--repository")
+    opened = data.open_dataset(str(dataset), data_root)
+    run = _Run(str(model), opened, asked, output, repository, console)
+    from arch_harness.bench.resuming.output import held_output
+    from arch_harness.tuning.formats import write_tuning
+
+    with held_output(output):
+        found = run.search(cache)
+        won = found.winner()
+        variant = run.write(won) if write else None
+        name = f"{run.models[won.form].name}-{won.suffix}"
+        report = found.report(command, run.notes, name if variant else "", run.commands(won, name))
+        write_tuning(report, output)
+    return Tuned(output, report, variant)
+
+
+class _Run:
+    """One tuning from its beginning to the winner."""
+
+    def __init__(
+        self,
+        model: str,
+        dataset: Dataset,
+        asked: TuneRequest,
+        output: Path,
+        repository: Path,
+        console: Console | None,
+    ) -> None:
+        self._model, self._dataset, self._asked = model, dataset, asked
+        self._output, self._repository, self._console = output, repository, console
+        self._cores = len(os.sched_getaffinity(0))
+        self.notes: list[str] = []
+        self.models: dict[Form, FormModel] = {}
+        self._exported = self._find()
+        self._target, self._precisions = _of_machine()
+        if self._model == "logmel":  # has no encoder
+            self._precisions = ["fp32"]
+
+    def _find(self) -> FormModel | None:
+        """The model of the repository that is meant; None for a checkpoint, which a name means if it can.
+
+        Raises:
+            UsageError: if it is neither, or forms are asked of a model that is exported already.
+        """
+        from arch_export.request import settle_request
+
+        try:
+            settle_request(self._model)
+        except ExportUsageError as error:
+            found = None if "/" in self._model else of_forms.model_in(self._repository / self._model)
+            if found is None:
+                raise ExportUsageError(f"{error}; nor is it a model of {self._repository}") from error
+        else:
+            return None
+        if self._asked.names_a_form:
+            raise UsageError(
+                f"{self._model} is a model of {self._repository}, of which the serving alone can be tuned: for "
+                "--precision, --layers and --lengths name its checkpoint"
+            )
+        return found
+
+    def search(self, cache: str | Path | None) -> Tuning:
+        """Export, score and measure what is not there yet."""
+        from arch_harness.load.client import decoded
+        from arch_harness.tuning.halving import halve
+        from arch_harness.tuning.journal import Journal
+        from arch_harness.tuning.report import Tuning, fits_memory
+
+        from arch_bench.tuning.speed import Scene, SpeedMeter
+
+        asked = self._asked
+        settings = self._settings()
+        journal = Journal(self._output, settings)
+        if journal.count:
+            self._note(f"going on after the {journal.count:,} runs in {self._output}")
+        scores = self._scores(cache)
+        forms = [form for form, score in scores.items() if score.admissible]
+        if not forms:
+            from arch_harness.tuning.choosing import nothing_lossless
+
+            raise ArchError(nothing_lossless(list(scores.values()), asked.max_loss))
+        configurations = self._space(forms).configurations(form for form in forms if not self.models[form].batched)
+        rates = {self.models[form].facts["sample_rate"] for form in forms}
+        (sample_rate,) = map(int, rates)
+        with ExitStack() as stack:
+            clips = stack.enter_context(decoded(self._dataset, sample_rate, asked.clips, asked.seed, self._note))
+            scene = Scene(asked.slo, clips, self.models, self._output / "models", self._cores, asked.seed)
+            seconds, ceiling = self._calibrated(scene, configurations[0].form, clips)
+            most = math.inf if ceiling is None else ceiling
+            meter = SpeedMeter(scene, journal, seconds, most, self._note)
+            fits = fits_memory(asked.max_memory_mib)
+
+            def shown(rung: int, count: int) -> None:
+                self._note(f"rung {rung + 1}: {count} of {len(configurations)} configurations")
+
+            found = halve(configurations, meter, fits, lambda form: scores[form].score or 0.0, asked.seed, shown)
+        told = [one for one in found.values() if one.memory_mib is not None]
+        if asked.max_memory_mib is not None and not told:
+            raise ArchError("--max-memory cannot be kept: this server does not tell what memory its models take")
+        return Tuning(
+            settings=settings,
+            slo=asked.slo,
+            forms=scores,
+            found=found,
+            max_loss=None if self._exported else asked.max_loss,
+            max_memory_mib=asked.max_memory_mib,
+            run_seconds=seconds,
+            ceiling=ceiling,
+            baseline=next(iter(scores.values())).model,
+        )
+
+    def _settings(self) -> TuneSettings:
+        from arch_harness.measuring.machine import describe_machine
+        from arch_harness.tuning.results import TuneSettings
+
+        machine, asked = describe_machine(), self._asked
+        return TuneSettings(
+            model=self._model,
+            source=self._exported.content_hash if self._exported else of_forms.digest_of(self._model),
+            dataset=self._dataset.id,
+            listing=self._dataset.listing,
+            share=asked.slo.share,
+            milliseconds=asked.slo.milliseconds,
+            run_seconds=asked.run_seconds,
+            clips=asked.clips,
+            seed=asked.seed,
+            cpu=machine.cpu,
+            cores=machine.cores,
+        )
+
+    def _scores(self, cache: str | Path | None) -> dict[Form, FormScore]:
+        """Export the forms and score them, each once; of a model that is exported already there is one, not scored."""
+        from arch_harness.tuning.space import Form
+
+        asked = self._asked
+        if self._exported is not None:
+            facts = self._exported.facts
+            cut = int(facts["cut_after_layer"]) if "cut_after_layer" in facts else None
+            form = Form(facts["precision"], cut, facts.get("lengths", "padded"))
+            self.models = {form: self._exported}
+            self.notes.append(
+                f"{self._model} is a model that was exported already: its serving alone was tuned, and no score was "
+                "measured; name its checkpoint to try precisions, cuts and lengths"
+            )
+            return {form: of_forms.unscored(form, self._exported)}
+        tried = forms_of(asked, self._precisions)
+        base = baseline_of(tried)
+        every = list(dict.fromkeys([base, *tried]))
+        self.models, faults = of_forms.export_forms(self._model, every, self._output, self._target, self._note)
+        self.notes += [f"{form} was left out: {why}" for form, why in faults.items()]
+        self._say_what_is_not_tried()
+        self._note(f"scoring {len(self.models)} models on {self._dataset.id}")
+        run = api.bench(
+            self._dataset.reference,
+            models=[one.name for one in self.models.values()],
+            repository=self._output / "models",
+            output=self._output / "accuracy",
+            seed=asked.seed,
+            concurrency=_CONCURRENCY * self._cores,
+            cache=cache,
+            command="arch tune",
+            console=self._console,
+        )
+        return of_forms.scores_of(run.run, self.models, tried, asked.max_loss)
+
+    def _say_what_is_not_tried(self) -> None:
+        left = []
+        if not self._asked.cuts:
+            left.append("cuts (--layers none,9,6)")
+        if not self._asked.lengths:
+            left.append("lengths (--lengths padded,exact)")
+        if left:
+            self.notes.append(f"not tried, as each takes an export and a pass over the dataset: {' and '.join(left)}")
+        if self._target == "gpu":
+            self.notes.append("the options of the GPU's provider are as arch export writes them, and were not tried")
+
+    def _space(self, forms: Sequence[Form]) -> Space:
+        from arch_harness.tuning.space import BATCHES, DELAYS_US, Space, workers_of
+
+        asked = self._asked
+        instances, threads = asked.instances, asked.threads
+        if self._target == "gpu":  # the threads of a CPU do little there
+            instances, threads = instances or (1, 2, 4), threads or (max(1, self._cores // 4),)
+        workers = workers_of(self._cores, instances, threads)
+        return Space(forms, asked.batches or BATCHES, workers, asked.delays_us or DELAYS_US)
+
+    def _calibrated(self, scene: Scene, form: Form, clips: Clips) -> tuple[float, float | None]:
+        """Length of the shortest runs in s, and clips/s that the client may send; as an earlier command had them."""
+        from arch_harness.load.asked import LoadRequest
+        from arch_harness.load.measure import LoadTest
+        from arch_harness.tuning.space import Configuration
+
+        from arch_bench.tuning.speed import measured_alone
+
+        path = self._output / _CALIBRATION
+        try:
+            earlier = json.loads(path.read_text(encoding="utf-8"))
+            return float(earlier["run_seconds"]), earlier["ceiling"]
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        self._note("finding out how fast the model and this client are")
+        usual = Configuration(form, 8 if self.models[form].batched else 1, 1, self._cores, 0)
+        with measured_alone(scene, usual) as (facts, alone_ms):
+            pass
+        with tempfile.TemporaryDirectory(prefix="arch-tune-") as folder:
+            test = LoadTest(LoadRequest(slo=self._asked.slo), clips, Path(folder), self._note)
+            ceiling = ceiling_of(test, facts, self._note)
+        seconds = self._asked.run_seconds or min(_MOST_S, max(_LEAST_S, _ANSWERS * alone_ms / 1e3))
+        with whole_file(path) as file:
+            file.write(json.dumps({"run_seconds": seconds, "ceiling": ceiling.most}).encode())
+        return seconds, ceiling.most
+
+    def write(self, won: Configuration) -> Path:
+        """Install the winner in the repository, beside what is there."""
+        from arch_export.repository.variant import write_reconfigured
+        from arch_export.serving import ServingOptions
+
+        model = self.models[won.form]
+        name = f"{model.name}-{won.suffix}"
+        earlier = of_forms.model_in(self._repository / name)
+        if earlier is not None and earlier.content_hash != model.content_hash:
+            self.notes.append(f"{name} took the place of a model of that name with another graph")
+        options = ServingOptions(won.max_batch, won.instances, won.queue_delay_us, won.threads)
+        return write_reconfigured(model.folder, self._repository, name, options)
+
+    def commands(self, won: Configuration, name: str) -> list[str]:
+        """What makes the winner by hand, and what measures it."""
+        from arch_harness.tuning.space import delay_text
+
+        facts: Mapping[str, str] = self.models[won.form].facts
+        source = facts["source"].removeprefix("builtin:").removeprefix("local:")
+        made = ["export", source if self._exported else self._model, "--repository", str(self._repository)]
+        made += ["--name", name, "--precision", won.form.precision, "--target", facts["target"]]
+        made += ["--layers", won.form.layers, "--lengths", won.form.lengths, "--max-batch", str(won.max_batch)]
+        made += ["--instances", str(won.instances), "--threads", str(won.threads)]
+        made += ["--queue-delay", delay_text(won.queue_delay_us)]
+        slo = self._asked.slo
+        load = ["load", "--repository", str(self._repository), "--model", name, "--dataset", self._dataset.reference]
+        load += ["--slo", f"{slo.name}={slo.milliseconds:g}ms"]
+        return [shlex.join(["arch", *words]).encode(errors="backslashreplace").decode() for words in (made, load)]
+
+    def _note(self, text: str) -> None:
+        if self._console is not None:
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _of_machine() -> tuple[str, list[str]]:
+    """The target of exports, and the precisions that this machine runs."""
+    from arch_common import session
+    from arch_harness.measuring.machine import describe_machine
+
+    if session.has_cuda() and describe_machine().gpus:
+        return "gpu", ["fp32", "tf32", "fp16"]
+    bf16 = [] if session.bf16_obstacle() or session.missing_for_bf16() else ["bf16"]
+    return "auto", ["fp32", "int8", *bf16]

@@ -1,0 +1,116 @@
+"""`arch tune` against a real Triton: a small checkpoint, two forms of it, one way to serve each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import arch_bench
+import pytest
+from arch_bench.tuning.asked import request_of
+from support.commands import arch, one_line
+from support.model_configs import config_of, facts_of
+
+pytestmark = [pytest.mark.triton, pytest.mark.torch, pytest.mark.ray, pytest.mark.slow]
+
+ASKED: dict[str, Any] = {
+    "slo": "p99=100ms",
+    "max_loss": "40pt",
+    "precision": "fp32,int8",
+    "max_batch": 4,
+    "instances": 1,
+    "threads": 1,
+    "queue_delay": "0",
+    "run_seconds": 0.2,
+    "clips": 16,
+}
+
+
+@pytest.mark.usefixtures("traced_once")
+def test_a_checkpoint_is_tuned_and_goes_on_where_it_ended(checkpoint: Path, demo_dataset: Path, tmp_path: Path) -> None:
+    dataset, repository, output = f"demo={demo_dataset}", tmp_path / "repository", tmp_path / "out"
+    arch_bench.export("logmel", repository)
+    before = (repository / "logmel" / "config.pbtxt").read_bytes()
+    found = arch_bench.tune(checkpoint, dataset, repository=repository, output=output, **ASKED)
+    report = found.report
+    assert [(one.precision, one.model) for one in report.forms] == [
+        ("fp32", "tiny-hubert"),
+        ("int8", "tiny-hubert-int8"),
+    ]
+    assert report.forms[0].loss == 0
+    assert all(one.score is not None and one.low is not None for one in report.forms)
+    assert all(one.executed_by.startswith(f"{one.precision} on ") for one in report.forms)
+    assert {one.configuration.split("-")[0] for one in report.points} == {"fp32", "int8"}
+    won = report.chosen
+    assert won.rate == max(one.rate for one in report.points if one.rung == 2)
+    assert won.memory_mib is not None
+    assert won.memory_mib > 20
+    # The winner is a model of its own, with the graph of its form and the configuration that was measured.
+    assert found.model is not None
+    name = f"{report.forms[won.form].model}-b{won.max_batch}-i1-t1-d0"
+    assert found.model == repository / name
+    config = config_of(found.model)
+    assert (config.name, config.max_batch_size) == (name, won.max_batch)
+    assert config.parameters["intra_op_thread_count"].string_value == "1"
+    assert config.dynamic_batching.max_queue_delay_microseconds == 0
+    assert facts_of(found.model)["content_hash"] == report.forms[won.form].content_hash
+    assert (repository / "logmel" / "config.pbtxt").read_bytes() == before
+    assert f"--name {name} --precision {won.configuration[:4]}" in report.commands[0]
+    assert found.page.is_file()
+    # The same again makes no run, exports nothing, and finds the same.
+    journal = (output / "runs.jsonl").read_bytes()
+    again = arch_bench.tune(checkpoint, dataset, repository=repository, output=output, **ASKED)
+    assert (output / "runs.jsonl").read_bytes() == journal
+    assert again.report.points == report.points
+    assert sorted(one.name for one in repository.iterdir()) == sorted(["logmel", name])
+    with pytest.raises(arch_bench.UsageError, match=r"holds another tuning, its milliseconds is 100\.0, and 50\.0 now"):
+        arch_bench.tune(checkpoint, dataset, output=output, **(ASKED | {"slo": "p99=50ms"}))
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"slo": "100ms"}, "--slo '100ms' is no promise"),
+        ({"max_loss": "1"}, "--max-loss cannot be '1': wants percentage points, such as 1pt"),
+        ({"max_memory": "4"}, "--max-memory cannot be '4': wants a size with its unit, such as 4GB"),
+        ({"max_batch": "8,x"}, "--max-batch cannot be 'x': wants whole numbers"),
+        ({"max_batch": "0"}, "--max-batch 0: from 1 to 1,024 clips"),
+        ({"threads": (0,)}, "--threads 0: from 1 to 1,024 threads"),
+        ({"precision": "fp32,fp8"}, "unknown precision 'fp8'"),
+        ({"layers": "all"}, "--layers all is no form of its own"),
+        ({"layers": "none,0"}, "--layers '0': use none, all, or the number"),
+        ({"lengths": "exakt"}, "--lengths 'exakt': use padded or exact"),
+        ({"queue_delay": "2"}, "--queue-delay '2' is no time"),
+        ({"run_seconds": 0.0}, "--run-seconds cannot be 0: wants 0.1 to 3600"),
+    ],
+)
+def test_what_cannot_be_asked(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(arch_bench.UsageError) as caught:
+        arch_bench.tune("logmel", "demo", **({"slo": "p99=100ms"} | asked))
+    assert message in str(caught.value)
+
+
+def test_what_is_asked_is_read() -> None:
+    found = request_of("p99=1s", "0.5pt", "4GB", "fp32,int8,fp32", "none,6", (), [1, 8], "2", (), "0,500us", None, 9, 0)
+    assert found.max_loss == 0.005
+    assert found.max_memory_mib == pytest.approx(3814.7, rel=1e-4)
+    assert (found.precisions, found.cuts, found.lengths) == (("fp32", "int8"), (None, 6), ())
+    assert (found.batches, found.instances, found.threads, found.delays_us) == ((1, 8), (2,), (), (0, 500))
+
+
+def test_names_that_mean_nothing_and_forms_of_what_is_exported(
+    repository: Path, demo_dataset: Path, tmp_path: Path
+) -> None:
+    at = ["--repository", str(repository), "--dataset", f"demo={demo_dataset}", "--slo", "p99=1s"]
+    at += ["--output", str(tmp_path / "out")]
+    done = arch("tune", "--model", "huber-base", *at)
+    assert done.returncode == 2
+    assert one_line(done).startswith("arch: unknown checkpoint 'huber-base': did you mean ")
+    assert one_line(done).endswith(f"; nor is it a model of {repository}")
+    done = arch("tune", "--model", "tiny-hubert", "--precision", "int8", *at)
+    assert done.returncode == 2
+    assert one_line(done) == (
+        f"arch: tiny-hubert is a model of {repository}, of which the serving alone can be tuned: for --precision, "
+        "--layers and --lengths name its checkpoint"
+    )
+    assert not (tmp_path / "out").exists()
