@@ -17,7 +17,7 @@ from arch_bench import cache as store
 from arch_bench import data
 from arch_bench.extras import needs
 from arch_bench.loaded import LoadedRun, load
-from arch_bench.reaching import endpoints, listed
+from arch_bench.servers.reaching import endpoints, listed
 
 if TYPE_CHECKING:
     from arch_export.checkpoint.aliases import Alias
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from arch_serve.server import LocalServer
     from rich.console import Console
 
-    from arch_bench.checking import Checked
+    from arch_bench.servers.checking import Checked
 
 __all__ = ["aliases", "bench", "check", "default_output", "endpoints", "export", "load", "probe", "serve"]
 
@@ -107,7 +107,7 @@ def check(exported: Exported) -> Checked:
     Raises:
         ArchError: if it does not load, does not answer, or answers something else than the graph does here.
     """
-    from arch_bench.checking import check as run
+    from arch_bench.servers.checking import check as run
 
     return run(exported)
 

@@ -13,6 +13,7 @@ from arch_common.errors import MissingExtraError
 
 from arch_bench import api, data
 from arch_bench.extras import needs
+from arch_bench.servers.reaching import listed
 
 if TYPE_CHECKING:
     from arch_harness.load.asked import Scenario
@@ -128,7 +129,7 @@ def load_test(
             console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     with ExitStack() as stack:
-        given, named = api.listed(servers), api.listed(models)
+        given, named = listed(servers), listed(models)
         reached = stack.enter_context(api.reached_servers(given, Path(repository), named, note))
         running = [stack.enter_context(Server(one)) for one in reached]
         facts = common_models(running, named)

@@ -20,6 +20,7 @@ from arch_bench.loaded import LoadedRun
 from arch_bench.reproduction.estimate import estimate
 from arch_bench.reproduction.experiments import Asked, settle
 from arch_bench.reproduction.plan import Plan, PlannedDataset, PlannedModel, disks, survey
+from arch_bench.servers.reaching import listed
 
 if TYPE_CHECKING:
     from arch_harness.datasets.download.fetch import Watch
@@ -70,7 +71,7 @@ def plan_reproduction(
     Raises:
         UsageError: if there is no such experiment, or no published score of a model or dataset.
     """
-    asked = settle(experiment, api.listed(models), api.listed(datasets))
+    asked = settle(experiment, listed(models), listed(datasets))
     folder = Path(output) if output else _usual(asked)
     return _plan(asked, Path(repository), folder, data.root(data_root), store.root(cache))
 
@@ -121,7 +122,7 @@ def reproduce(
         UsageError: if there is no such experiment, or no published score of a model or dataset.
         ArchError: if nothing of it can be run, or the server is lost; what was done is kept.
     """
-    asked = settle(experiment, api.listed(models), api.listed(datasets))
+    asked = settle(experiment, listed(models), listed(datasets))
     repository, root, output = Path(repository), data.root(data_root), Path(output) if output else _usual(asked)
     with needs("bench"):
         from arch_harness.results.run import check_settings
