@@ -7,8 +7,8 @@ both are measured again in turns, each `--repeats` times with runs of the longes
 
     python benchmarks/tune.py --output /tmp/tune-benchmark
 
-With the defaults about 15 minutes, of which the exhaustive search takes 8; run it on an idle machine. What was
-interrupted goes on with the same command. `--run-seconds 0.1 --batches 8 --delays 0` is a quick try.
+With the defaults about 11 minutes on 2 cores, of which the exhaustive search takes 7 to 8; run it on an idle machine.
+What was interrupted goes on with the same command. `--run-seconds 0.1 --batches 8 --delays 0` is a quick try.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("tune-benchmark"))
     parser.add_argument("--slo", default="p99=100ms")
-    parser.add_argument("--run-seconds", type=float, default=0.2, help="of the shortest runs; the longest take 4 times")
+    parser.add_argument(
+        "--run-seconds", type=float, default=0.18, help="of the shortest runs; the longest take 4 times"
+    )
     parser.add_argument("--precisions", default="fp32,int8")
     parser.add_argument("--batches", default="4,16")
     parser.add_argument("--delays", default="0,2ms,5ms")

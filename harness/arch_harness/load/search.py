@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ _AROUND = (1.0, 1.03, 0.97)
 _HALVINGS = 6
 _UP, _DOWN = 2.0, 1.5  # from a run to the next until one has kept the promise and one has not
 _FOLLOWED = 0.95  # of the rate must be answered, or the clips piled up
+_HOPELESS = 16  # times less than the first rate, at which clips hardly meet: who is late there is late at any rate
 _BELOW = 0.9  # of what was answered then: near the limit of the server, and below it
 _RESAMPLES = 400
 _ENDS = (2.5, 97.5)
@@ -128,8 +129,9 @@ class Staircase:
     """The rate that keeps a promise from few short runs, and closer with each further one.
 
     The first rate is a guess. A run that keeps the promise is followed by one at a higher rate; one that the server
-    could not follow by one just below what it answered; and once both were seen, by runs around the place where the
-    late answers of all of them cross what is allowed. So no run decides alone, and runs of before are used again.
+    could not follow by one just below what it answered. Once both were seen, the rates between are halved, and then the
+    runs are around the place where the late answers of all of them cross what is allowed. So no run decides alone, and
+    runs of before are used again.
 
     Args:
         allowed: the share of answers that may be late.
@@ -141,6 +143,7 @@ class Staircase:
         self._allowed = allowed
         self._most = most
         self._next = min(start, most)
+        self._least = self._next / _HOPELESS
         self.runs: list[Observation] = []
 
     @property
@@ -152,19 +155,23 @@ class Staircase:
         """Take a run in, and what was answered in it in clips/s: that is less than its rate where clips piled up."""
         self.runs.append(run)
         kept, over = self._kept(), self._over()
-        if kept and over:
-            place = crossing(self.runs, self._allowed)
-            self._next = min(self._most, _AROUND[len(self.runs) % len(_AROUND)] * place)
+        if self._is_wide:
+            self._next = self.place
+        elif kept and over:
+            self._next = min(self._most, _AROUND[len(self.runs) % len(_AROUND)] * self.place)
         elif kept:
             self._next = min(self._most, _UP * max(kept))
         else:
-            self._next = min(_BELOW * answered, min(over)) if answered < _FOLLOWED * run.rate else min(over) / _DOWN
+            below = min(_BELOW * answered, min(over)) if answered < _FOLLOWED * run.rate else min(over) / _DOWN
+            self._next = max(self._least, below)
 
     @property
     def is_open(self) -> bool:
-        """Whether all runs have kept the promise, and a higher rate may be tried, or none has."""
+        """Whether all runs have kept the promise, and a higher rate may be tried, or none has, and a lower one may."""
         kept, over = self._kept(), self._over()
-        return not kept or (not over and max(kept) < self._most)
+        if kept:
+            return not over and max(kept) < self._most
+        return min(over, default=math.inf) > self._least
 
     @property
     def is_bracketed(self) -> bool:
@@ -173,8 +180,14 @@ class Staircase:
 
     @property
     def place(self) -> float:
-        """The rate that the runs come to: the highest that was tried where all kept the promise, 0 where none did."""
+        """The rate that the runs come to: the highest that was tried where all kept the promise, 0 where none did.
+
+        Between a kept and a broken rate that are far apart it is the middle: a run of few clips that has no late one
+        says hardly more of its share than that it is small.
+        """
         kept, over = self._kept(), self._over()
+        if self._is_wide:
+            return math.sqrt(max(kept) * min(over))
         return crossing(self.runs, self._allowed) if kept and over else max(kept, default=0.0)
 
     @property
@@ -182,8 +195,13 @@ class Staircase:
         """`place` with its interval: `at_least` where all runs kept the promise."""
         kept, over = self._kept(), self._over()
         if kept and over:
-            return judged(self.runs, self._allowed)
+            return replace(judged(self.runs, self._allowed), rate=self.place)
         return Found(self.place, self.place, min(over, default=self.place), at_least=not over)
+
+    @property
+    def _is_wide(self) -> bool:
+        kept, over = self._kept(), self._over()
+        return bool(kept and over) and min(over) > _COARSE * max(kept)
 
     def _kept(self) -> list[float]:
         return [run.rate for run in self.runs if run.over <= self._allowed * run.answers]

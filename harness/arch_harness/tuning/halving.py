@@ -98,8 +98,9 @@ def staircase_of(runs: Iterable[TuneRun], allowed: float, start: float, most: fl
         start: the first rate, where there is no run.
         most: no rate above is tried.
     """
-    stairs = Staircase(allowed, start, most)
-    for run in runs:
+    given = list(runs)
+    stairs = Staircase(allowed, given[0].rate if given else start, most)
+    for run in given:
         stairs.add(Observation(run.rate, run.over, run.answers), run.answered)
     return stairs
 
@@ -188,12 +189,12 @@ def _promising(
     found: dict[Configuration, Speed], fits: Callable[[Speed], bool], score: Callable[[Form], float]
 ) -> list[Configuration]:
     """Those that go on: the fastest quarter, and of each form that scores more than all faster ones the fastest."""
-    able = [one for one, speed in found.items() if not speed.fault and fits(speed)]
+    able = [one for one, speed in found.items() if is_usable(speed, fits)]
     ranked = sorted(able, key=lambda one: found[one].rank, reverse=True)
     kept = ranked[: math.ceil(len(found) / KEEP)]
     most = max((score(one.form) for one in kept), default=-math.inf)
     for one in ranked[len(kept) :]:
-        if found[one].rate > 0 and score(one.form) > most:
+        if score(one.form) > most:
             most = score(one.form)
             kept.append(one)
     return kept

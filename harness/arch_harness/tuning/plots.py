@@ -88,7 +88,8 @@ def _front(report: TuneReport) -> Figure:
     shown = [one.rate for one in report.points if one.rate > 0]
     ends = [end for one in report.points if _is_whole(one) for end in (one.low, one.high) if end > 0]
     _rate_axis(axes, [*shown, *ends])
-    scores = [100 * value for one in report.forms for value in (one.low, one.high, one.score) if value is not None]
+    tried = [report.forms[place] for place in looks]
+    scores = [100 * value for one in tried for value in (one.low, one.high, one.score) if value is not None]
     if scores:
         margin = 0.06 * (max(scores) - min(scores)) or 1.0
         axes.set_ylim(min(scores) - margin, max(scores) + margin)

@@ -27,9 +27,11 @@ def name_of(report: TuneReport, point: TunedPoint) -> str:
 
 
 def rate_text(point: TunedPoint, unit: str = "") -> str:
-    """The rate with its interval."""
+    """The rate with its interval, which is known of those that were measured to the end."""
     if point.rate <= 0:
         return "0" + unit
+    if point.rung < len(RUNGS) - 1:
+        return f"about {number(point.rate)}{unit}"
     interval = "or more" if point.at_least else f"({number(point.low)}–{number(point.high)})"
     return f"{number(point.rate)}{unit} {interval}"
 

@@ -90,7 +90,13 @@ def test_the_page_and_the_terminal_hold_it() -> None:
     page = render_tuning(found)
     assert page.count("<svg") == 2
     assert "http://" not in page.replace("http://www.w3.org", "")
-    for line in (*COMMANDS, "arch tune --model hubert-base", "left after rung 1", "it loses more than is allowed"):
+    for line in (
+        *COMMANDS,
+        "arch tune --model hubert-base",
+        "left after rung 1",
+        "about 12.0",
+        "it loses more than is allowed",
+    ):
         assert line in page, line
     stream = io.StringIO()
     Console(file=stream, width=80).print(TerminalTuning(found))
