@@ -82,7 +82,8 @@ class Steering:
         import ray
 
         orders = self._orders(state, max(0, state.window) if window is None else window)
-        asked, late = {}, {}
+        asked: dict[Any, WorkerHandle] = {}
+        late: dict[Any, WorkerHandle] = {}
         for handle, order in zip(self._present(), orders, strict=True):
             # One that has not answered yet, on a machine that is lost perhaps, holds nobody up a second time.
             (late if handle.asked else asked)[handle.asked or handle.actor.status.remote(order)] = handle
