@@ -31,11 +31,16 @@ from streaming import SAMPLES, embed, measure, triton, write_clips
 
 @dataclass(frozen=True)
 class Passed:
-    """One pass over the files: clips per second of wall time, and core seconds of the client."""
+    """One pass over the files: clips per second of wall time, and core seconds of the client.
+
+    Attributes:
+        driver_ms: processor time of the driver for a clip, the embedding store left out; None where there is none.
+    """
 
     clips_per_s: float
     client_cores: float
     limit: str
+    driver_ms: float | None = None
 
 
 def plain(endpoint: Endpoint, folder: Path, clips: list[tuple[int, str]], threads: int) -> Passed:
@@ -68,10 +73,13 @@ def plain(endpoint: Endpoint, folder: Path, clips: list[tuple[int, str]], thread
 
 def harness(pool: WorkerPool, folder: Path, clips: list[tuple[int, str]], level: int) -> Passed:
     """One measurement of the harness."""
+    before = psutil.Process().cpu_times()
     found = measure(pool, "null", folder, clips, level)
+    after = psutil.Process().cpu_times()
+    driver_ms = 1e3 * (after.user + after.system - before.user - before.system) / found.clips
     cores, machine = found.use()["client_cores"] or 0.0, found.use()["machine_cores"] or 0.0
     limit = f"{found.bottleneck}, {machine:.1f} cores busy, {found.concurrency} in flight, {found.transport}"
-    return Passed(found.clips_per_s, cores, limit)
+    return Passed(found.clips_per_s, cores, limit, driver_ms)
 
 
 def main() -> None:
@@ -100,13 +108,17 @@ def main() -> None:
         for _ in range(options.rounds):
             for side, run in sides.items():
                 rounds[side].append(run())
-    table = Table("client", "clips/s", "rounds", "client cores", "clips/s/core", "ratio")
+    table = Table("client", "clips/s", "rounds", "client cores", "clips/s/core", "driver, ms/clip", "ratio")
     reference = statistics.median(one.clips_per_s for one in next(iter(rounds.values())))
     for side, passed in rounds.items():
         speed = statistics.median(one.clips_per_s for one in passed)
         cores = statistics.median(one.client_cores for one in passed)
+        spent = [one.driver_ms for one in passed if one.driver_ms is not None]
+        driver = f"{statistics.median(spent):.2f}" if spent else ""
         each = " ".join(f"{one.clips_per_s:.0f}" for one in passed)
-        table.add_row(side, f"{speed:.0f}", each, f"{cores:.2f}", f"{speed / cores:.0f}", f"{reference / speed:.2f}")
+        table.add_row(
+            side, f"{speed:.0f}", each, f"{cores:.2f}", f"{speed / cores:.0f}", driver, f"{reference / speed:.2f}"
+        )
     console = Console()
     console.print(table)
     console.print(f"the harness's limit: {next(iter(rounds.values()))[-1].limit}")
