@@ -222,6 +222,7 @@ def bench(
     price: float | str | None = None,
     ablate: str | Sequence[str] = (),
     command: str = "arch_bench.bench(…)",
+    config: str = "",
     console: Console | None = None,
 ) -> LoadedRun:
     """Stream datasets through a served encoder, probe the embeddings and write one report; needs the extra `bench`.
@@ -252,6 +253,7 @@ def bench(
         ablate: aspects of the preprocessing, or settings of them, under which the same clips are scored too:
             `padding`, `normalisation`, `resampler`, `loudness`, `length`, or `loudness=peak`.
         command: what the report names as its origin.
+        config: the same as a file for `arch bench -f`, which `results.json` keeps.
         console: draws progress and notes; None stays silent.
 
     Returns:
@@ -312,7 +314,7 @@ def bench(
             display.note(line)
         pool = WorkerPool(reached, settings.workers, settings.concurrency, ray_address, transport)
         embeddings = EmbeddingStore(store.root(cache), display.note)
-        run = Bench(running, facts, opened, settings, output, command, pool, embeddings, recompute)
+        run = Bench(running, facts, opened, settings, output, command, pool, embeddings, recompute, config)
         run.execute(display)
     return LoadedRun(output, run.run, store.root(cache), tuple(run.problems))
 

@@ -79,7 +79,8 @@ def main() -> None:
         ERR.print("interrupted")
         sys.exit(interrupt.INTERRUPTED)
     except ArchError as error:
-        ERR.print(f"arch: {error}", soft_wrap=True)
+        for line in str(error).split("\n"):  # those of a ConfigError
+            ERR.print(f"arch: {line}", soft_wrap=True)
         sys.exit(error.exit_code)
     except FileNotFoundError:
         if _has_folder():
