@@ -122,7 +122,7 @@ ALL = [
 ]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(command_lines())
 @example(ALL)
 def test_the_file_of_a_command_line_asks_for_the_same(words: list[str]) -> None:
