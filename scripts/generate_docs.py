@@ -1,6 +1,7 @@
-"""Writes what the documentation says of a run's numbers: docs/results.schema.json, and the tables of docs/results.md.
+"""Writes what the documentation says of files: their JSON schemas, and the tables of docs/results.md.
 
 `python scripts/generate_docs.py`. The tables stand between comments, so that the page around them is written by hand.
+The schemas of load.json and of the file of `arch bench -f` are written into the packages too, for installations.
 """
 
 from __future__ import annotations
@@ -8,22 +9,41 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from arch_bench.commands.bench import bench
+from arch_bench.commands.gate import gate
+from arch_bench.commands.load import load
+from arch_bench.config.model import config_model
+from arch_harness.load.report import LOAD_SCHEMA_VERSION, LoadReport
 from arch_harness.results.metric_definitions import METRICS
 from arch_harness.results.metric_kinds import ATTRIBUTES
 from arch_harness.results.run import SCHEMA_VERSION, Run
+from pydantic import BaseModel
 
 ROOT = Path(__file__).parents[1]
 SCHEMA, PAGE = ROOT / "docs" / "results.schema.json", ROOT / "docs" / "results.md"
+LOAD_SCHEMAS = (ROOT / "docs" / "load.schema.json", ROOT / "harness" / "arch_harness" / "load" / "load.schema.json")
+CONFIG_SCHEMAS = (ROOT / "docs" / "bench.schema.json", ROOT / "cli" / "arch_bench" / "config" / "bench.schema.json")
 START, END = "<!-- columns: written by scripts/generate_docs.py -->", "<!-- columns: end -->"
 
 
 def schema() -> str:
     """The JSON schema of `results.json`."""
-    found = Run.model_json_schema()
-    found |= {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"results.json of arch bench, version {SCHEMA_VERSION}",
-    }
+    return _schema(Run, f"results.json of arch bench, version {SCHEMA_VERSION}")
+
+
+def load_schema() -> str:
+    """That of `load.json`."""
+    return _schema(LoadReport, f"load.json of arch load, version {LOAD_SCHEMA_VERSION}")
+
+
+def config_schema() -> str:
+    """That of the file of `arch bench -f`."""
+    return config_model(bench, load, gate).schema()
+
+
+def _schema(model: type[BaseModel], title: str) -> str:
+    found = model.model_json_schema()
+    found |= {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title}
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -57,8 +77,12 @@ def page(text: str) -> str:
 
 
 def main() -> None:
-    """Write both files."""
+    """Write all of them."""
     SCHEMA.write_text(schema(), encoding="utf-8")
+    for path in LOAD_SCHEMAS:
+        path.write_text(load_schema(), encoding="utf-8")
+    for path in CONFIG_SCHEMAS:
+        path.write_text(config_schema(), encoding="utf-8")
     PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from arch_common.errors import (
         ArchError,
+        ConfigError,
         ExportError,
         ExportUsageError,
         GateError,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from arch_bench.decisions.publishing import Published, publish
     from arch_bench.demonstration import demo
     from arch_bench.health import Finding, doctor
-    from arch_bench.load_tests.testing import LoadTested, load_test
+    from arch_bench.load_tests.testing import LoadTested, load_test, read_load_test
     from arch_bench.loaded import Embeddings, LoadedRun
     from arch_bench.reproduction import Reproduced, plan_reproduction, reproduce
     from arch_bench.tuning import Tuned, tune
@@ -44,14 +45,14 @@ if TYPE_CHECKING:
     __version__: str
 
 _ERRORS = (
-    *("ArchError", "ExportError", "ExportUsageError", "GateError", "MissingExtraError", "ScoreError", "ServeError"),
-    *("ServeUsageError", "UsageError"),
+    *("ArchError", "ConfigError", "ExportError", "ExportUsageError", "GateError", "MissingExtraError", "ScoreError"),
+    *("ServeError", "ServeUsageError", "UsageError"),
 )
 _HOMES = {
     **dict.fromkeys(_ERRORS, "arch_common.errors"),
     **dict.fromkeys(("Analysed", "analyse"), "arch_bench.analysis"),
     **dict.fromkeys(("aliases", "bench", "check", "endpoints", "export", "load", "probe", "serve"), "arch_bench.api"),
-    **dict.fromkeys(("LoadTested", "load_test"), "arch_bench.load_tests.testing"),
+    **dict.fromkeys(("LoadTested", "load_test", "read_load_test"), "arch_bench.load_tests.testing"),
     **dict.fromkeys(("Published", "publish"), "arch_bench.decisions.publishing"),
     **dict.fromkeys(("Reproduced", "plan_reproduction", "reproduce"), "arch_bench.reproduction"),
     **dict.fromkeys(("Finding", "doctor"), "arch_bench.health"),
@@ -65,6 +66,7 @@ _HOMES = {
 __all__ = [
     "Analysed",
     "ArchError",
+    "ConfigError",
     "Embeddings",
     "ExportError",
     "ExportUsageError",
@@ -98,6 +100,7 @@ __all__ = [
     "plan_reproduction",
     "probe",
     "publish",
+    "read_load_test",
     "reproduce",
     "serve",
     "tune",

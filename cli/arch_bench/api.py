@@ -205,6 +205,7 @@ def bench(
     ablate: str | Sequence[str] = (),
     log_file: str | Path | None = None,  # noqa: ARG001 - `logged` takes it
     command: str = "arch_bench.bench(…)",
+    config: str = "",
     console: Console | None = None,
 ) -> LoadedRun:
     """Stream datasets through a served encoder, probe the embeddings and write one report; needs the extra `bench`.
@@ -236,6 +237,7 @@ def bench(
             `padding`, `normalisation`, `resampler`, `loudness`, `length`, or `loudness=peak`.
         log_file: what happens is appended to it, a JSON object a line.
         command: what the report names as its origin.
+        config: the same as a file for `arch bench -f`, which `results.json` keeps.
         console: draws progress and notes; None stays silent.
 
     Returns:
@@ -298,7 +300,7 @@ def bench(
             display.note(line)
         pool = WorkerPool(reached, settings.workers, settings.concurrency, ray_address, transport, display.note)
         embeddings = EmbeddingStore(store.root(cache), display.note)
-        run = Bench(running, facts, opened, settings, output, command, pool, embeddings, recompute)
+        run = Bench(running, facts, opened, settings, output, command, pool, embeddings, recompute, config)
         tell_start(run.run, output)
         run.execute(display)
     tell_end(run.run, run.problems, output)

@@ -55,7 +55,7 @@ Servers = Annotated[
     list[str] | None,
     typer.Option("--server", help="HOST:PORT of Triton's gRPC; may be repeated: they share the load. None: start one."),
 ]
-Tls = Annotated[bool, typer.Option("--tls", help="Encrypt, and check the servers' certificates.")]
+Tls = Annotated[bool, typer.Option("--tls/--no-tls", help="Encrypt, and check the servers' certificates.")]
 TlsCa = Annotated[
     Path | None, typer.Option("--tls-ca", help="PEM of the authorities to trust instead of the system's; means --tls.")
 ]
@@ -92,9 +92,10 @@ Transports = Annotated[
 ]
 
 Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Show the long tables too: where the time goes, stage by stage.")
+    bool,
+    typer.Option("--verbose/--no-verbose", "-v", help="Show the long tables too: where the time goes, stage by stage."),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but the report's path, and errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet/--no-quiet", help="Print nothing but the report's path, and errors.")]
 
 BaselineCache = Annotated[
     Path | None,

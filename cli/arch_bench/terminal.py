@@ -56,8 +56,9 @@ def show_what_it_can() -> None:
 
 
 def show_error(error: ArchError) -> None:
-    """Print it, as every command ends with it."""
-    ERR.print(f"arch: {error}", soft_wrap=True)
+    """Print it, as every command ends with it; a ConfigError has a line for each fault."""
+    for line in str(error).split("\n"):
+        ERR.print(f"arch: {line}", soft_wrap=True)
 
 
 def show(run: LoadedRun, *, verbose: bool = False, quiet: bool = False) -> None:

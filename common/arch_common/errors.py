@@ -3,6 +3,7 @@
     ArchError                       1   something failed; the message says what and what to do
     ├── UsageError                  2   what was asked for cannot be right: an unknown name, a wrong option or path
     │   ├── MissingExtraError       2   a part of arch is not installed
+    │   ├── ConfigError             2   a file of settings cannot be right: a line for each fault
     │   ├── ExportUsageError        2   (an ExportError too) no such checkpoint, or it is not supported
     │   └── ServeUsageError         2   (a ServeError too) no such repository, model or port
     ├── ExportError                 1   a checkpoint could not be exported, or what was exported is not the original
@@ -11,11 +12,13 @@
     ├── ScoreError                  1   one model on one dataset cannot be scored; the others can
     └── GateError                   3   a gate has failed: a run is worse than its thresholds allow
 
-Ctrl-C, SIGTERM and SIGHUP end a command with 130. The message of each is one sentence or two, without a line break, and
-stands alone: the command line prints it behind `arch: `.
+Ctrl-C, SIGTERM and SIGHUP end a command with 130. The message of each is one sentence or two, without a line break but
+for the lines of a ConfigError, and stands alone: the command line prints it behind `arch: `.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class ArchError(Exception):
@@ -32,6 +35,17 @@ class UsageError(ArchError):
 
 class MissingExtraError(UsageError):
     """A part of arch is not installed; the message names the extra to install. Exit code 2."""
+
+
+class ConfigError(UsageError):
+    """A file of settings cannot be right. Exit code 2.
+
+    Args:
+        lines: what is wrong, each with the file, its line and column.
+    """
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__("\n".join(lines))
 
 
 class ExportError(ArchError):

@@ -19,8 +19,9 @@ from arch_common import errors
 from arch_common.files import check_folder
 from support.commands import arch, one_line
 
-# What only a terminal has: where to draw, what to show at the end, and a second step of its own.
-_OF_THE_TERMINAL = {"check", "list_", "verbose", "quiet"}
+# What only a terminal has: where to draw, what to show at the end, a second step of its own, and a file of the options,
+# for which a program has arguments, and calls of `load_test` and `gate`.
+_OF_THE_TERMINAL = {"check", "list_", "verbose", "quiet", "_file", "print_config"}
 # Options that are one argument of the API together.
 _OF_SERVERS = {"bench": ("tls", "tls_ca", "tls_cert", "tls_key", "header")}
 _SINGULAR = {"dataset": "datasets", "server": "servers", "model": "models", "probe": "probes"}

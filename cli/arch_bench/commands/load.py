@@ -53,6 +53,7 @@ def load(
     clips: Annotated[int, typer.Option(min=1, help="Clips of the dataset, sent again and again.")] = 256,
     repeats: Annotated[int, typer.Option(min=1, help="Rounds of three runs around the rate that was found.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Of arrivals and clips.")] = 0,
+    transport: options.Transports = options.TransportChoice.GRPC,
     hop: Annotated[
         float | None,
         typer.Option(help="Seconds between two clips of a stream, for the number of streams in the answer."),
@@ -85,6 +86,7 @@ def load(
                 clips=clips,
                 repeats=repeats,
                 seed=seed,
+                transport=transport.value,
                 hop=hop,
                 output=output,
                 data_root=data_root,

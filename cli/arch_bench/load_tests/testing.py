@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arch_common.errors import MissingExtraError
+from arch_common.errors import MissingExtraError, UsageError
 
 from arch_bench import api, data
 from arch_bench.extras import needs
 from arch_bench.servers.reaching import listed
 
 if TYPE_CHECKING:
-    from arch_harness.load.asked import Scenario
+    from arch_harness.load.asked import LoadRequest, Scenario
     from arch_harness.load.measure import LoadTest
     from arch_harness.load.report import Ceiling, LoadReport
+    from arch_harness.results.measurement import Transport
     from arch_harness.results.run import ModelFacts
     from arch_harness.triton.endpoint import Endpoint
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -53,6 +54,71 @@ class LoadTested:
         yield TerminalLoad(self.report)
 
 
+def read_load_test(folder: str | Path) -> LoadTested:
+    """Read a load test that `load_test` wrote; needs the extra `bench`.
+
+    Args:
+        folder: of its report, or its `load.json`.
+
+    Raises:
+        ArchError: if there is none that can be read, or it is of another version of the schema.
+    """
+    with needs("bench"):
+        from arch_harness.load.report import read_load
+    folder = Path(folder)
+    folder = folder.parent if folder.name == "load.json" else folder
+    return LoadTested(folder, read_load(folder / "load.json"))
+
+
+def request_of(
+    *,
+    slo: str | None = None,
+    rate: str | float | None = None,
+    scenario: Scenario = "server",
+    min_duration: float = 10.0,
+    min_queries: int | None = None,
+    full: bool = False,
+    samples_per_query: int = 8,
+    clips: int = 256,
+    repeats: int = 3,
+    seed: int = 0,
+    transport: Transport = "grpc",
+    hop: float | None = None,
+) -> LoadRequest:
+    """What is asked of a load test, with the defaults of `load_test`; nothing is started.
+
+    Raises:
+        UsageError: if it cannot be, or LoadGen is not installed.
+    """
+    with needs("load"):
+        import mlperf_loadgen  # noqa: F401 - the process that sends imports it, where nobody sees that it is missing
+        from arch_harness.load import asked as asking
+    promise = None if slo is None else asking.parse_slo(slo)
+    return asking.LoadRequest(
+        scenario=scenario,
+        slo=promise,
+        rates=() if rate is None else tuple(asking.parse_rates(str(rate))),
+        min_duration_s=asking.FULL_S if full else min_duration,
+        min_queries=asking.default_queries(scenario, promise) if min_queries is None else min_queries,
+        samples_per_query=samples_per_query,
+        clips=clips,
+        repeats=repeats,
+        seed=seed,
+        transport=transport,
+        hop_s=hop,
+    )
+
+
+def check_local(servers: Sequence[Endpoint]) -> None:
+    """Look whether servers can read shared memory of this machine.
+
+    Raises:
+        UsageError: if one is on another.
+    """
+    if away := [one.address for one in servers if not one.loopback]:
+        raise UsageError(f"--transport shared-memory is for servers on this machine, and {away[0]} is not: use grpc")
+
+
 def load_test(
     dataset: str | Path,
     *,
@@ -69,6 +135,7 @@ def load_test(
     clips: int = 256,
     repeats: int = 3,
     seed: int = 0,
+    transport: Transport = "grpc",
     hop: float | None = None,
     output: str | Path | None = None,
     data_root: str | Path | None = None,
@@ -92,6 +159,7 @@ def load_test(
         clips: of the dataset, drawn at random, that are sent again and again.
         repeats: rounds of three runs around the rate that the search has found.
         seed: of arrivals and clips.
+        transport: `shared-memory` has servers on this machine read the audio there.
         hop: seconds between two clips of a stream, for the answer in words.
         output: folder for the report; by default a new one in `reports`.
         data_root: where an id without a path is looked for.
@@ -103,23 +171,23 @@ def load_test(
         ArchError: if a server is lost.
     """
     with needs("load"):
-        from arch_harness.load import asked as asking
         from arch_harness.load.client import decoded
         from arch_harness.load.formats import write_load
         from arch_harness.load.measure import LoadTest, make_report
         from arch_harness.triton.server import Server, common_models
-    promise = None if slo is None else asking.parse_slo(slo)
-    asked = asking.LoadRequest(
+    asked = request_of(
+        slo=slo,
+        rate=rate,
         scenario=scenario,
-        slo=promise,
-        rates=() if rate is None else tuple(asking.parse_rates(str(rate))),
-        min_duration_s=asking.FULL_S if full else min_duration,
-        min_queries=asking.default_queries(scenario, promise) if min_queries is None else min_queries,
+        min_duration=min_duration,
+        min_queries=min_queries,
+        full=full,
         samples_per_query=samples_per_query,
         clips=clips,
         repeats=repeats,
         seed=seed,
-        hop_s=hop,
+        transport=transport,
+        hop=hop,
     )
     opened = data.open_dataset(str(dataset), data_root)
     output = Path(output) if output else api.default_output()
@@ -131,6 +199,8 @@ def load_test(
     with ExitStack() as stack:
         given, named = listed(servers), listed(models)
         reached = stack.enter_context(api.reached_servers(given, Path(repository), named, note))
+        if asked.transport == "shared-memory":
+            check_local(reached)
         running = [stack.enter_context(Server(one)) for one in reached]
         facts = common_models(running, named)
         rates = {one.sample_rate for one in facts}

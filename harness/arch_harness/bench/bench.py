@@ -70,6 +70,7 @@ class Bench:
         store: where embeddings are read from and written to.
         output: a folder that this run alone writes to, see `held_output`.
         recompute: embed what is in the store too, but for what this run has embedded before it was interrupted.
+        config: what was asked for as a file, which the results keep.
 
     Attributes:
         run: all results so far, as saved in `results.json`.
@@ -91,6 +92,7 @@ class Bench:
         pool: WorkerPool,
         store: EmbeddingStore,
         recompute: bool = False,
+        config: str = "",
     ) -> None:
         self._servers = servers
         self._pool = pool
@@ -103,6 +105,7 @@ class Bench:
         self.run = Run(
             arch_version=version("arch-bench"),
             command=command,
+            config=config,
             created=datetime.now(UTC),
             machine=describe_machine(),
             servers=[server.facts() for server in servers],

@@ -82,7 +82,7 @@ def _probe_again(
             )
         check_stored(store, model, dataset, result, earlier)
         fingerprints.append(result_fingerprint(measured, settings))
-    run.settings, run.command, run.comparisons, run.diagnoses = settings, command, [], None
+    run.settings, run.command, run.config, run.comparisons, run.diagnoses = settings, command, "", [], None
     missing, run.partial = run.missing, True
     problems = []
     looker = Looker(run, None)

@@ -87,13 +87,7 @@ def open_dataset(argument: str, data_root: Path, *, strict: bool = False) -> Dat
     Raises:
         UsageError: if there is no such dataset, or it is not as it must be.
     """
-    identifier, given, path = argument.partition("=")
-    named_strict = identifier.endswith(STRICT)
-    identifier = identifier.removesuffix(STRICT)
-    if "/" in identifier:  # a folder may have such a name, an id has not
-        given = ""
-    if given and not path:  # as a variable of the shell that is not set leaves it
-        raise UsageError(f"{argument} names no path behind the =; leave the = out to look below --data-root")
+    identifier, named_strict, given, path = _parts(argument)
     own = not given and not _is_known(identifier)
     if own and named_strict and _is_path(identifier) and not os.path.exists(argument):  # noqa: PTH110 - no OSError
         raise UsageError(f"{identifier}: no stricter split: own data is split as it says itself; leave {STRICT} out")
@@ -113,6 +107,33 @@ def open_dataset(argument: str, data_root: Path, *, strict: bool = False) -> Dat
         if named_strict and isinstance(declaration.strict, str):
             raise UsageError(f"{identifier}: no stricter split: {declaration.strict}")
     return load_dataset(with_strict_split(declaration) if strict or named_strict else declaration, folder, reference)
+
+
+def check_argument(argument: str) -> None:
+    """Look whether an argument of `open_dataset` can name a dataset: whether arch knows its id. Nothing is read.
+
+    Raises:
+        UsageError: if it cannot.
+    """
+    identifier, _, given, _ = _parts(argument)
+    if given or not _is_path(argument):
+        find_declaration(identifier)
+
+
+def _parts(argument: str) -> tuple[str, bool, str, str]:
+    """The id or path, whether the stricter split is named, the `=` before a path or nothing, and that path.
+
+    Raises:
+        UsageError: if there is no path behind the `=`.
+    """
+    identifier, given, path = argument.partition("=")
+    named_strict = identifier.endswith(STRICT)
+    identifier = identifier.removesuffix(STRICT)
+    if "/" in identifier:  # a folder may have such a name, an id has not
+        given = ""
+    if given and not path:  # as a variable of the shell that is not set leaves it
+        raise UsageError(f"{argument} names no path behind the =; leave the = out to look below --data-root")
+    return identifier, named_strict, given, path
 
 
 def _is_path(argument: str) -> bool:

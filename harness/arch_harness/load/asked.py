@@ -8,6 +8,8 @@ from typing import Literal
 
 from arch_common.errors import UsageError
 
+from arch_harness.results.measurement import Transport
+
 Scenario = Literal["server", "offline", "single-stream", "multi-stream"]
 
 FULL_S = 600.0
@@ -97,6 +99,7 @@ class LoadRequest:
         clips: of the dataset that are sent, again and again.
         repeats: rounds of three runs around the rate that the search has found.
         seed: of the arrivals and of the clips.
+        transport: how the audio goes to the servers, and to the one that the client's ceiling is measured against.
         hop_s: seconds between two clips of a stream, for the answer in words; None for clips that follow one another.
     """
 
@@ -109,6 +112,7 @@ class LoadRequest:
     clips: int = 256
     repeats: int = 3
     seed: int = 0
+    transport: Transport = "grpc"
     hop_s: float | None = None
 
     def __post_init__(self) -> None:

@@ -6,8 +6,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from multiprocessing import Pipe
 from pathlib import Path
 from types import TracebackType
@@ -19,11 +19,13 @@ from arch_common.errors import ArchError
 
 from arch_harness.datasets.audio import DecodeError, load_clip
 from arch_harness.load.messages import Ended, Lost, Order, Setup
+from arch_harness.streaming.shared_memory import SharedClips
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from arch_harness.datasets.dataset import Dataset
+    from arch_harness.results.measurement import Transport
     from arch_harness.streaming.wire import Job
     from arch_harness.triton.endpoint import Endpoint
 
@@ -86,14 +88,31 @@ def decoded(dataset: Dataset, sample_rate: int, count: int, seed: int, note: Cal
 
 
 class Driver:
-    """A process that sends clips to servers; a context manager that ends it."""
+    """A process that sends clips to servers; a context manager that ends it.
 
-    def __init__(self, endpoints: Sequence[Endpoint], job: Job, clips: Clips) -> None:
+    Args:
+        endpoints: the servers.
+        job: the model.
+        clips: decoded.
+        transport: `shared-memory` has servers on this machine read the audio there.
+
+    Raises:
+        ArchError: on entry, if a server cannot read shared memory.
+    """
+
+    def __init__(self, endpoints: Sequence[Endpoint], job: Job, clips: Clips, transport: Transport = "grpc") -> None:
         self._setup = Setup(endpoints, job, clips.file, clips.lengths)
+        self._shared = transport == "shared-memory"
+        self._stack = ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None
 
     def __enter__(self) -> Driver:
+        setup = self._setup
+        if self._shared:
+            # Held here, not by the process that sends, which is killed in the end.
+            memory = SharedClips(setup.endpoints, setup.clips, setup.lengths)
+            setup = replace(setup, shared=self._stack.enter_context(memory))
         self._connection, theirs = Pipe()
         self._errors = tempfile.TemporaryFile()
         command = [sys.executable, "-m", "arch_harness.load.driver", str(theirs.fileno())]
@@ -105,7 +124,7 @@ class Driver:
             pass_fds=[theirs.fileno()],
         )
         theirs.close()
-        self._connection.send(self._setup)
+        self._connection.send(setup)
         return self
 
     def __exit__(
@@ -119,6 +138,7 @@ class Driver:
                 self._process.stdin.close()
         if self._errors is not None:
             self._errors.close()
+        self._stack.__exit__(kind, value, trace)
 
     def run(self, order: Order) -> Ended:
         """Have LoadGen run once.

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ import numpy as np
 from arch_common.errors import first_line
 
 from arch_harness.load.messages import Ended, Lost, Order, Setup
-from arch_harness.streaming.wire import INFER, Job, MalformedError, classify, read_answer, request_body, request_head
+from arch_harness.streaming.wire import INFER, MalformedError, classify, read_answer, request_body, request_head
 
 if TYPE_CHECKING:
     from arch_harness.triton.endpoint import Endpoint
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 TIMEOUT_S = 120.0
 """Of a request; one that is not answered by then has failed."""
 
-_LOST = ("unreachable", "cut_off", "stopping")
+_LOST = ("unreachable", "cut_off", "stopping", "shared_memory_lost")
 _MOST_IN_A_ROW = 20  # failures before any answer: the model answers nothing at all
 
 
@@ -49,10 +49,8 @@ class _Sender:
     def __init__(self, setup: Setup, answer: Connection) -> None:
         self._answer = answer
         self._ways = [_Way(one, one.channel().unary_unary(INFER)) for one in setup.endpoints]
-        samples = np.fromfile(setup.clips, dtype=np.float32)
-        parts = np.split(samples, np.cumsum(setup.lengths)[:-1])
         self._job = setup.job
-        self.bodies = [_body(setup.job, part) for part in parts]
+        self.bodies = _bodies(setup)
         self._lock = threading.Lock()
         self.begin(None)
 
@@ -119,18 +117,15 @@ class _Sender:
             os._exit(1)
 
 
-def _body(job: Job, clip: Any) -> bytes:
-    samples = len(clip)
-    own = Job(
-        job.model,
-        job.folder,
-        job.sample_rate,
-        samples / job.sample_rate,
-        job.embedding_size,
-        job.layers,
-        job.max_batch_size,
-    )
-    return request_body(request_head(own), clip, samples)
+def _bodies(setup: Setup) -> list[bytes]:
+    """The serialised request of each clip, which holds its audio or says where it is."""
+    rate = setup.job.sample_rate
+    own = [replace(setup.job, max_seconds=samples / rate) for samples in setup.lengths]
+    if setup.shared is not None:
+        places = zip(own, setup.shared.starts, strict=True)
+        return [request_head(job, setup.shared.region, start) for job, start in places]
+    clips = np.split(np.fromfile(setup.clips, dtype=np.float32), np.cumsum(setup.lengths)[:-1])
+    return [request_body(request_head(job), clip, len(clip)) for job, clip in zip(own, clips, strict=True)]
 
 
 def _run(sender: _Sender, order: Order) -> Ended:

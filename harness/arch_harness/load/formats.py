@@ -11,7 +11,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from arch_harness.load.plots import draw_load
-from arch_harness.load.sentences import answers, method, runs_table, sections, warnings
+from arch_harness.load.sentences import answers, method, network, runs_table, sections, warnings
 from arch_harness.report.formats.html import inline_svg
 from arch_harness.report.formats.templates import template_environment
 from arch_harness.report.text.numbers import clean
@@ -75,6 +75,8 @@ class TerminalLoad:
                 table.add_row(*(Text(row[index]) for index in _COLUMNS), Text(row[-1].split(":")[0]))
             yield table
             yield Text()
+        if self._report.round_trips:
+            yield Text(network(self._report))
         for line in warnings(self._report):
             yield Text(f"warning: {line}", style="yellow")
         for line in answers(self._report):

@@ -78,7 +78,7 @@ class LoadTest:
 
     def ceiling(self, endpoint: Endpoint, job: Job, where: str) -> Ceiling:
         """What this client can send to a model that answers at once, all clips at once (Offline), in clips/s."""
-        with Driver([endpoint], job, self._clips) as driver:
+        with Driver([endpoint], job, self._clips, self._asked.transport) as driver:
             target = LoadTarget(driver, [], NULL, _IN_FLIGHT_BATCHES * 8)
             guess = _GUESS_PER_S
             for _ in range(2):
@@ -95,7 +95,7 @@ class LoadTest:
         refused: list[float] = []
         sustained = None
         in_flight = _IN_FLIGHT_BATCHES * max(1, facts.max_batch_size) * facts.instances * len(servers)
-        with Driver(endpoints, job_of(facts), self._clips) as driver:
+        with Driver(endpoints, job_of(facts), self._clips, self._asked.transport) as driver:
             target = LoadTarget(driver, servers, facts.name, in_flight)
             alone_ms = self.warm(target)
             if self._asked.scenario != "server":
@@ -296,6 +296,8 @@ def make_report(
         created=datetime.now(UTC),
         machine=describe_machine(),
         servers=[server.facts() for server in servers],
+        transport=asked.transport,
+        round_trips={one.address: one.round_trip_ms() for one in servers if not one.endpoint.loopback},
         dataset=dataset.id,
         listing=dataset.listing,
         clips=mix_of(clips),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from arch_harness.streaming.shared_memory import SharedPlaces
 from arch_harness.streaming.wire import Job
 from arch_harness.triton.endpoint import Endpoint
 
@@ -19,12 +20,14 @@ class Setup:
         job: the model; its `max_seconds` does not count, each clip is sent as long as it is.
         clips: file of all samples, FP32, one clip behind the other.
         lengths: samples of each clip.
+        shared: where the servers read the clips; None where each request holds its audio.
     """
 
     endpoints: Sequence[Endpoint]
     job: Job
     clips: Path
     lengths: Sequence[int]
+    shared: SharedPlaces | None = None
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from arch_harness.load.asked import Scenario, Slo
-from arch_harness.results.measurement import ServerTimes
+from arch_harness.results.measurement import ServerTimes, Transport
 from arch_harness.results.run import Machine, ModelFacts, ServerFacts
-from arch_harness.results.schema import Count, NonNegative, Share, StrictModel
+from arch_harness.results.schema import Count, NonNegative, Share, StrictModel, read_versioned
 
 Setting = str | int | float | bool | None
 
@@ -79,7 +80,7 @@ class Sustained(StrictModel):
     """The highest rate that keeps the promise."""
 
     rate: NonNegative = Field(description="clips/s; 0 where none did")
-    low: NonNegative = Field(description="end of an interval of the scatter between runs, see docs/load.md")
+    low: NonNegative = Field(description="end of a 95 % interval of the scatter between runs, see docs/load.md")
     high: NonNegative
     at_least: bool = Field(description="no rate that this client may send has broken it: it may be more")
     valid_up_to: NonNegative | None = Field(description="the highest rate of a run that LoadGen calls VALID, clips/s")
@@ -115,6 +116,12 @@ class LoadReport(StrictModel):
     created: datetime
     machine: Machine
     servers: list[ServerFacts]
+    transport: Transport = Field(default="grpc", description="how the audio went to the servers, and for the ceiling")
+    round_trips: dict[str, NonNegative] = Field(
+        default={},
+        description="ms of a call for which a server does nothing, the median of 20: the network's part of each "
+        "latency, by the addresses of servers on other machines",
+    )
     dataset: str
     listing: str = Field(description="digest of the dataset's clips, labels and folds")
     clips: ClipMix
@@ -123,3 +130,16 @@ class LoadReport(StrictModel):
     hop_s: NonNegative | None = Field(description="seconds between two clips of a stream, for the answer in words")
     seed: Count
     models: list[ModelLoad]
+
+
+LOAD_SCHEMA_VERSION: int = LoadReport.model_fields["schema_version"].default
+"""To be raised with every change after which an earlier file no longer validates, or means another thing."""
+
+
+def read_load(path: Path) -> LoadReport:
+    """Read and validate a `load.json`.
+
+    Raises:
+        ArchError: if it is missing, is no JSON, or does not follow this version of the schema.
+    """
+    return read_versioned(LoadReport, path, "file of a load test", "test the load again")

@@ -98,6 +98,14 @@ def warnings(report: LoadReport) -> list[str]:
     return lines
 
 
+def network(report: LoadReport) -> str:
+    """What the network takes of each latency, where servers are on other machines; empty where none is."""
+    trips = [f"{number(ms)} ms to {clean(address)}" for address, ms in report.round_trips.items()]
+    return (
+        f"network round trip {', '.join(trips)}: part of each latency, and not in the client's ceiling" if trips else ""
+    )
+
+
 def _at(run: LoadRun) -> str:
     return "" if run.rate is None else f" at {number(run.rate)} clips/s"
 
@@ -114,6 +122,8 @@ def method(report: LoadReport) -> list[tuple[str, str]]:
             f"{mix.count:,} of {clean(report.dataset)}, {lengths}, decoded beforehand, each sent as long as it is",
         ),
         ("Servers", ", ".join(f"{one.address} (Triton {one.version})" for one in report.servers)),
+        ("Audio", "in requests over gRPC" if report.transport == "grpc" else "read by the servers in shared memory"),
+        *([("Network", network(report))] if report.round_trips else []),
         ("LoadGen", f"mlcommons-loadgen {report.loadgen_version}, seed {report.seed}"),
         ("Client", f"{report.machine.cpu}, {report.machine.cores} cores"),
         *[
@@ -171,6 +181,8 @@ def sections(report: LoadReport) -> list[Section]:
         "within the promise. Late: answers after it, or none. Queue, compute and batch: means in the server, by "
         "Triton's statistics."
     )
+    if report.round_trips:
+        text += f" {network(report)[:1].upper()}{network(report)[1:]}."
     found = [Section(f"Runs of {clean(one.model.name)}", text, runs_table(one)) for one in report.models]
     rows = [
         (clean(one.model.name), _shown(run.rate), broken.rule, clean(broken.advice))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from arch_common.errors import ArchError, UsageError
+from arch_common.errors import UsageError
 from arch_common.files import whole_file
 from pydantic import Field, ValidationError, model_validator
 
@@ -15,7 +14,7 @@ from arch_harness.results.checks.ablations import Ablation, AblationSetting
 from arch_harness.results.checks.diagnoses import Diagnosis, EmbeddingFacts, FileFacts, ResentFacts
 from arch_harness.results.measurement import Measurement, Transport
 from arch_harness.results.metric_definitions import meaning
-from arch_harness.results.schema import Count, NonNegative, Share, StrictModel
+from arch_harness.results.schema import Count, NonNegative, Share, StrictModel, read_versioned
 from arch_harness.results.scores import (
     Comparison,
     Failure,
@@ -248,6 +247,11 @@ class Run(StrictModel):
     schema_version: Literal[5] = 5
     arch_version: str
     command: str
+    config: str = Field(
+        default="",
+        description="what was asked for, as the YAML of `arch bench -f`, with absolute paths and without headers; "
+        "empty where it was not asked for by that command",
+    )
     created: datetime
     machine: Machine
     servers: Annotated[list[ServerFacts], Field(min_length=1)]
@@ -346,34 +350,4 @@ def read_run(path: Path) -> Run:
     Raises:
         ArchError: if it is missing, is no JSON, or does not follow this version of the schema.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ArchError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ArchError(f"{path} is no results file: it is not UTF-8") from error
-    try:
-        return Run.from_json(text)
-    except ValidationError as error:
-        written = _schema_version(text)
-        if written not in (None, SCHEMA_VERSION):
-            raise ArchError(
-                f"{path} follows version {written} of the schema, and this arch reads version {SCHEMA_VERSION}: "
-                "bench again, or read it with the arch that wrote it"
-            ) from error
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ArchError(
-            f"{path} is no results file of schema version {SCHEMA_VERSION}: {where}: {first['msg']}"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise ArchError(f"{path} is no results file: it is no JSON: {error}") from error
-
-
-def _schema_version(text: str) -> object:
-    """What a results file says; None where it says nothing."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return None
-    return found.get("schema_version") if isinstance(found, dict) else None
+    return read_versioned(Run, path, "results file", "bench again")

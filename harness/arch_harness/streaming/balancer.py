@@ -69,6 +69,22 @@ class Connection:
     check_at: float = field(default=0.0)
 
 
+def connections(endpoints: Sequence[Endpoint]) -> list[Connection]:
+    """The ways to servers, not yet connected."""
+    channels = [endpoint.channel() for endpoint in endpoints]
+    return [
+        Connection(
+            position,
+            endpoint,
+            channel,
+            channel.unary_unary(INFER),
+            service_pb2_grpc.GRPCInferenceServiceStub(channel),
+            1,
+        )
+        for position, (endpoint, channel) in enumerate(zip(endpoints, channels, strict=True))
+    ]
+
+
 class Balancer:
     """Shares requests out over servers; safe to use from several threads.
 
@@ -87,20 +103,9 @@ class Balancer:
         self._closed = False
         self._model = ""
         self._dead_since: float | None = None
-        self.connections = [self._connect(position, endpoint) for position, endpoint in enumerate(endpoints)]
+        self.connections = connections(endpoints)
         self._checker = threading.Thread(target=self._check, name="server health", daemon=True)
         self._checker.start()
-
-    def _connect(self, position: int, endpoint: Endpoint) -> Connection:
-        channel = endpoint.channel()
-        return Connection(
-            position,
-            endpoint,
-            channel,
-            channel.unary_unary(INFER),
-            service_pb2_grpc.GRPCInferenceServiceStub(channel),
-            1,
-        )
 
     def ask_for(self, model: str) -> None:
         """Say which model a server must have ready to count as alive."""

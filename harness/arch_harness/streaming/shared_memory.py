@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
 
 import grpc
+import numpy as np
+from arch_common.errors import ArchError
 from tritonclient.grpc import service_pb2
 
+from arch_harness.streaming.balancer import Connection, connections
 from arch_harness.streaming.buffers import PREFIX, Buffer, BufferPool, buffer_bytes, in_use, remove_stale
+from arch_harness.triton.endpoint import Endpoint
 from arch_harness.triton.refusal import is_forbidden
-
-if TYPE_CHECKING:
-    from arch_harness.streaming.balancer import Connection
 
 _TIMEOUT_S = 10.0
 
@@ -98,6 +101,75 @@ class SharedMemory:
                 if buffer.name is not None and connection.reads_shared_memory and connection.alive:
                     _unregister(connection, buffer.name)
         buffers.close()
+
+
+@dataclass(frozen=True)
+class SharedPlaces:
+    """Where clips are in a shared memory: its name, and for each clip where its audio begins, in bytes."""
+
+    region: str
+    starts: Sequence[int]
+
+
+class SharedClips:
+    """Clips that stay as they are, in one shared memory; servers know it as long as the block lasts.
+
+    Each has its own length: audio FP32 [samples], then, at the next multiple of 8 bytes, how many samples these are.
+
+    Args:
+        endpoints: servers on this machine.
+        file: of all samples, FP32, one clip behind the other.
+        lengths: samples of each clip.
+
+    Raises:
+        ArchError: on entry, if a server cannot or may not read it, or there is no room.
+    """
+
+    def __init__(self, endpoints: Sequence[Endpoint], file: Path, lengths: Sequence[int]) -> None:
+        self._endpoints = endpoints
+        self._file = file
+        self._lengths = lengths
+
+    def __enter__(self) -> SharedPlaces:
+        self._connections = connections(self._endpoints)
+        self._memory = SharedMemory(self._connections, shared_memory=True)
+        rooms = [-(-length // 2) * 2 + 2 for length in self._lengths]  # in samples; two of them hold the length
+        starts = [0, *np.cumsum(rooms)[:-1].tolist()]
+        try:
+            _, buffer = self._memory.take(sum(rooms))
+            if buffer.name is None:
+                raise ArchError(
+                    f"no room in /dev/shm for {4 * sum(rooms):,} bytes of audio: take fewer --clips, or grpc"
+                )
+            for one in self._connections:
+                if not one.reads_shared_memory:
+                    raise ArchError(
+                        f"the server at {one.endpoint.address} cannot or may not read shared memory: use grpc"
+                    )
+            samples = np.fromfile(self._file, dtype=np.float32)
+            clips = np.split(samples, np.cumsum(self._lengths)[:-1])
+            for start, room, clip in zip(starts, rooms, clips, strict=True):
+                buffer.waveform[start : start + len(clip)] = clip
+                buffer.waveform[start + room - 2 : start + room].view(np.int64)[0] = len(clip)
+        except BaseException:
+            self._close()
+            raise
+        return SharedPlaces(buffer.name, [4 * start for start in starts])
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            # Of requests that were under way a server may be reading still. It forgets the memory, of which the file
+            # goes now, when the next process tells it what nobody uses any more.
+            for connection in self._connections:
+                connection.alive = False
+        self._close()
+
+    def _close(self) -> None:
+        self._memory.close()
+        for connection in self._connections:
+            connection.channel.close()
 
 
 def _unregister(connection: Connection, name: str) -> None:

@@ -66,16 +66,17 @@ class MalformedError(Exception):
 
 
 @functools.lru_cache(maxsize=4096)
-def request_head(job: Job, region: str | None = None) -> bytes:
+def request_head(job: Job, region: str | None = None, start: int = 0) -> bytes:
     """The serialised request of a clip, but for its audio.
 
     Args:
         job: what is asked for.
         region: name of the registered shared memory that holds the audio and, after it, the number of samples. None
             where `request_tail` is to follow.
+        start: of the audio in it, in bytes, a multiple of 8.
     """
     request = service_pb2.ModelInferRequest(model_name=job.model)
-    offset = 0
+    offset = start
     for name, datatype, size, itemsize in (("waveform", "FP32", job.samples, 4), ("num_samples", "INT64", 1, 8)):
         tensor = request.inputs.add(name=name, datatype=datatype, shape=[1, size])
         if region is not None:

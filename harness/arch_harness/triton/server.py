@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from statistics import median
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +96,15 @@ class Server:
             same_machine=self.endpoint.loopback,
             tls=self.endpoint.credentials is not None,
         )
+
+    def round_trip_ms(self, calls: int = 20) -> float:
+        """The median time of a call for which the server does nothing, in ms: the network's part of a latency."""
+        times = []
+        for _ in range(calls):
+            began = time.perf_counter()
+            self._call("is_server_live")
+            times.append(time.perf_counter() - began)
+        return 1e3 * median(times)
 
     def metrics_address(self) -> str | None:
         """`host:port` of its metrics, as the server tells it, or else where they usually are; None if not known."""

@@ -9,12 +9,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jsonschema
 import numpy as np
 import psutil
 import pytest
+from arch_bench import read_load_test
 from arch_common.errors import ArchError
 from support.commands import ARCH, arch, marked, one_line, still_running
 
@@ -120,6 +123,48 @@ def test_a_stall_shows_in_the_open_loop_and_not_in_the_median_of_a_closed_one(
     assert closed.seconds > 4  # type: ignore[attr-defined]
 
 
+def test_audio_in_shared_memory_is_the_same_audio(clips: Clips, server: LocalServer, tmp_path: Path) -> None:
+    """Each clip's embedding is that of its own samples, over both transports, and nothing stays behind."""
+    from arch_harness.load import driver
+    from arch_harness.load.client import Driver
+    from arch_harness.load.messages import Order, Setup
+    from arch_harness.streaming.buffers import FOLDER, PREFIX
+    from arch_harness.streaming.shared_memory import SharedClips
+    from arch_harness.streaming.wire import INFER, Job, read_answer
+    from arch_harness.triton.endpoint import Endpoint
+
+    endpoint = Endpoint(server.grpc_url)
+    job = Job("logmel", Path(), 16000, 1.0, 160, 0, 8)
+    before = set(FOLDER.glob(f"{PREFIX}*"))
+    lengths = list(clips.lengths)
+    lengths[0] -= 1  # an odd one, behind which the next begins at a multiple of 8 bytes all the same
+    samples = np.fromfile(clips.file, dtype=np.float32)
+    np.delete(samples, 0).tofile(tmp_path / "clips.f32")
+    with SharedClips([endpoint], tmp_path / "clips.f32", lengths) as places, endpoint.channel() as channel:
+        assert set(FOLDER.glob(f"{PREFIX}*")) != before
+        call = channel.unary_unary(INFER)
+        answers = []
+        for shared in (None, places):
+            bodies = driver._bodies(Setup([endpoint], job, tmp_path / "clips.f32", lengths, shared))
+            answers.append([read_answer(job, call(body, timeout=10)) for body in bodies])
+            assert max(map(len, bodies)) < 1000 or shared is None
+    for one, other in zip(*answers, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not np.array_equal(answers[0][0], answers[0][1])
+    with Driver([endpoint], job, clips, "shared-memory") as sending:
+        settings: dict[str, float | int | bool] = {"min_duration_ms": 200, "min_query_count": 10}
+        assert sending.run(Order("SingleStream", settings, tmp_path / "log", 1)).failed == []
+    assert set(FOLDER.glob(f"{PREFIX}*")) == before
+
+
+def test_the_round_trip_is_that_of_an_empty_call(server: LocalServer) -> None:
+    from arch_harness.triton.endpoint import Endpoint
+    from arch_harness.triton.server import Server
+
+    with Server(Endpoint(server.grpc_url)) as running:
+        assert 0.01 < running.round_trip_ms() < 1000
+
+
 def test_offline_and_multi_stream(scene: tuple[LoadTest, LoadTarget]) -> None:
     test, target = scene
     short = {"offline_expected_qps": 100, "min_duration_ms": 500, "min_query_count": 1}
@@ -179,7 +224,7 @@ def tested(
     done = arch(
         *("load", "--server", server.grpc_url, "--model", "logmel", "--model", "tiny-hubert"),
         *("--dataset", f"demo={demo_dataset}", "--slo", "p99=5s", "--rate", "120:100000:2"),
-        *("--min-duration", "1", "--clips", "24", "--output", str(output)),
+        *("--min-duration", "1", "--clips", "24", "--transport", "shared-memory", "--output", str(output)),
     )
     assert done.returncode == 0, done.stderr
     return output, LoadReport.from_json((output / "load.json").read_bytes()), done.stdout + done.stderr
@@ -200,6 +245,12 @@ def test_the_command_writes_what_it_says(tested: tuple[Path, LoadReport, str]) -
         assert (output / run.log / "mlperf_log_detail.txt").is_file()
     assert "seconds of audio a second" in page
     assert page.count("<svg") == 6
+    assert "read by the servers in shared memory" in page
+    assert report.transport == "shared-memory"
+    assert report.round_trips == {}  # the server is on this machine
+    schema = json.loads(files("arch_harness.load").joinpath("load.schema.json").read_text("utf-8"))
+    jsonschema.Draft202012Validator(schema).validate(json.loads((output / "load.json").read_bytes()))
+    assert read_load_test(output).report == report
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert json.loads((output / "load.json").read_bytes())["slo"] == {"share": 0.99, "milliseconds": 5000.0}
 
@@ -234,3 +285,42 @@ def test_usage() -> None:
         2,
         "arch: --slo is missing: the scenario server holds a rate to a promise, such as p99=200ms",
     )
+
+
+def test_a_file_of_another_version_is_one_line(tested: tuple[Path, LoadReport, str], tmp_path: Path) -> None:
+    from arch_harness.load.report import LOAD_SCHEMA_VERSION, read_load
+
+    whole = json.loads((tested[0] / "load.json").read_bytes())
+    (tmp_path / "load.json").write_text(json.dumps(whole | {"schema_version": 9}))
+    with pytest.raises(ArchError) as caught:
+        read_load(tmp_path / "load.json")
+    assert str(caught.value) == (
+        f"{tmp_path}/load.json follows version 9 of the schema, and this arch reads version {LOAD_SCHEMA_VERSION}: "
+        "test the load again, or read it with the arch that wrote it"
+    )
+    (tmp_path / "load.json").write_text(json.dumps(whole | {"colour": "red"}))
+    with pytest.raises(
+        ArchError, match=rf"is no file of a load test of schema version {LOAD_SCHEMA_VERSION}: colour: "
+    ):
+        read_load(tmp_path / "load.json")
+    with pytest.raises(ArchError, match=r"cannot read .*: No such file"):
+        read_load_test(tmp_path / "none")
+
+
+def test_shared_memory_is_for_servers_on_this_machine(demo_dataset: Path) -> None:
+    done = arch(
+        *("load", "--server", "192.0.2.1:8001", "--dataset", f"demo={demo_dataset}", "--slo", "p99=1s"),
+        *("--transport", "shared-memory"),
+    )
+    assert done.returncode == 2
+    assert one_line(done).startswith(
+        "arch: --transport shared-memory is for servers on this machine, and 192.0.2.1:8001 "
+    )
+
+
+def test_the_network_stands_beside_latencies(tested: tuple[Path, LoadReport, str]) -> None:
+    from arch_harness.load.formats import render_page
+
+    away = tested[1].model_copy(update={"round_trips": {"gpu1:8001": 1.25}})
+    page = render_page(away)
+    assert page.count("etwork round trip 1.25 ms to gpu1:8001: part of each latency") == 3
