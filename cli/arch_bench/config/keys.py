@@ -42,6 +42,7 @@ BENCH: Mapping[str, tuple[str, ...]] = {
     "price": ("price",),
     "output": ("output",),
     "cache": ("cache",),
+    "log_file": ("log-file",),
     "verbose": ("verbose",),
     "quiet": ("quiet",),
 }

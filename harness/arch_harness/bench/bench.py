@@ -21,7 +21,7 @@ from arch_harness.bench.events import tell_outcome, tell_pass
 from arch_harness.bench.footprints import gather_footprints
 from arch_harness.bench.looking import Looker, with_files
 from arch_harness.bench.outcomes import changed_clips, covers, dataset_facts, is_refused, scored, unscored
-from arch_harness.bench.resuming.fingerprints import embedding_fingerprint, result_fingerprint
+from arch_harness.bench.resuming.fingerprints import embedding_fingerprint, result_fingerprint, server_identity
 from arch_harness.bench.resuming.kept_speeds import KeptSpeeds
 from arch_harness.bench.resuming.resumable import resumable
 from arch_harness.bench.score import is_done, probe_pair
@@ -36,7 +36,6 @@ from arch_harness.results.run import (
     Pair,
     Result,
     Run,
-    ServerFacts,
     Settings,
     Unscored,
     read_run,
@@ -151,7 +150,7 @@ class Bench:
         for what, before, after in (
             ("machine or package versions", earlier.machine, now.machine),
             ("version of arch", earlier.arch_version, now.arch_version),
-            ("server", sorted(map(_identity, earlier.servers)), sorted(map(_identity, now.servers))),
+            ("server", sorted(map(server_identity, earlier.servers)), sorted(map(server_identity, now.servers))),
         ):
             if before != after:
                 raise UsageError(f"{self._output} holds results of another {what}; choose another --output")
@@ -395,8 +394,3 @@ class Bench:
         run.comparisons, run.diagnoses = [], None  # made anew when all results are there
         run.partial, run.missing = True, self._missing()
         write_run(run, self._output / RESULTS)
-
-
-def _identity(server: ServerFacts) -> tuple[str, ...]:
-    """What makes figures of two servers comparable; one started for the run has another port each time."""
-    return (server.name, server.version, "" if server.started_by_arch else server.address)

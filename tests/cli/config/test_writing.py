@@ -44,7 +44,8 @@ VALUES: dict[str, Any] = {
     **dict.fromkeys(("--seeds", "--seed", "--concurrency", "--workers"), WHOLE),
     "--repeat": st.integers(1, 100).map(str),
     **dict.fromkeys(
-        ("--output", "--data-root", "--repository", "--cache", "--tls-ca", "--tls-cert", "--tls-key"), PATHS
+        ("--output", "--data-root", "--repository", "--cache", "--log-file", "--tls-ca", "--tls-cert", "--tls-key"),
+        PATHS,
     ),
 }
 SWITCHES = ("tls", "layers", "recompute", "verbose", "quiet")
@@ -117,8 +118,19 @@ ALL = [
     *("--dataset", "esc50", "--model", "m", "--server", "a:1", "--splits", "strict", "--probe", "knn"),
     *("--ray-address", "auto", "--transport", "shared-memory", "--price", "2.49/h", "--ablate", "padding"),
     *("--rate", "16", "--seeds", "5", "--seed", "2", "--concurrency", "8", "--workers", "2", "--repeat", "3"),
-    *("--output", "o", "--data-root", "d", "--repository", "r", "--cache", "c", "--tls-ca", "ca.pem"),
-    *("--tls-cert", "cert.pem", "--tls-key", "key.pem", "--tls", "--layers", "--recompute", "--quiet"),
+    *("--output", "o", "--data-root", "d", "--repository", "r", "--cache", "c", "--log-file", "l"),
+    *(
+        "--tls-ca",
+        "ca.pem",
+        "--tls-cert",
+        "cert.pem",
+        "--tls-key",
+        "key.pem",
+        "--tls",
+        "--layers",
+        "--recompute",
+        "--quiet",
+    ),
 ]
 
 

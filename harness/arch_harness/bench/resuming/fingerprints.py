@@ -51,3 +51,8 @@ def speed_fingerprint(model: ModelFacts, dataset: Dataset, settings: Settings, s
 def result_fingerprint(measured: str, settings: Settings) -> str:
     """Of the embeddings and all that their probes come from."""
     return digest(measured, "probes", settings.probes, settings.seed, settings.seeds, settings.epochs)
+
+
+def server_identity(server: ServerFacts) -> tuple[str, ...]:
+    """What makes figures of two servers comparable; one started for the run has another port each time."""
+    return (server.name, server.version, "" if server.started_by_arch else server.address)
