@@ -73,16 +73,16 @@ def _refuse(address: str, words: str) -> None:
     """Say of a cluster that answered why it cannot be used, where that is known.
 
     Raises:
-        UsageError: if it is.
+        ArchError: if it is.
     """
     versions = re.findall(r"\b(?:Ray|Python): (\S+)", words) if "Version mismatch" in words else []
     if len(versions) == len(("Ray", "Python")) * 2:
         theirs, ours = (f"Ray {ray} and Python {python}" for ray, python in (versions[:2], versions[2:]))
         raise UsageError(f"the Ray cluster at {address} runs {theirs}, and here are {ours}: make them the same")
-    if "InvalidAuthToken" in words:
-        raise UsageError(
-            f"the Ray cluster at {address} asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
-            "RAY_AUTH_TOKEN_PATH to the one that it was started with"
+    if "Failed to connect to Ray cluster" in words:  # why stands in Ray's log alone
+        raise ArchError(
+            f"what listens at {address} takes no connection as a Ray cluster: if it asks for a token, set "
+            "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the one that it was started with"
         )
     if "No node info found" in words:
         raise UsageError(

@@ -20,8 +20,11 @@ from arch_common.errors import UsageError
 from arch_harness.measuring.chunk import Chunk
 from arch_harness.results.run import Result, read_run
 from arch_harness.streaming import worker
+from arch_harness.streaming.actors import WorkerHandle
 from arch_harness.streaming.cluster.files import FilePlaces, look_at, read_files, unpacked
 from arch_harness.streaming.cluster.nodes import Node, place_of_this_process
+from arch_harness.streaming.loads.phases import unmeasured_plan
+from arch_harness.streaming.pass_state import PassState, PendingChunk
 from arch_harness.streaming.pool import WorkerPool
 from arch_harness.streaming.wire import Job
 from arch_harness.streaming.worker import Worker
@@ -133,6 +136,16 @@ def test_a_node_that_is_lost_costs_no_clip(
     assert notes == [f"warning: node {lost.name} ({lost.address}) is lost; what its worker had is sent again"]
     assert again.clips == len(clips)
     assert again.faults.workers_lost == 0
+
+
+def test_no_clip_is_blamed_for_the_loss_of_a_node(job: Job) -> None:
+    state = PassState(job, unmeasured_plan(4, None), 4, None, 1, iter([]))
+    handle, chunk = WorkerHandle(None, "here"), PendingChunk([(0, "a.wav"), (1, "b.wav")])
+    for _ in range(6):  # more often than a clip may be there when a worker dies
+        state.running["a call"] = (handle, state.waiting.pop() if state.waiting else chunk)
+        state.take_back(handle, with_node=True)
+        assert state.waiting == [chunk]
+    assert state.collector.failures == []
 
 
 def test_a_node_with_other_versions_is_refused_before_any_work(
