@@ -1,4 +1,4 @@
-"""`arch tune` against a real Triton: a small checkpoint, two forms of it, one way to serve each."""
+"""`arch tune` against a real Triton: a small checkpoint, two forms of it, and one way to serve one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.triton, pytest.mark.torch, pytest.mark.ray, pytest.mar
 ASKED: dict[str, Any] = {
     "slo": "p99=100ms",
     "max_loss": "40pt",
-    "precision": "fp32,int8",
+    "precision": "int8",
     "max_batch": 4,
     "instances": 1,
     "threads": 1,
@@ -40,9 +40,16 @@ def test_a_checkpoint_is_tuned_and_goes_on_where_it_ended(checkpoint: Path, demo
     assert report.forms[0].loss == 0
     assert all(one.score is not None and one.low is not None for one in report.forms)
     assert all(one.executed_by.startswith(f"{one.precision} on ") for one in report.forms)
-    assert {one.configuration.split("-")[0] for one in report.points} == {"fp32", "int8"}
+    # fp32 was not asked for: it is what the loss is against, and is not measured.
+    assert [one.admissible for one in report.forms] == [False, True]
+    base, int8 = (one.score for one in report.forms)
+    assert base is not None
+    assert int8 is not None
+    assert report.forms[1].loss == pytest.approx(base - int8)
+    assert [one.configuration.split("-")[0] for one in report.points] == ["int8"]
     won = report.chosen
-    assert won.rate == max(one.rate for one in report.points if one.rung == 2)
+    assert (won.rung, won.runs) >= (2, 11)
+    assert won.low <= won.rate <= won.high
     assert won.memory_mib is not None
     assert won.memory_mib > 20
     # The winner is a model of its own, with the graph of its form and the configuration that was measured.
@@ -102,15 +109,17 @@ def test_names_that_mean_nothing_and_forms_of_what_is_exported(
     repository: Path, demo_dataset: Path, tmp_path: Path
 ) -> None:
     at = ["--repository", str(repository), "--dataset", f"demo={demo_dataset}", "--slo", "p99=1s"]
-    at += ["--output", str(tmp_path / "out")]
-    done = arch("tune", "--model", "huber-base", *at)
+    done = arch("tune", "--model", "huber-base", *at, "--output", str(tmp_path / "out"))
     assert done.returncode == 2
     assert one_line(done).startswith("arch: unknown checkpoint 'huber-base': did you mean ")
     assert one_line(done).endswith(f"; nor is it a model of {repository}")
-    done = arch("tune", "--model", "tiny-hubert", "--precision", "int8", *at)
-    assert done.returncode == 2
-    assert one_line(done) == (
-        f"arch: tiny-hubert is a model of {repository}, of which the serving alone can be tuned: for --precision, "
-        "--layers and --lengths name its checkpoint"
-    )
     assert not (tmp_path / "out").exists()
+    with pytest.raises(arch_bench.UsageError, match="of which the serving alone can be tuned: for --precision"):
+        arch_bench.tune(
+            "tiny-hubert",
+            f"demo={demo_dataset}",
+            slo="p99=1s",
+            precision="int8",
+            repository=repository,
+            output=tmp_path / "out",
+        )

@@ -15,6 +15,7 @@ from arch_common.files import whole_file
 from arch_bench import api
 
 if TYPE_CHECKING:
+    from arch_harness.datasets import Dataset
     from arch_harness.results.run import Run
     from arch_harness.tuning.results import FormScore
     from arch_harness.tuning.space import Form
@@ -126,6 +127,20 @@ def _known(output: Path) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return {str(form): str(name) for form, name in found.items()} if isinstance(found, dict) else {}
+
+
+def scored_before(folder: Path, models: Mapping[Form, FormModel], dataset: Dataset) -> Run | None:
+    """The run of an earlier command that scored all these models on these clips; None if there is none."""
+    try:
+        run = api.load(folder).run
+    except ArchError:
+        return None
+    known = {one.name: one.content_hash for one in run.models}
+    listings = {one.id: one.listing for one in run.datasets}
+    there = {one.model for one in run.outcomes if one.dataset == dataset.id}
+    wanted = {one.name: one.content_hash for one in models.values()}
+    same = wanted.items() <= known.items() and set(wanted) <= there and listings.get(dataset.id) == dataset.listing
+    return run if same and not run.partial else None
 
 
 def scores_of(

@@ -281,19 +281,22 @@ class _Run:
         self.models, faults = of_forms.export_forms(self._model, every, self._output, self._target, self._note)
         self.notes += [f"{form} was left out: {why}" for form, why in faults.items()]
         self._say_what_is_not_tried()
-        self._note(f"scoring {len(self.models)} models on {self._dataset.id}")
-        run = api.bench(
-            self._dataset.reference,
-            models=[one.name for one in self.models.values()],
-            repository=self._output / "models",
-            output=self._output / "accuracy",
-            seed=asked.seed,
-            concurrency=_CONCURRENCY * self._cores,
-            cache=cache,
-            command="arch tune",
-            console=self._console,
-        )
-        return of_forms.scores_of(run.run, self.models, tried, asked.max_loss)
+        folder = self._output / "accuracy"
+        scored = of_forms.scored_before(folder, self.models, self._dataset)
+        if scored is None:
+            self._note(f"scoring {len(self.models)} models on {self._dataset.id}")
+            scored = api.bench(
+                self._dataset.reference,
+                models=[one.name for one in self.models.values()],
+                repository=self._output / "models",
+                output=folder,
+                seed=asked.seed,
+                concurrency=_CONCURRENCY * self._cores,
+                cache=cache,
+                command="arch tune",
+                console=self._console,
+            ).run
+        return of_forms.scores_of(scored, self.models, tried, asked.max_loss)
 
     def _say_what_is_not_tried(self) -> None:
         left = []
