@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,8 +25,21 @@ _STORE = f"--object-store-memory={128 * 1024**2}"
 
 
 def may_make_machines() -> pytest.MarkDecorator:
-    """Leaves tests out where nobody may make namespaces."""
-    return pytest.mark.skipif(os.geteuid() != 0, reason="only root makes network namespaces")
+    """Leaves tests out where nobody may make namespaces: without root, in most containers, without iproute2 or curl."""
+    return pytest.mark.skipif(not _makes_machines(), reason="needs network namespaces, as root, with ip and curl")
+
+
+def _makes_machines() -> bool:
+    if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "curl", "unshare", "mount"))):
+        return False
+    name = f"tried{os.getpid()}"
+    tried = (
+        ["ip", "netns", "add", name],
+        ["ip", "netns", "exec", name, "unshare", "--mount", "--uts", "--pid", "true"],
+    )
+    made = all(subprocess.run(one, capture_output=True, check=False).returncode == 0 for one in tried)
+    subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
+    return made
 
 
 class Machines:

@@ -139,7 +139,7 @@ def test_a_node_that_is_lost_costs_no_clip(
 
 
 def test_no_clip_is_blamed_for_the_loss_of_a_node(job: Job) -> None:
-    state = PassState(job, unmeasured_plan(4, None), 4, None, 1, iter([]))
+    state = PassState(job, unmeasured_plan(1, 4, None), 4, None, 1, iter([]))
     handle, chunk = WorkerHandle(None, "here"), PendingChunk([(0, "a.wav"), (1, "b.wav")])
     for _ in range(6):  # more often than a clip may be there when a worker dies
         state.running["a call"] = (handle, state.waiting.pop() if state.waiting else chunk)
