@@ -49,7 +49,8 @@ class Tracing:
             return None
         # Triton splits its option at commas and spaces.
         plain = self.url.isascii() and self.url.isprintable() and not set(self.url) & set(" ,")
-        return (parts.hostname, port) if plain and parts.hostname and port else None
+        # What is in it is told in logs and stands in the server's command line: no passwords.
+        return (parts.hostname, port) if plain and parts.hostname and port and "@" not in parts.netloc else None
 
     @property
     def options(self) -> list[str]:
@@ -65,7 +66,7 @@ class Tracing:
     def environment(self) -> dict[str, str]:
         """For tritonserver: what is on this machine is never asked for through a proxy of the environment."""
         host = self._address[0] if self._address else ""
-        if host != "localhost" and not host.startswith("127."):
+        if host not in ("localhost", "::1") and not host.startswith("127."):
             return {}
         around = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
         return {"no_proxy": f"{around},{host}" if around else host}

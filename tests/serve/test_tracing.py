@@ -140,7 +140,11 @@ def test_a_collector_that_is_not_there_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "collector", "localhost:4318", "ftp://x/v1", "http://", "http://a b/", "http://a,b/", "http://a:99999/"]
+    "url",
+    [
+        *("", "collector", "localhost:4318", "ftp://x/v1", "http://", "http://a b/", "http://a,b/", "http://a:99999/"),
+        "http://user:secret@a/v1/traces",
+    ],
 )
 def test_a_url_that_cannot_be_right(url: str) -> None:
     with pytest.raises(

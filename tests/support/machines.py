@@ -35,7 +35,11 @@ def _makes_machines() -> bool:
     name = f"tried{os.getpid()}"
     tried = (
         ["ip", "netns", "add", name],
-        ["ip", "netns", "exec", name, "unshare", "--mount", "--uts", "--pid", "true"],
+        ["ip", "-n", name, "link", "add", "eth0", "type", "veth", "peer", "name", "eth1"],
+        [
+            *("ip", "netns", "exec", name, "unshare", "--mount", "--uts", "--pid", "--fork", "--mount-proc"),
+            *("sh", "-c", "mount -t tmpfs none /mnt && hostname tried"),
+        ],
     )
     made = all(subprocess.run(one, capture_output=True, check=False).returncode == 0 for one in tried)
     subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
@@ -133,11 +137,13 @@ def two_machines(mark: str, folder: Path, repository: Path) -> Iterator[Machines
             until_it_says(one, "Ray runtime started", "gRPC ")
         yield machines
     finally:
-        for one in reversed(started):
-            one.terminate()
-        for one in started:
-            one.communicate(timeout=60)
-        machines.remove()
+        try:
+            for one in reversed(started):
+                one.terminate()
+            for one in started:
+                one.communicate(timeout=60)
+        finally:
+            machines.remove()
 
 
 def joined(machines: Machines, hidden: Path) -> subprocess.Popen[str]:

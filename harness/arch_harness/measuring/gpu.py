@@ -64,11 +64,13 @@ class GpuReader:
     Attributes:
         source: who tells of their power; None where nothing is known.
         why_not: why nothing is known; empty where it is.
+        names: of the GPUs that were told of when it was made.
     """
 
     def __init__(self, metrics: Sequence[str], local: bool) -> None:
         self.source: PowerSource | None = "GPU, by Triton"
         self.why_not = ""
+        self.names: set[str] = set()
         self._nvml: _Nvml | None = None
         # Servers may share a GPU, and each counts from its own start: a GPU is one server's.
         self._owned: dict[str, set[str]] = {}
@@ -79,9 +81,11 @@ class GpuReader:
             for address, names in told.items():
                 self._owned[address] = names - seen
                 seen |= names
+            self.names = seen
             return
         self._nvml = _Nvml.load() if local else None
         self.source = "GPU, by NVML" if self._nvml else None
+        self.names = set(self._nvml.states()) if self._nvml else set()
         if self._nvml is None:
             self.why_not = _why_not(list(texts.values()), local)
 
@@ -172,7 +176,8 @@ class _Nvml:
         millijoules, milliwatts = ctypes.c_ulonglong(), ctypes.c_uint()
 
         def told(call: str, into: Any) -> bool:
-            return bool(getattr(self._library, call)(device, ctypes.byref(into)) == 0)
+            function = getattr(self._library, call, None)  # an old driver lacks some
+            return function is not None and bool(function(device, ctypes.byref(into)) == 0)
 
         return GpuState(
             busy=min(rates.gpu, 100) / 100 if told("nvmlDeviceGetUtilizationRates", rates) else None,

@@ -139,10 +139,9 @@ class SpeedRun(StrictModel):
 
     @property
     def joules_per_clip(self) -> float | None:
-        """Beyond idle; None where no power is told."""
-        if not self.power or not self.clips_per_s:
-            return None
-        return max(0.0, sum(one.mean_w - one.idle_w for one in self.power)) / self.clips_per_s
+        """Beyond idle; None where no power is told, or none beyond idle."""
+        above = sum(one.mean_w - one.idle_w for one in self.power)
+        return above / self.clips_per_s if above > 0 and self.clips_per_s else None
 
     def at(self, load: LoadName) -> LoadPoint | None:
         """What was measured at a load; None where it was not."""

@@ -317,6 +317,7 @@ class WorkerPool:
         """Give work to those that have started in the place of others."""
         for gone, handle in self._crew.admit():
             state.retired.append(gone)
+            self._steering.exchange_status(state)  # its counts begin with what it tells, as those of all do
             handle.begin()
             state.disturb()
             self._steering.next_window(state)

@@ -45,7 +45,8 @@ class Steering:
         self.exchange_status(state)
         drops = sum(handle.dropped(server) for handle in self._handles for server in range(len(self._servers)))
         lost, state.drops = drops > state.drops, drops
-        if lost:
+        # One that does not answer has its part of the requests in flight, or had.
+        if lost or any(handle.asked for handle in self._present()):
             state.disturb()
         if state.advance(self.progress(), self._starving(state)) or lost:
             self.next_window(state)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -125,7 +126,7 @@ def test_a_server_that_was_restarted_gives_no_figure(monkeypatch: pytest.MonkeyP
 def test_a_part_of_the_time_is_not_taken_for_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     with metrics_site(triton(clock)) as address:
-        found = followed(clock, ConsumptionLog(GpuReader([address], False), idle={"GPU, by Triton": 120.0}), 8)
+        found = followed(clock, ConsumptionLog(GpuReader([address], False), idle={"GPU, by Triton": 110.0}), 8)
     assert found.consumption([(2, 8)]).power[0].mean_w == pytest.approx(120)
     assert found.consumption([(2, 30)]).untold[0].startswith("GPU, by Triton: known for 5.")
     assert found.consumption([]).power == []
@@ -260,6 +261,39 @@ def test_a_counter_that_is_refreshed_faster_than_it_is_read_is_exact() -> None:
     assert joules == pytest.approx(5 * (16 - 4 + 81 - 36))
 
 
+@pytest.mark.parametrize("apart_s", [0.5, 1.0, 1.5, 1.9, 3.0])
+def test_looks_that_are_not_regular_find_the_mean_power(apart_s: float) -> None:
+    """Of a counter that is refreshed every 2 s, some of whose changes are seen by two looks in a row."""
+    random = Random(3)
+    curve, moment = EnergyCurve(), 0.0
+    while moment < 400:
+        curve.count(moment, 100 * REFRESH_S * math.floor(moment / REFRESH_S))
+        moment += apart_s * random.uniform(1, 1.4)
+    joules, known = curve.over([(20, 380)])
+    assert joules / known == pytest.approx(100, rel=0.02)
+    assert known == pytest.approx(360)
+
+
+def test_a_gpu_that_answers_no_more_leaves_no_figure_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    other = METRICS.format(memory=0, watts=100).replace("GPU-", "GPU-of-another-")
+    with metrics_site(triton(clock)) as address, metrics_site(lambda: other if clock.now < 1001 else "") as second:
+        reader = GpuReader([address, second], False)
+        clock.now += 1
+        found = followed(clock, ConsumptionLog(reader, idle={"GPU, by Triton": 120.0}), 80)
+    taken = found.consumption([(25, 40)])
+    assert (taken.power, taken.untold[0]) == ([], "GPU, by Triton: it tells no power")
+
+
+def test_no_more_than_idle_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    with metrics_site(triton(clock)) as address:
+        found = followed(clock, ConsumptionLog(GpuReader([address], False), idle={"GPU, by Triton": 120.5}), 12)
+    taken = found.consumption([(2, 10)])
+    reason = "GPU, by Triton: under load it took no more than with nothing in flight"
+    assert (taken.power, taken.untold[0]) == ([], reason)
+
+
 def test_a_long_gap_is_not_known() -> None:
     drawn, counted = EnergyCurve(), EnergyCurve(sure_s=30)
     for moment in (0.0, 10.0, 20.0, 90.0, 100.0):
@@ -285,6 +319,6 @@ def test_watts_become_joules_of_a_clip() -> None:
     )
     assert (both.mean_power_w, both.idle_power_w) == (415, 140)
     assert both.joules_per_clip == pytest.approx(275 / 50)
-    assert run(PowerUse(source="GPU, by NVML", mean_w=69.5, idle_w=70)).joules_per_clip == 0
+    assert run(PowerUse(source="GPU, by NVML", mean_w=69.5, idle_w=70)).joules_per_clip is None
     assert run().joules_per_clip is run().mean_power_w is run().idle_power_w is None
     assert run(PowerUse(source="GPU, by NVML", mean_w=350, idle_w=120), speed=0).joules_per_clip is None

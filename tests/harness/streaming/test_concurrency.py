@@ -81,6 +81,23 @@ def test_a_machine_that_grows_slower_favours_no_level() -> None:
     assert find(throughput).level == 32
 
 
+@pytest.mark.parametrize("turns", range(6))
+def test_a_loss_while_levels_are_compared_begins_the_comparison_anew(turns: int) -> None:
+    """From then on everything takes twice as long; 16 in flight are 15 % better than 8 before and after."""
+    search, done, now, looks, lost = ConcurrencySearch(4, 4, 256), 0, 0.0, 0, False
+    while not search.settled:
+        speed = {4: 100.0, 8: 174.0}.get(search.level, 200.0) / (2 if lost else 1)
+        done, now = done + 400, now + 400 / speed
+        search.observe([Progress(done, now)])
+        looks += search.comparing
+        if looks > 2 * turns and not lost:  # as many windows
+            lost = True
+            search.restart_window()
+            assert search.level == max(search.rates, key=lambda level: search.rates[level])
+    assert lost
+    assert search.level == 16
+
+
 def test_levels_are_compared_no_further_once_it_is_told_to_settle() -> None:
     search = ConcurrencySearch(4, 4, 256)
     done, now, levels = 0, 0.0, []

@@ -97,8 +97,8 @@ def test_power_is_that_of_the_measured_phase_and_idle_that_before_the_first_clip
         again = pool.measure(job, clips, 8, None)
     for one in (measured, again):
         gpu = next(use for use in one.power if use.source == "GPU, by Triton")
-        assert gpu.mean_w == pytest.approx(300, rel=0.02)
-        assert gpu.idle_w == pytest.approx(100, rel=0.02)
+        assert gpu.mean_w == pytest.approx(300, rel=0.05)
+        assert gpu.idle_w == pytest.approx(100, rel=0.1)
         assert one.mean_power_w is not None
         assert one.idle_power_w is not None
         assert one.joules_per_clip == pytest.approx((one.mean_power_w - one.idle_power_w) / one.clips_per_s)

@@ -50,9 +50,11 @@ class EnergyCurve:
             return
         start, moment = self._changed, (looked + now) / 2
         if self._just_changed:
-            # It changes from reading to reading, so it is refreshed more often than it is read, and each is of its
+            # It changes from reading to reading, so it is refreshed about as often as it is read, and each is of its
             # moment. Of another one it is not known when between two readings it changed.
-            start, moment = looked, now
+            moment = now
+            if not self._parts or self._parts[-1][1] != start:
+                start = looked  # the first; any other begins where the one before ends, so that no time is left out
         if start is not None and now - looked <= self._sure_s:
             self._parts.append((start, moment, joules - before))
         self._changed, self._just_changed = moment, True

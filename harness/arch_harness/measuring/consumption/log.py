@@ -47,7 +47,8 @@ class ConsumptionLog:
         self._idle = idle or {}
         self._curves: dict[PowerSource, dict[str, EnergyCurve]] = {}
         if gpus.source is not None:
-            self._curves[gpus.source] = {}
+            # One that does not answer from now on has a curve too: the others are not all of them.
+            self._curves[gpus.source] = {name: EnergyCurve() for name in gpus.names}
         if rapl is not None and not rapl.why_not:
             self._curves[_CPU] = {}
         self._gpu_bytes: list[tuple[float, float]] = []
@@ -112,6 +113,10 @@ class ConsumptionLog:
                 power.append(PowerUse(source=source, mean_w=watts, idle_w=idle))
             else:
                 lost.append(f"{source}: {why_not or 'its idle power is not known'}")
+        above = sum(one.mean_w - one.idle_w for one in power)
+        if power and not lost and above <= 0:
+            sources = ", ".join(one.source for one in power)
+            lost.append(f"{sources}: under load it took no more than with nothing in flight")
         return Consumption(
             power=[] if lost else power,
             untold=[*lost, *self._missing()],

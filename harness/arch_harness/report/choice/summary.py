@@ -231,7 +231,7 @@ def _joules(scores: Scores, model: str, results: dict[str, Result]) -> float | N
     found = [one for one in (mean_of(each, "joules_per_clip") for each in measured) if one is not None]
     if len(found) < len(results):
         return None
-    return statistics.geometric_mean(found) if min(found) > 0 else 0.0
+    return statistics.geometric_mean(found)
 
 
 def _energy_of(results: dict[str, Result]) -> tuple[str, ...]:

@@ -70,6 +70,7 @@ class Crew:
         self._nodes: dict[str, Node] = {}
         self._inspected: set[str] = set()
         self._lost: set[str] = set()
+        self._ever_lost: set[str] = set()
         self._coming: dict[int, WorkerHandle] = {}
         self._in_vain = 0
         self._nobody_since: float | None = None
@@ -165,6 +166,7 @@ class Crew:
             return False
         if node.id not in self._lost:
             self._lost.add(node.id)
+            self._ever_lost.add(node.id)
             there = sum(one.place.node == node.id for one in self.handles)
             workers = "its worker had is" if there == 1 else f"its {there} workers had is"
             self._note(f"warning: node {node.name} is lost; what {workers} sent again")
@@ -174,7 +176,7 @@ class Crew:
         """Take in those that have started meanwhile: pairs of one that had died, and the one in its stead.
 
         Raises:
-            UsageError: if one runs on a node that cannot do the work.
+            UsageError: if one runs on a node that cannot do the work, and nobody else is left.
             ArchError: if they do not start, again and again.
         """
         import ray
@@ -184,14 +186,22 @@ class Crew:
                 continue
             try:
                 handle.wait_until_started()
+                self._inspect(handle)
+            except UsageError as error:
+                if not self.present:
+                    raise
+                self._note(f"warning: a node that came later does no work: {error}")
+                ray.kill(handle.actor)
+                del self._coming[position]
+                continue
             except ArchError:
                 self._in_vain += 1
                 if self._in_vain > _STARTS_IN_VAIN:
                     raise
                 self._coming[position] = self._start_worker()
                 continue
-            self._inspect(handle)
             self._check_files(handle)
+            self._lost.discard(handle.place.node)
             del self._coming[position]
             self._in_vain, self._nobody_since = 0, None
             gone, self.handles[position] = self.handles[position], handle
@@ -227,7 +237,7 @@ class Crew:
                 workers=workers[node.id],
                 clips=clips[node.id],
                 workers_lost=lost[node.id],
-                lost=node.id in self._lost,
+                lost=node.id in self._ever_lost,
                 files_sent=self._files.lacks(node.id),
             )
             for node in self._nodes.values()
@@ -243,6 +253,7 @@ class Crew:
 
         Raises:
             UsageError: if it cannot.
+            ArchError: if it does not answer.
         """
         import ray
 
@@ -251,8 +262,10 @@ class Crew:
             return
         if place.node not in self._nodes:  # it came later
             self._nodes |= live_nodes()
-            check_versions([self._nodes[place.node]] if place.node in self._nodes else [])
-        name = self._nodes[place.node].name if place.node in self._nodes else place.host
+            if place.node not in self._nodes:
+                raise ArchError(f"node {place.host} of the Ray cluster does not answer")
+            check_versions([self._nodes[place.node]])
+        name = self._nodes[place.node].name
         local = next((endpoint for endpoint in self._endpoints if endpoint.loopback), None)
         if local and place.network != self._place.network:
             how = (

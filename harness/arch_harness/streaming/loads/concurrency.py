@@ -90,6 +90,8 @@ class ConcurrencySearch:
     def restart_window(self) -> None:
         """Measure the level anew: a worker or a server was lost meanwhile."""
         self._before = self._window = None
+        if self.comparing:  # turns before and after it are of different machines
+            self._turns, self.level = [], self._best
 
     def _close(self, rate: float) -> None:
         if self.comparing:
