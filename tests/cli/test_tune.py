@@ -70,6 +70,13 @@ def test_a_checkpoint_is_tuned_and_goes_on_where_it_ended(checkpoint: Path, demo
     assert (output / "runs.jsonl").read_bytes() == journal
     assert again.report.points == report.points
     assert sorted(one.name for one in repository.iterdir()) == sorted(["logmel", name])
+    # A model of that name that somebody has changed is theirs.
+    mine = found.model / "config.pbtxt"
+    mine.write_text(mine.read_text() + "# by hand\n")
+    other = arch_bench.tune(checkpoint, dataset, repository=repository, output=output, **ASKED)
+    assert other.model == repository / f"{name}-2"
+    assert mine.read_text().endswith("# by hand\n")
+    assert f"{name} is another model of {repository}, and stays as it is" in other.report.notes
     with pytest.raises(arch_bench.UsageError, match=r"holds another tuning, its milliseconds is 100\.0, and 50\.0 now"):
         arch_bench.tune(checkpoint, dataset, output=output, **(ASKED | {"slo": "p99=50ms"}))
 
@@ -95,6 +102,15 @@ def test_what_cannot_be_asked(asked: dict[str, Any], message: str) -> None:
     with pytest.raises(arch_bench.UsageError) as caught:
         arch_bench.tune("logmel", "demo", **({"slo": "p99=100ms"} | asked))
     assert message in str(caught.value)
+
+
+def test_models_of_others_are_not_replaced(tmp_path: Path) -> None:
+    theirs = tmp_path / "models" / "hubert-base"
+    theirs.mkdir(parents=True)
+    for repository, message in ((tmp_path / "models", "is the repository"), (tmp_path / "r", "that are no tuning's")):
+        with pytest.raises(arch_bench.UsageError, match=message):
+            arch_bench.tune("logmel", "demo", slo="p99=1s", output=tmp_path, repository=repository)
+    assert theirs.is_dir()
 
 
 def test_what_is_asked_is_read() -> None:

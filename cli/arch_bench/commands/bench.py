@@ -249,7 +249,8 @@ def _follow(following: Following, run: LoadedRun, repository: Path, verbose: boo
             OUT.print(found, soft_wrap=True)
             found.enforce()
 
-    tests = following.load_tests(repository=repository, console=None if quiet else ERR)
+    command = options.shown_command(sys.argv[1:])
+    tests = following.load_tests(repository=repository, command=command, console=None if quiet else ERR)
     codes += [_code(partial(test, measure)) for measure in tests]
     codes.append(_code(judge))
     if any(codes):
@@ -263,6 +264,7 @@ def _code(step: Callable[[], None]) -> int:
     except typer.Exit as ended:
         return int(ended.exit_code)
     except ArchError as error:
+        interrupt.check()  # an error that Ctrl-C made is no step's own
         show_error(error)
         return error.exit_code
     return 0

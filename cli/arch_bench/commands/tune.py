@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -95,7 +96,8 @@ def tune(
             )
     except KeyboardInterrupt:
         ERR.print(
-            f"interrupted; the same command with --output {output} goes on after the runs that ended", soft_wrap=True
+            f"interrupted; the same command with --output {shlex.quote(str(output))} goes on after the runs that ended",
+            soft_wrap=True,
         )
         raise typer.Exit(interrupt.INTERRUPTED) from None
     OUT.print(found)

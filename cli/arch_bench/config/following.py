@@ -100,6 +100,9 @@ class Following:
             read_thresholds({name: asked.get(name) for name in THRESHOLDS})
         except UsageError as error:
             faults.append(fault(("gate",), str(error).replace("--", "")))
+        if os.path.realpath(asked["baseline"]) == os.path.realpath(self._output):
+            words = "is the output, which this run writes: it would be held against itself"
+            return [*faults, fault(("gate", "baseline"), words)]
         try:
             baseline = load(asked["baseline"]).run
         except ArchError as error:
@@ -131,7 +134,7 @@ class Following:
         """The load tests, each to be called; the first writes beside the report, those after it into `load-2` and on.
 
         Args:
-            shared: arguments of `load_test` that are those of the run: repository, console.
+            shared: arguments of `load_test` that are those of the run: repository, command, console.
         """
         found = []
         for number, asked in enumerate(self._config.loads, 1):

@@ -240,7 +240,8 @@ def _fault(config: BenchConfig, error: Any, values: Any, model: ConfigModel) -> 
     if kind == "too_short":
         return config.fault(place, "holds nothing: name one or more, or leave the key out")
     if kind == "list_type":
-        return config.fault(place, f"must be a list, as in [{given}]" if isinstance(given, str) else "must be a list")
+        shown = isinstance(given, str) and place[-1] != "headers"  # whose values are nobody's to read
+        return config.fault(place, f"must be a list, as in [{given}]" if shown else "must be a list")
     if kind in _LIMITS:
         return config.fault(place, f"must be {_LIMITS[kind].format(**facts)}, not {value}")
     if kind == "model_type":

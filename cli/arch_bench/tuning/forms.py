@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from arch_harness.tuning.results import FormScore
     from arch_harness.tuning.space import Form
 
-_FORMS = "forms.json"
+FORMS = "forms.json"
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def export_forms(
             raise ArchError(f"{exported.folder} cannot be read")
         found[form] = model
         there[str(form)] = model.name
-        with whole_file(output / _FORMS) as file:
+        with whole_file(output / FORMS) as file:
             file.write(json.dumps(there, indent=2).encode())
     return found, faults
 
@@ -123,7 +123,7 @@ def export_forms(
 def _known(output: Path) -> dict[str, str]:
     """Names of the models that earlier commands exported, by form."""
     try:
-        found = json.loads((output / _FORMS).read_text(encoding="utf-8"))
+        found = json.loads((output / FORMS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return {str(form): str(name) for form, name in found.items()} if isinstance(found, dict) else {}

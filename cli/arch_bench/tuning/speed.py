@@ -124,6 +124,12 @@ class _Live:
         asked = LoadRequest(slo=self._scene.slo, min_duration_s=seconds, min_queries=1, seed=self._scene.seed + seed)
         return LoadTest(asked, self._scene.clips, self._folder / str(self._count), lambda _: None)
 
+    @property
+    def memory_mib(self) -> float | None:
+        """Peak of its processes until now; None where the server does not tell."""
+        told = self._server.footprint(self.facts)
+        return None if told is None else told.memory_mib
+
     def first_rate(self, configuration: Configuration) -> float:
         """What it may carry, by the latency of one clip without the time that it waits for others; clips/s."""
         waited = configuration.queue_delay_us / 1e3 if configuration.max_batch > 1 else 0.0
@@ -135,7 +141,6 @@ class _Live:
         """One run at a rate; by its number it has arrivals of its own, the same for all configurations."""
         test = self._test(seconds, 10 * (number + 1))
         run = test.at_rate(self._target, rate, "search")
-        told = self._server.footprint(self.facts)
         return TuneRun(
             configuration=configuration.key,
             content_hash=self.facts.content_hash,
@@ -147,7 +152,7 @@ class _Live:
             judged_ms=run.judged_ms,
             late_ms=run.late_ms,
             seconds=run.seconds,
-            memory_mib=None if told is None else told.memory_mib,
+            memory_mib=self.memory_mib,
         )
 
 
@@ -195,7 +200,7 @@ def _served(repository: Path, name: str) -> Iterator[Endpoint]:
 
 
 @contextmanager
-def measured_alone(scene: Scene, configuration: Configuration) -> Iterator[tuple[ModelFacts, float]]:
-    """A configuration's facts, and the latency of one clip at a time in ms, to suit the measurements to."""
+def measured_alone(scene: Scene, configuration: Configuration) -> Iterator[tuple[ModelFacts, float, float | None]]:
+    """A configuration's facts, the latency of one clip at a time in ms, and its memory in MiB, where that is told."""
     with _live(scene, configuration) as live:
-        yield live.facts, live.alone_ms
+        yield live.facts, live.alone_ms, live.memory_mib

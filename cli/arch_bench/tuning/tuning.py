@@ -7,7 +7,7 @@ import math
 import os
 import shlex
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from arch_bench.extras import needs
 from arch_bench.load_tests.testing import ceiling_of
 from arch_bench.tuning import forms as of_forms
 from arch_bench.tuning.asked import Several, TuneRequest, baseline_of, forms_of, request_of
+from arch_bench.tuning.winner import CALIBRATION, MODELS, check_apart, install, made_by
 
 if TYPE_CHECKING:
     from arch_harness.datasets import Dataset
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
     from arch_bench.tuning.forms import FormModel
     from arch_bench.tuning.speed import Scene
 
-_CALIBRATION = "calibration.json"
 _ANSWERS = 50  # that the shortest run is to have by default
 _LEAST_S, _MOST_S = 1.0, 60.0
+_NO_MEMORY = "--max-memory cannot be kept: this server does not tell what memory its models take"
 _CONCURRENCY = 4  # requests in flight for each core while accuracy is measured, whose speed does not matter
 
 
@@ -131,6 +132,7 @@ def tune(
     check_folder(output, "--output")
     if write:
         check_folder(repository, "--repository")
+    check_apart(output, repository)
     opened = data.open_dataset(str(dataset), data_root)
     run = _Run(str(model), opened, asked, output, repository, console)
     from arch_harness.bench.resuming.output import held_output
@@ -139,8 +141,14 @@ def tune(
     with held_output(output):
         found = run.search(cache)
         won = found.winner()
-        variant = run.write(won) if write else None
-        name = f"{run.models[won.form].name}-{won.suffix}"
+        name, variant = f"{run.models[won.form].name}-{won.suffix}", None
+        if write:
+            try:
+                variant = run.write(won)
+            except ArchError:  # what was measured is told all the same
+                write_tuning(found.report(command, run.notes, "", run.commands(won, name)), output)
+                raise
+            name = variant.name
         report = found.report(command, run.notes, name if variant else "", run.commands(won, name))
         write_tuning(report, output)
     return Tuned(output, report, variant)
@@ -189,6 +197,12 @@ class _Run:
                 f"{self._model} is a model of {self._repository}, of which the serving alone can be tuned: for "
                 "--precision, --layers and --lengths name its checkpoint"
             )
+        lacking = [name for name in ("precision", "target", "sample_rate", "source") if name not in found.facts]
+        if lacking:
+            raise ExportUsageError(
+                f"{self._repository / self._model} lacks facts that arch export writes ({', '.join(lacking)}): export "
+                "it again"
+            )
         return found
 
     def search(self, cache: str | Path | None) -> Tuning:
@@ -210,13 +224,13 @@ class _Run:
         if not forms:
             from arch_harness.tuning.choosing import nothing_lossless
 
-            raise ArchError(nothing_lossless(list(scores.values()), asked.max_loss))
+            raise ArchError("; ".join([nothing_lossless(list(scores.values()), asked.max_loss), *self.notes]))
         configurations = self._space(forms).configurations(form for form in forms if not self.models[form].batched)
         rates = {self.models[form].facts["sample_rate"] for form in forms}
         (sample_rate,) = map(int, rates)
         with ExitStack() as stack:
             clips = stack.enter_context(decoded(self._dataset, sample_rate, asked.clips, asked.seed, self._note))
-            scene = Scene(asked.slo, clips, self.models, self._output / "models", self._cores, asked.seed)
+            scene = Scene(asked.slo, clips, self.models, self._output / MODELS, self._cores, asked.seed)
             seconds, ceiling = self._calibrated(scene, configurations[0].form, clips)
             most = math.inf if ceiling is None else ceiling
             meter = SpeedMeter(scene, journal, seconds, most, self._note)
@@ -228,7 +242,7 @@ class _Run:
             found = halve(configurations, meter, fits, lambda form: scores[form].score or 0.0, asked.seed, shown)
         told = [one for one in found.values() if one.memory_mib is not None]
         if asked.max_memory_mib is not None and not told:
-            raise ArchError("--max-memory cannot be kept: this server does not tell what memory its models take")
+            raise ArchError(_NO_MEMORY)
         return Tuning(
             settings=settings,
             slo=asked.slo,
@@ -258,6 +272,9 @@ class _Run:
             seed=asked.seed,
             cpu=machine.cpu,
             cores=machine.cores,
+            gpus=machine.gpus,
+            target=self._target,
+            packages=machine.packages,
         )
 
     def _scores(self, cache: str | Path | None) -> dict[Form, FormScore]:
@@ -288,7 +305,7 @@ class _Run:
             scored = api.bench(
                 self._dataset.reference,
                 models=[one.name for one in self.models.values()],
-                repository=self._output / "models",
+                repository=self._output / MODELS,
                 output=folder,
                 seed=asked.seed,
                 concurrency=_CONCURRENCY * self._cores,
@@ -327,16 +344,17 @@ class _Run:
 
         from arch_bench.tuning.speed import measured_alone
 
-        path = self._output / _CALIBRATION
+        path = self._output / CALIBRATION
         try:
             earlier = json.loads(path.read_text(encoding="utf-8"))
-            return float(earlier["run_seconds"]), earlier["ceiling"]
+            return self._asked.run_seconds or float(earlier["run_seconds"]), earlier["ceiling"]
         except (OSError, ValueError, KeyError, TypeError):
             pass
         self._note("finding out how fast the model and this client are")
         usual = Configuration(form, 8 if self.models[form].batched else 1, 1, self._cores, 0)
-        with measured_alone(scene, usual) as (facts, alone_ms):
-            pass
+        with measured_alone(scene, usual) as (facts, alone_ms, memory_mib):
+            if self._asked.max_memory_mib is not None and memory_mib is None:
+                raise ArchError(_NO_MEMORY)
         with tempfile.TemporaryDirectory(prefix="arch-tune-") as folder:
             test = LoadTest(LoadRequest(slo=self._asked.slo), clips, Path(folder), self._note)
             ceiling = ceiling_of(test, facts, self._note)
@@ -346,33 +364,19 @@ class _Run:
         return seconds, ceiling.most
 
     def write(self, won: Configuration) -> Path:
-        """Install the winner in the repository, beside what is there."""
-        from arch_export.repository.variant import write_reconfigured
-        from arch_export.serving import ServingOptions
-
-        model = self.models[won.form]
-        name = f"{model.name}-{won.suffix}"
-        earlier = of_forms.model_in(self._repository / name)
-        if earlier is not None and earlier.content_hash != model.content_hash:
-            self.notes.append(f"{name} took the place of a model of that name with another graph")
-        options = ServingOptions(won.max_batch, won.instances, won.queue_delay_us, won.threads)
-        return write_reconfigured(model.folder, self._repository, name, options)
+        """Install the winner in the repository."""
+        return install(self.models[won.form], won, self._repository, self.notes)
 
     def commands(self, won: Configuration, name: str) -> list[str]:
-        """What makes the winner by hand, and what measures it."""
-        from arch_harness.tuning.space import delay_text
-
-        facts: Mapping[str, str] = self.models[won.form].facts
-        source = facts["source"].removeprefix("builtin:").removeprefix("local:")
-        made = ["export", source if self._exported else self._model, "--repository", str(self._repository)]
-        made += ["--name", name, "--precision", won.form.precision, "--target", facts["target"]]
-        made += ["--layers", won.form.layers, "--lengths", won.form.lengths, "--max-batch", str(won.max_batch)]
-        made += ["--instances", str(won.instances), "--threads", str(won.threads)]
-        made += ["--queue-delay", delay_text(won.queue_delay_us)]
+        """What makes the winner by hand, where it is a checkpoint's, and what measures it."""
+        facts = self.models[won.form].facts
+        made = None if self._exported else made_by(self._model, facts, won, name, self._repository)
         slo = self._asked.slo
         load = ["load", "--repository", str(self._repository), "--model", name, "--dataset", self._dataset.reference]
         load += ["--slo", f"{slo.name}={slo.milliseconds:g}ms"]
-        return [shlex.join(["arch", *words]).encode(errors="backslashreplace").decode() for words in (made, load)]
+        return [
+            shlex.join(["arch", *words]).encode(errors="backslashreplace").decode() for words in (made, load) if words
+        ]
 
     def _note(self, text: str) -> None:
         if self._console is not None:

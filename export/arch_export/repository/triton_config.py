@@ -199,7 +199,9 @@ def reconfigured(config: triton.ModelConfig, name: str, options: ServingOptions)
     """
     facts = {key: value.string_value for key, value in config.parameters.items() if key not in _OF_EXECUTION}
     precision, target = Precision(facts["precision"]), Target(facts["target"])
-    batched = may_batch(precision, facts["lengths"] == Lengths.EXACT, float(facts["parity_max_batch_effect"]))
+    # What was exported in batches may be: the effect is told with fewer digits than it was judged by.
+    exact, effect = facts["lengths"] == Lengths.EXACT, float(facts["parity_max_batch_effect"])
+    batched = config.max_batch_size > 1 or may_batch(precision, exact, effect)
     outputs = {output.name: list(output.dims) for output in config.output}
     return model_config(name, outputs, int(facts["sample_rate"]), facts, precision, target, batched, options)
 

@@ -234,6 +234,10 @@ def fitted(runs: Sequence[Observation], allowed: float) -> tuple[float, float, f
     """The rate at which the share of late answers is the one that is allowed, and the ends of its 95 % interval."""
     centre = crossing(runs, allowed)
     near = [run for run in runs if abs(math.log(run.rate / centre)) <= _NEAR]
+    for side in (False, True):  # it may lie between runs that are far apart: the nearest of each kind at the least
+        kind = [run for run in runs if (run.over > allowed * run.answers) is side]
+        if kind and not any(run in near for run in kind):
+            near.append(min(kind, key=lambda run: abs(math.log(run.rate / centre))))
     rates = np.log([run.rate / centre for run in near])
     over, answers = np.array([(run.over, run.answers) for run in near], dtype=np.float64).T
     shares = allowed * np.exp(_SLOPES[None, :, None] * (rates - _PLACES[:, None, None]))

@@ -25,6 +25,9 @@ class TuneSettings(StrictModel):
     seed: Count
     cpu: str
     cores: Count
+    gpus: list[str] = Field(default_factory=list)
+    target: str = Field(default="", description="of the exports")
+    packages: dict[str, str] = Field(default_factory=dict, description="versions of those that compute")
 
 
 class TuneRun(StrictModel):

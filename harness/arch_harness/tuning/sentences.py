@@ -103,9 +103,11 @@ def _against(report: TuneReport, won: TunedPoint, other: TunedPoint, what: str) 
 
 
 def _measured(report: TuneReport) -> list[TunedPoint]:
-    """To the end, the fastest first."""
-    last = len(RUNGS) - 1
-    return sorted((one for one in report.points if one.rung == last and one.rate > 0), key=lambda one: -one.rate)
+    """To the end, and within the memory that is allowed, the fastest first."""
+    last, most = len(RUNGS) - 1, report.max_memory_mib
+    found = [one for one in report.points if one.rung == last and one.rate > 0]
+    within = [one for one in found if most is None or one.memory_mib is None or one.memory_mib <= most]
+    return sorted(within, key=lambda one: -one.rate)
 
 
 def warnings(report: TuneReport) -> list[str]:

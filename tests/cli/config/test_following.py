@@ -71,6 +71,12 @@ gate:
     ]
 
 
+def test_a_baseline_that_the_run_itself_writes(tmp_path: Path, demo_dataset: Path) -> None:
+    text = f"datasets: [demo={demo_dataset}]\ngate:\n  max-drop: 1pt\n  baseline: ./out/\n"
+    with pytest.raises(ConfigError, match=r"^bench\.yaml:4:3: gate\.baseline: is the output, which this run writes"):
+        following(text, tmp_path)
+
+
 def test_a_baseline_that_is_none(tmp_path: Path, demo_dataset: Path) -> None:
     text = f"datasets: [demo={demo_dataset}]\ngate:\n  max-drop: 1pt\n  baseline: before\n"
     with pytest.raises(ConfigError, match=r"^bench\.yaml:4:3: gate\.baseline: .*before"):

@@ -165,6 +165,15 @@ def test_what_is_printed_has_what_was_given_and_says_what_it_means() -> None:
     assert max(map(len, lines)) <= 120
 
 
+@pytest.mark.parametrize("headers", ["'authorization: Bearer HUSH'", "['authorization Bearer HUSH']", "[{a: HUSH}]"])
+def test_a_header_is_not_in_what_is_wrong_with_it(headers: str) -> None:
+    Path("b.yaml").write_text(f"datasets: [esc50]\nservers: {{headers: {headers}}}\n")
+    done = RUNNER.invoke(app, ["bench", "-f", "b.yaml"])
+    assert done.exception is not None
+    assert "headers" in str(done.exception)
+    assert "HUSH" not in str(done.exception)
+
+
 def test_headers_are_not_printed_and_not_recorded() -> None:
     words = ["--dataset", "esc50", "--header", "authorization: Bearer HUSH"]
     text = printed(*words)

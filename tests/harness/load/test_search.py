@@ -10,6 +10,20 @@ from arch_harness.load.search import Found, Observation, crossing, find_highest,
 from load_search import ALLOWED, ROWS, Row, limit, search
 
 
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [Observation(10, 0, 459), Observation(11, 0, 459), Observation(20, 200, 459)],
+        [Observation(10, 0, 459), Observation(20, 0, 459), Observation(19, 40, 459), Observation(21, 40, 459)],
+        [Observation(55, 0, 120), Observation(100, 0, 400), Observation(100, 40, 400)],
+    ],
+)
+def test_a_place_between_runs_that_are_far_apart(runs: list[Observation]) -> None:
+    rate, low, high = fitted(runs, ALLOWED)
+    assert runs[0].rate <= rate <= runs[-1].rate
+    assert low <= rate <= high
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.times:g} times the work, {row.run_s:g} s")
 def test_the_interval_holds_a_queues_own_limit_and_the_rate_is_right_in_the_mean(row: Row) -> None:
