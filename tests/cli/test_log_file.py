@@ -68,7 +68,7 @@ def test_phases_and_speed_of_the_pass(told: list[dict[str, Any]]) -> None:
     phases = [one["phase"] for one in of(told, "phase") if one["doing"] == "embed"]
     assert phases[0] in ("idle power", "warm", "alone")  # the first on a machine that tells its power
     assert "ramp" in phases
-    assert len(phases) >= 3
+    assert len(phases) >= 2
     begun = {(one["doing"], one["model"], one["dataset"]) for one in of(told, "begin")}
     assert begun == {(one["doing"], one["model"], one["dataset"]) for one in of(told, "done")}
     assert ("embed", "logmel", "demo") in begun

@@ -21,7 +21,8 @@ RAY_PORT, GRPC_PORT, METRICS_PORT = 6379, 8001, 8002
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 RAY_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
 """Of a cluster: the home of who runs the tests may hold a token, which all would have to be told of."""
-_STORE = f"--object-store-memory={128 * 1024**2}"
+# Nodes of one machine would both give a worker port 10002, and one be taken for the other: any free port then.
+_OWN = [f"--object-store-memory={128 * 1024**2}", "--min-worker-port=0", "--max-worker-port=0"]
 
 
 def may_make_machines() -> pytest.MarkDecorator:
@@ -115,12 +116,12 @@ def _ip(*arguments: str) -> None:
 
 def head(*options: str) -> list[str]:
     """The command that starts the first node of a cluster."""
-    return [*RAY, "start", "--head", "--include-dashboard=false", "--block", _STORE, *options]
+    return [*RAY, "start", "--head", "--include-dashboard=false", "--block", *_OWN, *options]
 
 
 def joining(address: str, *options: str) -> list[str]:
     """The command that starts one more."""
-    return [*RAY, "start", f"--address={address}", "--block", _STORE, *options]
+    return [*RAY, "start", f"--address={address}", "--block", *_OWN, *options]
 
 
 @contextlib.contextmanager

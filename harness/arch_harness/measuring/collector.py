@@ -130,6 +130,8 @@ class MeasurementCollector:
         foreign = [one.foreign_requests for one in servers]
         known = [one for one in added if one is not None]
         total = sum(known[1:], start=known[0]).times(sum(foreign)) if known and len(known) == len(added) else None
+        if total is not None and clips and not total.requests:
+            total = None  # the counters of a window that was over before they were read say nothing
         stages = None
         if clips:
             latency_ms = float(self.samples.latencies_ms(counted).mean())

@@ -185,7 +185,7 @@ class NodeShare(StrictModel):
     address: str
     cores: Count = Field(description="that Ray gives to workers there")
     workers: Count = Field(description="that ran there, those that took the place of others too")
-    clips: Count = Field(description="that they did, failed ones included")
+    clips: Count = Field(description=meaning("clips", "Here those that its workers did."))
     workers_lost: Count = Field(default=0, description=meaning("workers_lost"))
     lost: bool = Field(default=False, description="whether the node ended under the run")
     files_sent: bool = Field(

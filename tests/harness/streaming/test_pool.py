@@ -35,9 +35,9 @@ def job(demo_dataset: Path) -> Job:
     return Job("logmel", demo_dataset / "audio", 16000, 5, 160, 0, 8)
 
 
-def embed(pool: WorkerPool, job: Job) -> tuple[Embeddings, Streamed]:
+def embed(pool: WorkerPool, job: Job, times: int = 1) -> tuple[Embeddings, Streamed]:
     found: Embeddings = {}
-    clips = [(index, path.name) for index, path in enumerate(sorted(job.folder.iterdir()))]
+    clips = [(index, path.name) for index, path in enumerate(times * sorted(job.folder.iterdir()))]
     streamed = pool.embed(job, clips, lambda chunk: found.update(chunk.embeddings))
     assert sorted(found) == [index for index, _ in clips]
     return found, streamed
