@@ -54,14 +54,14 @@ def test_shared_memory_carries_the_same_and_leaves_nothing(server: LocalServer, 
     found = []
     for transport in ("shared-memory", "grpc"):
         with WorkerPool([endpoint], 2, 8, transport=transport) as pool:
-            embeddings, streamed = embed(pool, job)
+            embeddings, streamed = embed(pool, job, 5)
             known = shared_memory(endpoint)
             assert bool(known) == (transport == "shared-memory")
         found.append(embeddings)
         assert streamed.measurement.transport == transport
         assert streamed.measurement.server is not None
         # The phase with one request in flight is not among those that the server's figures are of.
-        assert 0 < streamed.measurement.server.requests < 100
+        assert 0 < streamed.measurement.server.requests < 500
         assert shared_memory(endpoint) == []
         assert [name for name in known if (FOLDER / name).exists()] == []
     for index, embedding in found[0].items():
