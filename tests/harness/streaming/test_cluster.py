@@ -31,6 +31,7 @@ from arch_harness.streaming.worker import Worker
 from arch_harness.triton.endpoint import Endpoint
 from arch_serve.server import LocalServer
 from numpy.typing import NDArray
+from ray._private.authentication_test_utils import reset_auth_token_state
 from support.commands import ARCH, marked, one_line, processes
 from support.fault_scene import Scene, prepare, stored
 from support.machines import (
@@ -90,8 +91,13 @@ def node(command: list[str], words: str = "Ray runtime started", **changes: str)
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """Of a cluster with one node, which has one core."""
-    with node(head("--num-cpus=1", "--port=0"), "--address='") as first:
-        yield first.said.split("--address='")[1].split("'")[0]
+    with pytest.MonkeyPatch.context() as patch:
+        # A session that this process had before has a token, which Ray keeps, and with which nodes without one fail.
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        reset_auth_token_state()
+        with node(head("--num-cpus=1", "--port=0"), "--address='") as first:
+            yield first.said.split("--address='")[1].split("'")[0]
+    reset_auth_token_state()
 
 
 def cut_off(running: Running) -> None:
