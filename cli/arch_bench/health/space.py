@@ -71,6 +71,8 @@ def _disk(around: Surroundings, what: str, path: Path) -> Iterator[Finding]:
 
 
 def _places(around: Surroundings) -> Iterator[tuple[str, Path]]:
+    from arch_harness.streaming.cluster.nodes import moved_ray_folder, usual_ray_place
+
     yield "models", around.repository
     yield "reports", around.output
     with suppress(UsageError):  # `check_folders` says it
@@ -80,8 +82,7 @@ def _places(around: Surroundings) -> Iterator[tuple[str, Path]]:
     except FileNotFoundError:
         return  # likewise
     yield "temporary files", temporary
-    # As Ray has it.
-    yield "Ray", Path(around.environ.get("RAY_TMPDIR") or around.environ.get("TMPDIR") or "/tmp")  # noqa: S108
+    yield "Ray", Path(moved_ray_folder(around.environ) or usual_ray_place(around.environ))
     if hub := around.environ.get("HF_HOME"):
         yield "checkpoints", Path(hub)
 

@@ -16,7 +16,7 @@ import psutil
 from arch_common.errors import ArchError, UsageError, first_line, last_line
 
 from arch_harness.results.measurement import Transport
-from arch_harness.streaming.cluster.nodes import Place
+from arch_harness.streaming.cluster.nodes import Place, moved_ray_folder
 from arch_harness.streaming.worker import Worker, WorkerStatus
 from arch_harness.triton.endpoint import Endpoint
 
@@ -24,8 +24,6 @@ START_S = 120.0
 """In which a worker must start."""
 _REACH_S = 10.0
 _STARTS = 2
-# Of the 107 bytes of a socket's path, what Ray's own names leave.
-_LONGEST_TEMPORARY = 36
 _RAY = ("raylet", "gcs_server")
 
 
@@ -111,7 +109,7 @@ def _start(workers: int, common: dict[str, Any]) -> None:
                 include_dashboard=False,
                 # Chunks of embeddings pass through it, never audio.
                 object_store_memory=256 * 1024**2,
-                _temp_dir=_place_for_ray(),
+                _temp_dir=moved_ray_folder(os.environ),
                 **common,
             )
         except Exception as error:
@@ -120,18 +118,6 @@ def _start(workers: int, common: dict[str, Any]) -> None:
                 raise
         else:
             return
-
-
-def _place_for_ray() -> str | None:
-    """A folder for Ray's sockets and logs; None leaves the choice to Ray.
-
-    Ray follows TMPDIR, but takes its path for ASCII, and the sockets' paths must not be longer than Linux allows.
-    """
-    usual = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - as Ray has it
-    if usual.isascii() and len(usual) <= _LONGEST_TEMPORARY:
-        return None
-    places = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - Ray makes a folder of its own there
-    return next((f"{place}/ray" for place in places if os.access(place, os.W_OK | os.X_OK)), None)
 
 
 def disconnect() -> None:

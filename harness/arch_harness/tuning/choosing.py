@@ -52,7 +52,7 @@ def nothing_fits(found: Mapping[Configuration, Speed], slo: Slo, max_memory_mib:
     if not ran:
         one, speed = next(iter(found.items()))
         return f"no configuration could be measured; {one.key}: {speed.fault}"
-    small = {one: speed for one, speed in ran.items() if _within(speed, max_memory_mib)}
+    small = {one: speed for one, speed in ran.items() if keeps_memory(speed.memory_mib, max_memory_mib)}
     if not small:
         one = min(ran, key=lambda one: ran[one].memory_mib or 0)
         return (
@@ -70,8 +70,9 @@ def nothing_fits(found: Mapping[Configuration, Speed], slo: Slo, max_memory_mib:
     )
 
 
-def _within(speed: Speed, max_memory_mib: float | None) -> bool:
-    return max_memory_mib is None or speed.memory_mib is None or speed.memory_mib <= max_memory_mib
+def keeps_memory(memory_mib: float | None, max_memory_mib: float | None) -> bool:
+    """Whether memory, as far as it was told, is no more than is allowed; None allows any."""
+    return max_memory_mib is None or memory_mib is None or memory_mib <= max_memory_mib
 
 
 def _points(share: float) -> str:

@@ -11,7 +11,7 @@ from arch_common.errors import ArchError
 
 from arch_harness.load.asked import Slo
 from arch_harness.measuring.machine import describe_machine
-from arch_harness.tuning.choosing import finished, front_of, nothing_fits
+from arch_harness.tuning.choosing import finished, front_of, keeps_memory, nothing_fits
 from arch_harness.tuning.halving import RUNGS, Speed
 from arch_harness.tuning.results import FormScore, TunedPoint, TuneReport, TuneSettings
 from arch_harness.tuning.space import Configuration, Form
@@ -99,7 +99,7 @@ def fits_memory(most_mib: float | None) -> Callable[[Speed], bool]:
     """Whether the memory of a configuration, as far as it was told, is no more than so much."""
 
     def fits(speed: Speed) -> bool:
-        return most_mib is None or speed.memory_mib is None or speed.memory_mib <= most_mib
+        return keeps_memory(speed.memory_mib, most_mib)
 
     return fits
 

@@ -8,6 +8,7 @@ from arch_harness.decision.document import DecisionText
 from arch_harness.load.asked import Slo
 from arch_harness.report.text.numbers import UNKNOWN, clean, number, percent, plural
 from arch_harness.report.text.tables import Column, Section, Table
+from arch_harness.tuning.choosing import keeps_memory
 from arch_harness.tuning.halving import KEEP, RUNGS
 from arch_harness.tuning.results import FormScore, TunedPoint, TuneReport
 from arch_harness.tuning.space import delay_text
@@ -104,9 +105,9 @@ def _against(report: TuneReport, won: TunedPoint, other: TunedPoint, what: str) 
 
 def _measured(report: TuneReport) -> list[TunedPoint]:
     """To the end, and within the memory that is allowed, the fastest first."""
-    last, most = len(RUNGS) - 1, report.max_memory_mib
+    last = len(RUNGS) - 1
     found = [one for one in report.points if one.rung == last and one.rate > 0]
-    within = [one for one in found if most is None or one.memory_mib is None or one.memory_mib <= most]
+    within = [one for one in found if keeps_memory(one.memory_mib, report.max_memory_mib)]
     return sorted(within, key=lambda one: -one.rate)
 
 

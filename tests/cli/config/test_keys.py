@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from importlib.resources import files
@@ -22,6 +21,7 @@ from arch_bench.config.model import config_model
 from arch_bench.config.reading import parse_config
 from arch_bench.main import app
 from arch_common.errors import ConfigError
+from support.scripts import generate_docs
 
 ROOT = Path(__file__).parents[3]
 MODEL = config_model(bench, load, gate)
@@ -92,13 +92,7 @@ def test_every_switch_of_a_file_can_be_turned_off_on_the_command_line() -> None:
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    path = ROOT / "scripts" / "generate_docs.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return generate_docs()
 
 
 def test_the_schemas_that_are_shipped_are_up_to_date(script: ModuleType) -> None:

@@ -7,8 +7,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from arch_bench.health import space
 from arch_bench.health.space import GIB, MIB, check_disk, check_folders, check_shared_memory
 from arch_bench.health.surroundings import Surroundings
+from arch_harness.streaming.cluster import nodes
 from support.faulty_machines import disk
 
 
@@ -27,6 +29,7 @@ def here(folder: Path, told: os.statvfs_result | None = None) -> Surroundings:
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(nodes, "_LONGEST_TEMPORARY", 1000)  # whatever pytest's own folder is called
 
 
 @pytest.mark.parametrize(
@@ -97,3 +100,11 @@ def test_shared_memory(tmp_path: Path, told: os.statvfs_result, level: str) -> N
 def test_no_shared_memory(tmp_path: Path) -> None:
     (found,) = check_shared_memory(Surroundings(root=tmp_path))
     assert (found.level, found.found) == ("fault", "No such file or directory")
+
+
+def test_ray_is_looked_for_where_arch_has_it_keep_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket's path must be short, so that Ray is given another folder than a long TMPDIR."""
+    monkeypatch.setattr(nodes, "_LONGEST_TEMPORARY", 36)
+    for folder, moved in (("/short", False), ("/" + 40 * "x", True)):
+        place = dict(space._places(Surroundings(environ={"TMPDIR": folder})))["Ray"]
+        assert place.name == "ray" if moved else place == Path(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +15,7 @@ from arch_harness.results.rows import COLUMNS, rows
 from arch_harness.results.run import SCHEMA_VERSION, Footprint, Run, read_run, write_run
 from support.measurements import consumption
 from support.runs import layer_scores, origin, run_of
+from support.scripts import generate_docs
 
 OF_OTHER_CLIPS = {
     "Ablation",
@@ -27,13 +27,7 @@ OF_OTHER_CLIPS = {
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    path = Path(__file__).parents[3] / "scripts" / "generate_docs.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return generate_docs()
 
 
 def test_the_schema_in_the_documentation_is_that_of_the_classes(script: ModuleType) -> None:

@@ -17,11 +17,8 @@ if TYPE_CHECKING:
     from arch_harness.results.measurement import PowerSource
     from arch_harness.triton.server import Server
 
-_SETTLE_S, _IDLE_S, _MOST_IDLE_S = (
-    2.0,
-    6.0,
-    15.0,
-)  # workers have just started; Triton refreshes what it tells of GPUs every 2 s
+_SETTLE_S = 2.0  # workers have just started
+_IDLE_S, _MOST_IDLE_S = 6.0, 15.0  # Triton refreshes what it tells of GPUs every 2 s
 _LOOK_S = 0.2
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from arch_common.errors import ArchError, last_line
 
 _ANSWER_S = 2.0
 _TASK_S = 120.0
+# Of the 107 bytes of a socket's path, what Ray's own names leave.
+_LONGEST_TEMPORARY = 36
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -33,6 +35,23 @@ class Place:
     node: str = ""
     machine: str = ""
     network: str = ""
+
+
+def usual_ray_place(environ: Mapping[str, str]) -> str:
+    """The folder in which Ray by itself makes one for its sockets and logs."""
+    return environ.get("RAY_TMPDIR") or environ.get("TMPDIR") or "/tmp"  # noqa: S108 - as Ray has it
+
+
+def moved_ray_folder(environ: Mapping[str, str]) -> str | None:
+    """A folder for Ray's sockets and logs where the usual one does not do; None leaves the choice to Ray.
+
+    Ray follows TMPDIR, but takes its path for ASCII, and the sockets' paths must not be longer than Linux allows.
+    """
+    usual = usual_ray_place(environ)
+    if usual.isascii() and len(usual) <= _LONGEST_TEMPORARY:
+        return None
+    places = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - Ray makes a folder of its own there
+    return next((f"{place}/ray" for place in places if os.access(place, os.W_OK | os.X_OK)), None)
 
 
 def place_of_this_process() -> Place:
