@@ -99,21 +99,12 @@ def served_line(size: str, transport: str, found: dict[str, Any], in_process: fl
         found: the measurement as results.json has it.
         in_process: clips/s without a server; 0 if that was not measured.
     """
-    rate = found["clips"] / found["seconds"]
-    later = second_half(found["utilisation"])
-    line = f"{size} through Triton by {transport}: {rate:,.1f} clips/s, the start counted"
+    rate, server = found["clips_per_s"], found["server"]
+    line = f"{size} through Triton by {transport}: {rate:,.1f} clips/s"
     line += f" ({rate / in_process:.2f} of in-process)" if in_process else ""
-    line += f", {later:,.1f} in the second half of the time; {found['clips']} clips of 10 s, limited by"
-    line += f" {found['bottleneck']}, {found['mean_concurrency']:.0f} in flight"
-    return line + (f", batches of {found['server']['mean_batch_size']:.1f}" if found["server"] else "")
-
-
-def second_half(utilisation: dict[str, list[float]]) -> float:
-    """Clips/s in the second half of the time, when Ray, the server and the requests in flight have settled."""
-    seconds, rates = utilisation["seconds"], utilisation["clips_per_s"]
-    spans = [(end - start, rate) for start, end, rate in zip([0.0, *seconds], seconds, rates, strict=False)]
-    later = [pair for pair, end in zip(spans, seconds, strict=True) if end > seconds[-1] / 2]
-    return sum(span * rate for span, rate in later) / sum(span for span, _ in later)
+    line += f", {found['steadiness']}, {found['measured_clips']} clips of 10 s in {found['measured_seconds']:.1f} s"
+    line += f"; {found['bottleneck']} limits it, {found['mean_concurrency']:.0f} in flight"
+    return line + (f", batches of {server['mean_batch_size']:.1f}" if server else "")
 
 
 def _predicted(

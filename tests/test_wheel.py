@@ -57,7 +57,7 @@ def test_the_wheel_holds_what_is_no_code_too(built: Path) -> None:
     assert {f"arch_harness/report/templates/reproduction.{kind}.j2" for kind in ("html", "md")} <= names
     assert "arch_harness/published/arch.csv" in names
     assert {"arch_bench/config/bench.schema.json", "arch_harness/load/load.schema.json"} <= names
-    assert "arch_serve/backends/onnxruntime/model.py" in names
+    assert {f"arch_serve/backends/onnxruntime/{name}.py" for name in ("model", "batches")} <= names
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == set(PACKAGES)
 
 

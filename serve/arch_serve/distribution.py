@@ -104,7 +104,8 @@ def _prepare_wheel(workdir: Path) -> Distribution:
     (backends / "onnxruntime").mkdir()
     for source in (stub, *(root / "backends" / "python").glob("*.*")):
         shutil.copy(source, backends / "python")
-    shutil.copy(Path(__file__).parent / "backends" / "onnxruntime" / "model.py", backends / "onnxruntime")
+    for source in (Path(__file__).parent / "backends" / "onnxruntime").glob("*.py"):
+        shutil.copy(source, backends / "onnxruntime")
     # What opens a graph here opened it when it was verified, and what hashes it did so when it was exported.
     for shared in ("session", "content"):
         source = Path(arch_common.__file__).parent / f"{shared}.py"

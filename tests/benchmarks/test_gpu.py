@@ -13,7 +13,7 @@ from gpu_checks import batches, parity
 from gpu_engines import is_memory, medians, reason_of
 from gpu_models import Skeleton, decode, encode, regenerate
 from gpu_operators import operators
-from gpu_tables import second_half
+from gpu_tables import served_line
 
 pytestmark = pytest.mark.torch
 
@@ -119,6 +119,8 @@ def test_parity_counts_every_clip_and_refuses_what_is_no_number() -> None:
         parity(_Scaled(float("nan")), _Scaled(1))
 
 
-def test_the_second_half_of_the_time_leaves_the_start_out() -> None:
-    found = second_half({"seconds": [1.0, 2.0, 3.0, 5.0], "clips_per_s": [0.0, 10.0, 40.0, 70.0]})
-    assert found == pytest.approx(60)
+def test_what_is_told_of_serving_is_the_measured_phase_alone() -> None:
+    found: dict[str, Any] = {"clips": 9000, "seconds": 60.0, "clips_per_s": 900.0, "measured_clips": 5400, "measured_seconds": 6.0}
+    found |= {"steadiness": "steady", "bottleneck": "server", "mean_concurrency": 128.0, "server": None}
+    line = served_line("large", "grpc", found, 1000.0)
+    assert line.startswith("large through Triton by grpc: 900.0 clips/s (0.90 of in-process), steady, 5400 clips")

@@ -19,6 +19,7 @@ import arch_serve
 import numpy as np
 import pytest
 from arch_common import content, session
+from arch_serve.backends.onnxruntime import batches
 from support.serve_models import add_model
 
 pytestmark = pytest.mark.torch
@@ -162,6 +163,7 @@ def load_on_gpu(tmp_path: Path, backend: ModuleType, monkeypatch: pytest.MonkeyP
     def run(refuses: bool, **parameters: str) -> dict[str, str]:
         opened = lambda _path, precision, *_: session.Opened(GpuSession(refuses), precision)  # noqa: E731
         monkeypatch.setattr(session, "open_on_gpu", opened)
+        monkeypatch.setattr(backend.batches, "GpuBatches", lambda opened, *_: batches.Batches(opened))
         config = {
             "max_batch_size": 4,
             "input": [{"name": "waveform"}, {"name": "num_samples"}],
@@ -203,18 +205,17 @@ def test_bf16_runs_on_the_gpu_that_it_was_exported_for(load_on_gpu: Load) -> Non
     assert labels["note"].startswith("it was exported for CPUs")
 
 
-def test_a_batch_is_joined_in_memory_that_is_kept(backend: ModuleType) -> None:
-    model = backend.TritonPythonModel()
-    model._buffers = {}
+def test_a_batch_is_joined_in_memory_that_is_kept() -> None:
+    batch = batches.Batches(session=None)
     random = np.random.default_rng(0)
     addresses = set()
     for rows, samples in ((4, 50), (2, 60), (3, 10), (4, 50)):
         parts = [random.standard_normal((1, samples)).astype(np.float32) for _ in range(rows)]
-        joined = model._joined("waveform", parts)
+        joined = batch.joined("waveform", parts)
         np.testing.assert_array_equal(joined, np.concatenate(parts))
         addresses.add(joined.ctypes.data)
     assert len(addresses) == 1
-    assert model._joined("num_samples", [np.array([[7]]), np.array([[9]])]).tolist() == [[7], [9]]
+    assert batch.joined("num_samples", [np.array([[7]]), np.array([[9]])]).tolist() == [[7], [9]]
 
 
 @pytest.mark.parametrize("flags", [{"avx2"}, {"avx2", "avx512f"}])

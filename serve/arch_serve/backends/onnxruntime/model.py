@@ -2,9 +2,9 @@
 
 Triton runs this file for every model with `backend: "onnxruntime"` when the backend directory holds
 `onnxruntime/model.py` and no `libtriton_onnxruntime.so`. It reads the same keys of config.pbtxt as the C++ backend,
-so that a model repository serves unchanged in either. It runs inside Triton's Python stub and imports nothing of the
-package around it but copies of two files of `arch_common`, which lie beside it: `session.py`, which opened the graph
-when it was verified, and `content.py`, which hashed it when it was exported.
+so that a model repository serves unchanged in either. It runs inside Triton's Python stub and imports of the packages
+around it only what lies beside it: `batches.py`, and copies of two files of `arch_common`, `session.py`, which opened
+the graph when it was verified, and `content.py`, which hashed it when it was exported.
 
 Beyond the C++ backend, it runs a model whose parameter `precision` is `bf16` in OpenVINO, if the CPU multiplies bf16.
 What a model really runs on, and the hash of what was loaded, is told by the metric `arch_execution_info` on Triton's
@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 
     from arch_common import content
     from arch_common import session as sessions
+    from arch_serve.backends.onnxruntime import batches
 else:
     sys.path.insert(0, str(Path(__file__).parent))
     import arch_content as content
     import arch_session as sessions
+    import batches
 
 # optimization.graph.level as the C++ backend reads it; it has no entry for 0, the default: everything.
 _GRAPH_LEVELS = {
@@ -108,9 +110,9 @@ class TritonPythonModel:
         _check_names("output", self._outputs, self._session.get_outputs())
         self._is_encoder = {port.name for port in self._session.get_inputs()} == {"waveform", "num_samples"}
         self._provider = opened.provider
-        self._buffers: dict[str, np.ndarray[Any, Any]] = {}
-        if opened.provider == sessions.CUDA:
-            self._check_runs_on_gpu()
+        self._batches = batches.Batches(self._session)
+        if opened.provider == sessions.CUDA and self._is_encoder:
+            self._take_gpu(args)
         self._shortest = 0
         # They come first, and have a num_samples of 0: Triton makes zeros or random numbers.
         self._warmups = sum(max(1, one.get("count", 1)) for one in config.get("model_warmup", []) if one["batch_size"])
@@ -185,12 +187,13 @@ class TritonPythonModel:
             self._footprint["arch_instance_peak_memory_bytes"].set(_peak_memory())
             self._looked = time.monotonic()
 
-    def _check_runs_on_gpu(self) -> None:
+    def _take_gpu(self, args: dict[str, str]) -> None:
         """Run one clip of a second, so that what the GPU refuses is told now, and not in a client's answer."""
-        if not self._is_encoder:
-            return  # not of arch export
+        device = args["model_instance_device_id"]
+        turns = Path(__file__).with_name(f"{args['model_name']}-{args['model_version']}-{device}.lock")
         try:
             self._session.run(None, _silence(16000))
+            self._batches = batches.GpuBatches(self._session, int(device), turns)
         except Exception as error:  # ONNX Runtime's own errors have no common base
             raise pb_utils.TritonModelException(
                 f"KIND_GPU: {_in_one_line(error)}; export it with --target cpu, or in another precision"
@@ -290,16 +293,12 @@ class TritonPythonModel:
     def _infer(self, batch: Sequence[Any]) -> list[Any]:
         requested = [set(request.requested_output_names()) for request in batch]
         names = [name for name in self._outputs if any(name in wanted for wanted in requested)]
-        feeds = {}
-        for name in self._inputs:
-            parts = [_tensor(request, name) for request in batch]
-            rows = [len(part) for part in parts] if self._batching else []
-            # A request alone stays where Triton put it.
-            feeds[name] = parts[0] if len(parts) == 1 else self._joined(name, parts)
-        results = dict(zip(names, self._session.run(names, feeds), strict=True))
+        parts = {name: [_tensor(request, name) for request in batch] for name in self._inputs}
+        results = dict(zip(names, self._batches.run(names, parts), strict=True))
 
         if not self._batching:
             return [pb_utils.InferenceResponse([pb_utils.Tensor(name, results[name]) for name in names])]
+        rows = [len(part) for part in parts[self._inputs[0]]]
         for name, result in results.items():
             if result.shape[:1] != (sum(rows),):
                 raise ValueError(f"output '{name}' has shape {result.shape} for a batch of {sum(rows)}")
@@ -310,15 +309,6 @@ class TritonPythonModel:
             responses.append(pb_utils.InferenceResponse([pb_utils.Tensor(*item) for item in own.items()]))
             start += count
         return responses
-
-    def _joined(self, name: str, parts: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-        """The parts as one batch, in memory that is kept: the system clears every page of new memory first."""
-        size = sum(part.size for part in parts)
-        buffer = self._buffers.get(name)
-        if buffer is None or buffer.size < size:
-            buffer = self._buffers[name] = np.empty(size, parts[0].dtype)
-        batch = buffer[:size].reshape(-1, *parts[0].shape[1:])
-        return np.concatenate(parts, out=batch)
 
 
 def _version_folder(args: dict[str, str]) -> Path:
