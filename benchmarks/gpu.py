@@ -17,7 +17,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from typing import Any
 
 import gpu_models
 from arch_common.session import usable_cores
-from gpu_tables import measured_rates, named, operator_tables, served_line
+from gpu_tables import CAPTURED, measured_rates, named, operator_tables, served_line
 from rich.console import Console
 
 SECTIONS = ("limits", "torch", "inprocess", "operators", "parity", "families", "triton")
@@ -41,8 +40,6 @@ _CPU_BATCHES = (1, 2)
 # Seconds that an engine is measured for at a shape, and what it takes before.
 _MEASURE_S, _WARM_S = 0.8, 0.7
 _SERVED_S = 12
-# What `arch bench` takes with Ray's start and the probes.
-_BENCH_S = 40
 
 
 @dataclass(frozen=True)
@@ -226,8 +223,8 @@ class Run:
         self.console.print(*operator_tables(title, found, path, batch, seconds, self.limits))
 
     def triton(self, size: str) -> None:
-        """`arch bench` from disk, with both transports, beside the in-process figure."""
-        from gpu_checks import bench, served, write_dataset
+        """What a plain client and `arch bench` from disk get of Triton, beside the in-process figure."""
+        from gpu_serving import through_triton
 
         self.close()
         skeleton = self.of(size)["fp16"]
@@ -241,29 +238,27 @@ class Run:
         ]
         best = max(rates, default=0.0)
         clips = round(min(20000, max(128, (best or 100) * _SERVED_S)))
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".bench-") as scratch:
-            dataset = write_dataset(Path(scratch), clips, 10)
+        for client, found in through_triton(self.folder, skeleton, self.device, self.server, clips, self.left):
+            if found is None:
+                self.say(f"{size} through Triton by {client}: left out, no time is left")
+                continue
+            rate = found["clips_per_s"]
+            what = {
+                "model": size,
+                "client": client,
+                "clips_per_s": rate,
+                "of_in_process": rate / best if best else None,
+            }
+            self.row("triton", served_line(size, client, found, best), **what, measurement=found)
 
-            def measure(address: str) -> None:
-                for transport in ("grpc", "shared-memory"):
-                    if self.left() < _BENCH_S:
-                        self.say(f"{size} through Triton by {transport}: left out, no time is left")
-                        continue
-                    found = bench(address, skeleton.name, dataset, transport, self.left())
-                    rate = found["clips_per_s"]
-                    what = {
-                        "model": size,
-                        "transport": transport,
-                        "clips_per_s": rate,
-                        "of_in_process": rate / best if best else None,
-                    }
-                    self.row("triton", served_line(size, transport, found, best), **what, measurement=found)
+    def captured(self, size: str) -> None:
+        """A clip alone by a CUDA graph."""
+        from gpu_engines import captured_engine, feeds_of, medians
 
-            if self.server:
-                measure(self.server)
-            else:
-                with served(self.folder, skeleton, self.device, max(30, self.left())) as address:
-                    measure(address)
+        self.close()
+        feeds = feeds_of(1, 10)
+        engine = captured_engine(self.of(size)["fp16"].graph(self.folder, "cuda"), feeds)
+        self.keep(size, CAPTURED, 10, 1, medians({"": engine}, 1.0)[""])
 
     def tasks(self) -> list[Task]:
         """All that can be done, the most important first."""
@@ -288,6 +283,8 @@ class Run:
         every = [shape for shape in itertools.product((10, 5), BATCHES) if shape not in _FIRST]
         for size in sizes:
             found += [*self._speeds(size, often[size], every), *self._speeds(size, seldom[size], _FEW)]
+        if self.device == "cuda":
+            found += [Task("inprocess", "CUDA graph", size, 5, partial(self.captured, size)) for size in fp16]
         for size in sizes:
             for mode, clips in (("default", batch), ("reduce-overhead", 1)):
                 work = partial(self.compiled, size, mode, 10, clips)

@@ -9,6 +9,7 @@ from typing import Any
 from gpu_models import VARIANTS
 from rich.table import Table
 
+CAPTURED = "fp16, CUDA graph"
 _TOP = 14
 
 
@@ -16,7 +17,7 @@ def named(engine: str) -> str:
     """An engine as it is shown."""
     if engine == "generic":
         return "arch fp16, generic graph"
-    return f"arch {engine}" if engine in VARIANTS else engine
+    return f"arch {engine}" if engine in (*VARIANTS, CAPTURED) else engine
 
 
 def measured_rates(
@@ -90,21 +91,23 @@ def operator_tables(
     return [table, note, slowest]
 
 
-def served_line(size: str, transport: str, found: dict[str, Any], in_process: float) -> str:
-    """What `arch bench` measured, in a line.
+def served_line(size: str, client: str, found: dict[str, Any], in_process: float) -> str:
+    """What a client got of a server, in a line.
 
     Args:
         size: of the model.
-        transport: of the audio.
-        found: the measurement as results.json has it.
+        client: who it was.
+        found: the measurement, that of `arch bench` as results.json has it.
         in_process: clips/s without a server; 0 if that was not measured.
     """
-    rate, server = found["clips_per_s"], found["server"]
-    line = f"{size} through Triton by {transport}: {rate:,.1f} clips/s"
+    rate = found["clips_per_s"]
+    line = f"{size} through Triton by {client}: {rate:,.1f} clips/s"
     line += f" ({rate / in_process:.2f} of in-process)" if in_process else ""
+    if "steadiness" not in found:
+        return line
     line += f", {found['steadiness']}, {found['measured_clips']} clips of 10 s in {found['measured_seconds']:.1f} s"
     line += f"; {found['bottleneck']} limits it, {found['mean_concurrency']:.0f} in flight"
-    return line + (f", batches of {server['mean_batch_size']:.1f}" if server else "")
+    return line + (f", batches of {found['server']['mean_batch_size']:.1f}" if found["server"] else "")
 
 
 def _predicted(

@@ -20,9 +20,9 @@ import psutil
 from arch_harness.datasets.catalog.demo import write_demo
 from arch_harness.datasets.registry import open_dataset
 from arch_harness.load.asked import LoadRequest, Slo
-from arch_harness.load.client import Driver, decoded
 from arch_harness.load.measure import LoadTarget, LoadTest, job_of
 from arch_harness.load.report import LoadRun
+from arch_harness.load.sending.client import Driver, decoded
 from arch_harness.report.plots.style import styled
 from arch_harness.report.plots.svg import as_svg
 from arch_harness.triton.endpoint import Endpoint

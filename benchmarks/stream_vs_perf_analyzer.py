@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=max(1, len(os.sched_getaffinity(0)) // 2))
     options = parser.parse_args()
-    console = Console()
+    console = Console(width=130)
     binary = shutil.which(options.perf_analyzer)
     if binary is None:
         console.print(

@@ -28,8 +28,8 @@ from arch_export.serving import parse_delay
 from arch_harness.datasets.catalog.demo import write_demo
 from arch_harness.datasets.registry import open_dataset
 from arch_harness.load.asked import parse_slo
-from arch_harness.load.client import decoded
 from arch_harness.load.search import Observation, crossing
+from arch_harness.load.sending.client import decoded
 from arch_harness.measuring.machine import describe_machine
 from arch_harness.tuning.choosing import finished
 from arch_harness.tuning.halving import FULL, RUNGS, Speed, halve

@@ -280,10 +280,7 @@ def bench(
         price=None if price is None else parse_price(str(price)),
         ablate=settings_of(listed(ablate)),
     )
-    ray_address = None if ray_address == "local" else ray_address  # as Ray has it, in RAY_ADDRESS too
-    if ray_address is None and settings.workers > _WORKERS_PER_CORE * cores:
-        most = _WORKERS_PER_CORE * cores
-        raise UsageError(f"workers cannot be {settings.workers}: on the {cores} cores of this machine at most {most}")
+    ray_address = checked_ray(ray_address, settings.workers)
     check_folder(output, "--output")
     store.check(cache)
     opened = data.open_all(listed(datasets), data_root, splits, console)
@@ -305,6 +302,20 @@ def bench(
         run.execute(display)
     tell_end(run.run, run.problems, output)
     return LoadedRun(output, run.run, store.root(cache), tuple(run.problems))
+
+
+def checked_ray(address: str | None, workers: int) -> str | None:
+    """The address of a Ray cluster; None where Ray is to be started here, which `local` asks for too, as Ray has it.
+
+    Raises:
+        UsageError: if there are to be more workers here than this machine can do with.
+    """
+    address = None if address == "local" else address
+    cores = len(os.sched_getaffinity(0))
+    if address is None and workers > _WORKERS_PER_CORE * cores:
+        most = _WORKERS_PER_CORE * cores
+        raise UsageError(f"workers cannot be {workers}: on the {cores} cores of this machine at most {most}")
+    return address
 
 
 @contextmanager

@@ -120,7 +120,13 @@ def test_parity_counts_every_clip_and_refuses_what_is_no_number() -> None:
 
 
 def test_what_is_told_of_serving_is_the_measured_phase_alone() -> None:
-    found: dict[str, Any] = {"clips": 9000, "seconds": 60.0, "clips_per_s": 900.0, "measured_clips": 5400, "measured_seconds": 6.0}
+    found: dict[str, Any] = {
+        "clips": 9000,
+        "seconds": 60.0,
+        "clips_per_s": 900.0,
+        "measured_clips": 5400,
+        "measured_seconds": 6.0,
+    }
     found |= {"steadiness": "steady", "bottleneck": "server", "mean_concurrency": 128.0, "server": None}
     line = served_line("large", "grpc", found, 1000.0)
     assert line.startswith("large through Triton by grpc: 900.0 clips/s (0.90 of in-process), steady, 5400 clips")

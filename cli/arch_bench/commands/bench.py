@@ -174,7 +174,7 @@ def bench(
         if following is None:
             show(run, verbose=verbose, quiet=quiet)
         else:
-            _follow(following, run, repository, verbose, quiet)
+            _follow(following, run, {"repository": repository, "ray_address": ray_address}, verbose, quiet)
 
 
 def _config_text(context: typer.Context, folder: Path | None) -> str:
@@ -227,8 +227,8 @@ def _following(
     )
 
 
-def _follow(following: Following, run: LoadedRun, repository: Path, verbose: bool, quiet: bool) -> None:
-    """Show the run and what follows it; a failed gate is told by its exit code whatever else was wrong.
+def _follow(following: Following, run: LoadedRun, shared: dict[str, Any], verbose: bool, quiet: bool) -> None:
+    """Show the run and what follows it, which shares arguments with it; a failed gate is told by its exit code.
 
     Raises:
         typer.Exit: with the highest of the exit codes: 3 for a gate, 1 for what could not be done.
@@ -250,7 +250,7 @@ def _follow(following: Following, run: LoadedRun, repository: Path, verbose: boo
             found.enforce()
 
     command = options.shown_command(sys.argv[1:])
-    tests = following.load_tests(repository=repository, command=command, console=None if quiet else ERR)
+    tests = following.load_tests(command=command, console=None if quiet else ERR, **shared)
     codes += [_code(partial(test, measure)) for measure in tests]
     codes.append(_code(judge))
     if any(codes):

@@ -58,6 +58,13 @@ def load(
         float | None,
         typer.Option(help="Seconds between two clips of a stream, for the number of streams in the answer."),
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Processes that send together, each with a LoadGen of its own and a share of the rate."
+        ),
+    ] = 1,
+    ray_address: options.RayAddress = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the report. [reports/<time>]")] = None,
     data_root: Annotated[Path, typer.Option(envvar="ARCH_DATA", help="Where ID without PATH is looked for.")] = Path(
         "data"
@@ -88,6 +95,8 @@ def load(
                 seed=seed,
                 transport=transport.value,
                 hop=hop,
+                workers=workers,
+                ray_address=ray_address,
                 output=output,
                 data_root=data_root,
                 command=options.shown_command(sys.argv[1:]),

@@ -63,6 +63,7 @@ LOAD: Mapping[str, str] = {
     "seed": "seed",
     "transport": "transport",
     "hop": "hop",
+    "workers": "workers",
 }
 """Those options of `arch load` that are not the run's own: its servers, its folder, where its data is."""
 

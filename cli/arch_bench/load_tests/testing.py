@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,6 +85,7 @@ def request_of(
     seed: int = 0,
     transport: Transport = "grpc",
     hop: float | None = None,
+    workers: int = 1,
 ) -> LoadRequest:
     """What is asked of a load test, with the defaults of `load_test`; nothing is started.
 
@@ -106,6 +108,7 @@ def request_of(
         seed=seed,
         transport=transport,
         hop_s=hop,
+        workers=workers,
     )
 
 
@@ -137,6 +140,8 @@ def load_test(
     seed: int = 0,
     transport: Transport = "grpc",
     hop: float | None = None,
+    workers: int = 1,
+    ray_address: str | None = None,
     output: str | Path | None = None,
     data_root: str | Path | None = None,
     command: str = "arch_bench.load_test(…)",
@@ -161,6 +166,8 @@ def load_test(
         seed: of arrivals and clips.
         transport: `shared-memory` has servers on this machine read the audio there.
         hop: seconds between two clips of a stream, for the answer in words.
+        workers: processes that send together, each with a LoadGen of its own and an equal share of the rate.
+        ray_address: of a Ray cluster whose nodes send; by default, or with `local`, this machine does.
         output: folder for the report; by default a new one in `reports`.
         data_root: where an id without a path is looked for.
         command: what the report names as its origin.
@@ -171,9 +178,9 @@ def load_test(
         ArchError: if a server is lost.
     """
     with needs("load"):
-        from arch_harness.load.client import decoded
         from arch_harness.load.formats import write_load
         from arch_harness.load.measure import LoadTest, make_report
+        from arch_harness.load.sending.client import decoded
         from arch_harness.triton.server import Server, common_models
     asked = request_of(
         slo=slo,
@@ -188,7 +195,9 @@ def load_test(
         seed=seed,
         transport=transport,
         hop=hop,
+        workers=workers,
     )
+    ray_address = api.checked_ray(ray_address, workers)
     opened = data.open_dataset(str(dataset), data_root)
     output = Path(output) if output else api.default_output()
 
@@ -204,29 +213,32 @@ def load_test(
         running = [stack.enter_context(Server(one)) for one in reached]
         facts = common_models(running, named)
         rates = {one.sample_rate for one in facts}
+        fleet = None
+        if workers > 1 or ray_address is not None:
+            with needs("bench"):
+                from arch_harness.load.sending.fleet import Fleet
+            fleet = stack.enter_context(Fleet(workers, ray_address, reached))
         found = []
         for sample_rate in sorted(rates):
             with decoded(opened, sample_rate, asked.clips, asked.seed, note) as ready:
-                test = LoadTest(asked, ready, output, note)
+                test = LoadTest(asked, ready, output, note, fleet)
                 group = [one for one in facts if one.sample_rate == sample_rate]
                 # The longest answers take the client longest.
                 ceiling = ceiling_of(test, max(group, key=lambda one: one.embedding_size), note)
                 found += [test.model(one, reached, running, ceiling) for one in group]
-                report = make_report(asked, ready, opened, running, found, command)
+                report = make_report(asked, ready, opened, running, found, command, fleet)
     write_load(report, output)
     return LoadTested(output, report)
 
 
 def ceiling_of(test: LoadTest, facts: ModelFacts, note: Callable[[str], None]) -> Ceiling:
-    """What this client can send to a model that does nothing, in a Triton of its own on this machine."""
+    """What this client can send to a model that does nothing, in a Triton of its own on each machine that sends."""
     from arch_harness.load.measure import ALLOWED, NULL, job_of
     from arch_harness.load.report import Ceiling
-    from arch_harness.triton.endpoint import Endpoint
 
     try:
-        with _null_server(facts.embedding_size) as address:
-            where = "measured against a model that answers at once, in a Triton of its own on this machine"
-            return test.ceiling(Endpoint(address, started_by_arch=True), job_of(facts, NULL), where)
+        where = "measured against a model that answers at once, in a Triton of its own on the machine that sends"
+        return test.ceiling(partial(_null_server, facts.embedding_size), job_of(facts, NULL), where)
     except MissingExtraError as error:
         note(f"warning: how much this client can send is not known, so it may be the limit: {error}")
         return Ceiling(clips_per_s=None, where=f"not measured: {error}", allowed=ALLOWED)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from arch_common import interrupt
 from arch_common.errors import ArchError, UsageError
 from arch_harness.load.asked import LoadRequest
-from arch_harness.load.client import Driver
 from arch_harness.load.measure import LoadTarget, LoadTest, job_of
 from arch_harness.load.search import Observation
+from arch_harness.load.sending.client import Driver
 from arch_harness.triton.endpoint import Endpoint
 from arch_harness.triton.server import Server
 from arch_harness.tuning.halving import RUNGS, Speed, next_rung, speed_of, staircase_of
@@ -25,7 +25,7 @@ from arch_bench import api
 
 if TYPE_CHECKING:
     from arch_harness.load.asked import Slo
-    from arch_harness.load.client import Clips
+    from arch_harness.load.sending.client import Clips
     from arch_harness.results.run import ModelFacts
     from arch_harness.tuning.journal import Journal
     from arch_harness.tuning.space import Configuration, Form

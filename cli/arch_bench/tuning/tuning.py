@@ -25,7 +25,7 @@ from arch_bench.tuning.winner import CALIBRATION, MODELS, check_apart, install, 
 
 if TYPE_CHECKING:
     from arch_harness.datasets import Dataset
-    from arch_harness.load.client import Clips
+    from arch_harness.load.sending.client import Clips
     from arch_harness.tuning.report import Tuning
     from arch_harness.tuning.results import FormScore, TuneReport, TuneSettings
     from arch_harness.tuning.space import Configuration, Form, Space
@@ -207,7 +207,7 @@ class _Run:
 
     def search(self, cache: str | Path | None) -> Tuning:
         """Export, score and measure what is not there yet."""
-        from arch_harness.load.client import decoded
+        from arch_harness.load.sending.client import decoded
         from arch_harness.tuning.halving import halve
         from arch_harness.tuning.journal import Journal
         from arch_harness.tuning.report import Tuning, fits_memory

@@ -101,6 +101,7 @@ class LoadRequest:
         seed: of the arrivals and of the clips.
         transport: how the audio goes to the servers, and to the one that the client's ceiling is measured against.
         hop_s: seconds between two clips of a stream, for the answer in words; None for clips that follow one another.
+        workers: processes that send together.
     """
 
     scenario: Scenario = "server"
@@ -114,17 +115,23 @@ class LoadRequest:
     seed: int = 0
     transport: Transport = "grpc"
     hop_s: float | None = None
+    workers: int = 1
 
     def __post_init__(self) -> None:
         if self.scenario != "server" and self.rates:
             raise UsageError(f"--rate is of the scenario server: LoadGen sends {self.scenario} as fast as answers come")
         if self.scenario == "server" and self.slo is None:
             raise UsageError("--slo is missing: the scenario server holds a rate to a promise, such as p99=200ms")
+        if self.workers > 1 and self.scenario not in ("server", "offline"):
+            raise UsageError(
+                f"--workers is of the scenarios server and offline: in {self.scenario} one process waits for answers"
+            )
         for name, value, least in (
             ("--min-duration", self.min_duration_s, 0.1),
             ("--min-queries", self.min_queries, 1),
             ("--clips", self.clips, 1),
             ("--repeats", self.repeats, 1),
+            ("--workers", self.workers, 1),
             ("--hop", 1.0 if self.hop_s is None else self.hop_s, 0.001),
         ):
             if not least <= value < 1e9:

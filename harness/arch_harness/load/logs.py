@@ -12,7 +12,11 @@ import numpy as np
 from arch_common.errors import ArchError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
+
+    from arch_harness.load.sending.messages import Ended
 
 DETAIL, SUMMARY, TRACE = "mlperf_log_detail.txt", "mlperf_log_summary.txt", "mlperf_log_trace.json"
 
@@ -119,6 +123,58 @@ def read_samples(folder: Path) -> SampleTimes:
     return SampleTimes(
         rows[:, 0] / 1e3, rows[:, 2].astype(int), rows[:, 3].astype(int), rows[:, 4] / 1e6, rows[:, 5] / 1e6
     )
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one process sent of a run, and what its LoadGen judges of it.
+
+    Attributes:
+        log: LoadGen's.
+        samples: that it sent.
+        failed: which of them got no embedding.
+        reasons: how often each reason was given.
+        began: when its run began, in seconds since 1970.
+    """
+
+    log: Log
+    samples: SampleTimes
+    failed: NDArray[np.bool_]
+    reasons: dict[str, int]
+    began: float
+
+
+def read_part(folder: Path, ended: Ended) -> Part:
+    """Read a run that has ended from LoadGen's logs in a folder; those of single samples, which are long, are deleted.
+
+    Raises:
+        ArchError: if LoadGen did not finish it.
+    """
+    log, samples = read_log(folder), read_samples(folder)
+    (folder / TRACE).unlink()
+    (folder / "mlperf_log_accuracy.json").unlink(missing_ok=True)
+    failed = np.zeros(len(samples), dtype=np.bool_)
+    failed[ended.failed] = True
+    began = ended.first - float(samples.scheduled[0] + samples.issued[0]) / 1e3
+    return Part(log, samples, failed, ended.reasons, began)
+
+
+def merged(parts: Sequence[Part]) -> tuple[SampleTimes, NDArray[np.bool_]]:
+    """The samples of all parts of a run as one's, in the time of the first that began; and which of them failed."""
+    if len(parts) == 1:
+        return parts[0].samples, parts[0].failed
+    first = min(part.began for part in parts)
+    scheduled = [part.samples.scheduled + 1e3 * (part.began - first) for part in parts]
+    queries, before = [], 0
+    for part in parts:
+        queries.append(part.samples.query + before)
+        before = int(queries[-1].max()) + 1
+    samples = SampleTimes(
+        np.concatenate(scheduled),
+        np.concatenate(queries),
+        *(np.concatenate([getattr(part.samples, name) for part in parts]) for name in ("clip", "issued", "done")),
+    )
+    return samples, np.concatenate([part.failed for part in parts])
 
 
 def percentile(latencies: NDArray[np.float64], share: float) -> float:

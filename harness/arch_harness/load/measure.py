@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
-import numpy as np
-
-from arch_harness.load.client import Clips, Driver
-from arch_harness.load.logs import DETAIL, SUMMARY, TRACE, Log, SampleTimes, percentile, read_log, read_samples
-from arch_harness.load.messages import Order
-from arch_harness.load.report import Broken, Ceiling, ClipMix, LoadReport, LoadRun, ModelLoad, SloFacts, Sustained
+from arch_harness.load.judging import judged
+from arch_harness.load.logs import DETAIL, SUMMARY
+from arch_harness.load.report import Ceiling, ClipMix, LoadReport, LoadRun, ModelLoad, SenderFacts, SloFacts, Sustained
 from arch_harness.load.search import Observation, find_highest
+from arch_harness.load.sending.client import Clips, Driver
+from arch_harness.load.sending.messages import Order
 from arch_harness.measuring.machine import describe_machine
 from arch_harness.streaming.wire import Job
+from arch_harness.triton.endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from arch_harness.datasets.dataset import Dataset
     from arch_harness.load.asked import LoadRequest, Scenario
+    from arch_harness.load.logs import Part
+    from arch_harness.load.sending.fleet import Fleet, SenderHandle
     from arch_harness.results.measurement import ServerTimes
     from arch_harness.results.run import ModelFacts
-    from arch_harness.triton.endpoint import Endpoint
     from arch_harness.triton.server import Server
+
+NullServer = Callable[[], AbstractContextManager[str]]
+"""Starts a server of a model that answers at once, as long as the block lasts; gives its address."""
 
 NULL = "null"
 """The model that the client's ceiling is measured against."""
@@ -45,14 +47,20 @@ _START_SHARE = 0.25  # of what one client in a closed loop gets: the search begi
 _MOST_WAITING_S = 10.0  # of arrivals that may wait: a run that is hopeless ends
 _LEAST_WAITING = 256
 _IN_FLIGHT_BATCHES = 4
-_LATE_SHARE = 0.1  # of the promised time, by which LoadGen's own thread may be late
+
+
+class RunsParts(Protocol):
+    """What sends: `Driver`, a process here, or `FleetDriver`, several by Ray."""
+
+    def parts(self, order: Order) -> list[Part]:
+        """Have LoadGen run once in each process."""
 
 
 @dataclass(frozen=True)
 class LoadTarget:
     """Servers that all serve the same model, with their counters; none for the null model."""
 
-    driver: Driver
+    driver: RunsParts
     servers: Sequence[Server]
     model: str
     most_in_flight: int
@@ -66,9 +74,18 @@ class LoadTest:
         clips: decoded.
         folder: for LoadGen's logs.
         note: told of each run.
+        fleet: of the processes that send; None for one, here.
     """
 
-    def __init__(self, asked: LoadRequest, clips: Clips, folder: Path, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        asked: LoadRequest,
+        clips: Clips,
+        folder: Path,
+        note: Callable[[str], None],
+        fleet: Fleet | None = None,
+    ) -> None:
+        self._fleet = fleet
         self._asked = asked
         self._clips = clips
         self.folder = folder
@@ -76,16 +93,37 @@ class LoadTest:
         self._count = 0
         self._runs: list[LoadRun] = []
 
-    def ceiling(self, endpoint: Endpoint, job: Job, where: str) -> Ceiling:
-        """What this client can send to a model that answers at once, all clips at once (Offline), in clips/s."""
-        with Driver([endpoint], job, self._clips, self._asked.transport) as driver:
-            target = LoadTarget(driver, [], NULL, _IN_FLIGHT_BATCHES * 8)
+    def ceiling(self, null: NullServer, job: Job, where: str) -> Ceiling:
+        """What this client can send to a model that answers at once, all clips at once (Offline), in clips/s.
+
+        Args:
+            null: starts a server of that model, and gives its address; in a fleet on every machine.
+            job: that model.
+            where: it is measured against, in words.
+        """
+        with ExitStack() as stack:
+            if self._fleet is None:
+                one = Endpoint(stack.enter_context(null()), started_by_arch=True)
+                driver: RunsParts = stack.enter_context(self._sending([one], job))
+            else:
+                own = [[one] for one in stack.enter_context(self._fleet.null_servers(null))]
+                driver = stack.enter_context(self._fleet.sending(own, job, self._clips, self._asked.transport))
+            target = LoadTarget(driver, [], NULL, _IN_FLIGHT_BATCHES * 8 * self._processes)
             guess = _GUESS_PER_S
             for _ in range(2):
                 settings = {"offline_expected_qps": guess, "min_duration_ms": round(1e3 * _CEILING_S)}
                 guess = self.run_once(target, "offline", settings, None, "measured").clips_per_s
         self._note(f"this client can send {guess:.0f} clips/s ({where})")
         return Ceiling(clips_per_s=guess, where=where, allowed=ALLOWED)
+
+    @property
+    def _processes(self) -> int:
+        return 1 if self._fleet is None else len(self._fleet.senders)
+
+    def _sending(self, endpoints: Sequence[Endpoint], job: Job) -> AbstractContextManager[RunsParts]:
+        if self._fleet is None:
+            return Driver(endpoints, job, self._clips, self._asked.transport)
+        return self._fleet.sending([endpoints] * self._processes, job, self._clips, self._asked.transport)
 
     def model(
         self, facts: ModelFacts, endpoints: Sequence[Endpoint], servers: Sequence[Server], ceiling: Ceiling
@@ -95,7 +133,7 @@ class LoadTest:
         refused: list[float] = []
         sustained = None
         in_flight = _IN_FLIGHT_BATCHES * max(1, facts.max_batch_size) * facts.instances * len(servers)
-        with Driver(endpoints, job_of(facts), self._clips, self._asked.transport) as driver:
+        with self._sending(endpoints, job_of(facts)) as driver:
             target = LoadTarget(driver, servers, facts.name, in_flight)
             alone_ms = self.warm(target)
             if self._asked.scenario != "server":
@@ -199,67 +237,14 @@ class LoadTest:
         numbered = {**settings, "schedule_rng_seed": seed, "sample_index_rng_seed": seed, "qsl_rng_seed": seed}
         before = [server.statistics(target.model) for server in target.servers]
         most = None if scenario == "server" else target.most_in_flight
-        ended = target.driver.run(Order(_NAMES[scenario], numbered, folder, most))
-        log, samples = read_log(folder), read_samples(folder)
-        (folder / TRACE).unlink()
-        (folder / "mlperf_log_accuracy.json").unlink(missing_ok=True)
-        failed = np.zeros(len(samples), dtype=np.bool_)
-        failed[ended.failed] = True
-        times = _times(target, before, int((~failed).sum()))
-        return self._judged(log, samples, failed, times, rate, purpose, str(name), ended.reasons)
+        parts = target.driver.parts(Order(_NAMES[scenario], numbered, folder, most))
+        answered = sum(int((~part.failed).sum()) for part in parts)
+        return judged(parts, _times(target, before, answered), rate, purpose, str(name), self._asked)
 
     def _keep(self, target: LoadTarget, run: LoadRun) -> LoadRun:
         self._runs.append(run)
         self._note(_line(target.model, run, self._asked))
         return run
-
-    def _judged(
-        self,
-        log: Log,
-        samples: SampleTimes,
-        failed: NDArray[np.bool_],
-        times: ServerTimes | None,
-        rate: float | None,
-        purpose: Literal["curve", "search", "measured"],
-        name: str,
-        reasons: dict[str, int],
-    ) -> LoadRun:
-        slo = self._asked.slo
-        latencies = samples.latencies(failed)
-        late_ms = percentile(np.sort(samples.issued), 0.99)
-        over = 0 if slo is None else int((latencies > slo.milliseconds).sum())
-        in_time = None if slo is None else int(((samples.done <= slo.milliseconds) & ~failed).sum())
-        broken = _broken(log, latencies, self._asked)
-        if failed.any():
-            reason = max(reasons, key=lambda one: reasons[one])
-            broken.append(Broken(rule="every clip answered", advice=f"{int(failed.sum())} failed, most with: {reason}"))
-        if rate is not None and slo is not None and late_ms > _LATE_SHARE * slo.milliseconds:
-            advice = (
-                f"it was {late_ms:.0f} ms late (p99): run it on another machine than the server, or with less beside it"
-            )
-            broken.append(Broken(rule="the client sends in time", advice=advice))
-        return LoadRun(
-            purpose=purpose,
-            rate=rate,
-            queries=len(latencies),
-            clips=len(samples),
-            failed=int(failed.sum()),
-            reasons=reasons,
-            seconds=samples.seconds,
-            clips_per_s=int((~failed).sum()) / samples.seconds,
-            goodput=None if in_time is None else in_time / samples.seconds,
-            over=over,
-            **{f"p{q}_ms": _finite(percentile(latencies, q / 100)) for q in (50, 90, 95, 99)},
-            judged_ms=_finite(percentile(latencies, self._asked.share)),
-            late_ms=max(0.0, late_ms),
-            kept=None if slo is None else slo.kept(over, len(latencies)),
-            valid=log.values["result_validity"] == "VALID" and not broken,
-            broken=broken,
-            requested=_plain(log.settings("requested")),
-            effective=_plain(log.settings("effective")),
-            server=times,
-            log=name,
-        )
 
 
 def job_of(facts: ModelFacts, name: str | None = None) -> Job:
@@ -286,6 +271,7 @@ def make_report(
     servers: Sequence[Server],
     models: Sequence[ModelLoad],
     command: str,
+    fleet: Fleet | None = None,
 ) -> LoadReport:
     """All of it, as it is stored."""
     slo = asked.slo
@@ -297,6 +283,7 @@ def make_report(
         machine=describe_machine(),
         servers=[server.facts() for server in servers],
         transport=asked.transport,
+        senders=[] if fleet is None else [_sender_facts(one) for one in fleet.senders],
         round_trips={one.address: one.round_trip_ms() for one in servers if not one.endpoint.loopback},
         dataset=dataset.id,
         listing=dataset.listing,
@@ -306,6 +293,15 @@ def make_report(
         hop_s=asked.hop_s,
         seed=asked.seed,
         models=list(models),
+    )
+
+
+def _sender_facts(one: SenderHandle) -> SenderFacts:
+    return SenderFacts(
+        host=one.place.host,
+        address=None if one.node is None else one.node.address,
+        clock_ms=1e3 * one.clock.offset,
+        clock_uncertain_ms=1e3 * one.clock.uncertain,
     )
 
 
@@ -322,49 +318,6 @@ def _times(target: LoadTarget, before: Sequence[object], answered: int) -> Serve
     for one in known[1:]:
         whole += one
     return whole.times(max(0, whole.requests - answered))
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _plain(settings: dict[str, object]) -> dict[str, str | int | float | bool | None]:
-    return {name: value for name, value in settings.items() if isinstance(value, str | int | float | bool)}
-
-
-def _broken(log: Log, latencies: NDArray[np.float64], asked: LoadRequest) -> list[Broken]:
-    """The rules of LoadGen that a run breaks, by its own log, each with what to do."""
-    found = []
-    values, effective = log.values, log.settings("effective")
-    queries = values.get("result_query_count", len(latencies))
-    if values.get("result_perf_constraints_met") is False:
-        advice = "send fewer clips a second, or promise less"
-        found.append(Broken(rule=f"{asked.slo}", advice=advice))
-    if values.get("result_min_duration_met") is False:
-        wanted = effective.get("min_duration_ms", 0) / 1e3
-        advice = f"it ended before {wanted:g} s: too many clips waited, or --min-queries asks for too few of them"
-        found.append(Broken(rule="least duration", advice=advice))
-    if values.get("result_min_queries_met") is False:
-        wanted = effective.get("min_query_count", 0)
-        found.append(Broken(rule="least queries", advice=f"{queries} of {wanted}: run longer, with --min-duration"))
-    if values.get("early_stopping_met") is False:
-        found.append(
-            Broken(rule="early stopping", advice=_early(str(values.get("early_stopping_result", "")), queries))
-        )
-    found += [Broken(rule="no error of LoadGen", advice=one) for one in log.errors]
-    if values["result_validity"] != "VALID" and not found:
-        found.append(Broken(rule="LoadGen's judgement", advice=str(values.get("result_invalid_reason", ""))))
-    return found
-
-
-def _early(words: str, queries: int) -> str:
-    """What to do, of LoadGen's words on how many queries it takes to be 99 % sure."""
-    more = re.search(r"at least (\d+) more queries", words)
-    least = re.search(r"at least (\d+) queries for early stopping", words)
-    if more is None and least is None:
-        return " ".join(words.split())
-    needed = queries + int(more[1]) if more is not None else int(least[1])  # type: ignore[index]
-    return f"{queries} queries are too few to be 99 % sure: --min-queries {needed} is enough if none more is late"
 
 
 def _line(model: str, run: LoadRun, asked: LoadRequest) -> str:

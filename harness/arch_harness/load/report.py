@@ -60,7 +60,20 @@ class LoadRun(StrictModel):
     requested: dict[str, Setting] = Field(description="LoadGen's settings as they were asked for, from its log")
     effective: dict[str, Setting] = Field(description="as LoadGen used them, from its log")
     server: ServerTimes | None = Field(description="Triton's statistics of the run; null where it was restarted")
-    log: str = Field(description="folder of LoadGen's logs, beside this file")
+    log: str = Field(description="folder of LoadGen's logs, beside this file; of several processes a folder each in it")
+    parts: Annotated[int, Field(ge=1)] = Field(
+        default=1, description="processes that sent, each with a LoadGen of its own and an equal share of the rate"
+    )
+    spread_ms: NonNegative = Field(default=0.0, description="from the beginning of the first of them to the last's")
+
+
+class SenderFacts(StrictModel):
+    """One of several processes that sent."""
+
+    host: str
+    address: str | None = Field(description="of the node in the Ray cluster; null where Ray was started for the test")
+    clock_ms: float = Field(description="by which its machine's clock is ahead of that of the one that measured")
+    clock_uncertain_ms: NonNegative = Field(description="half of the fastest call by which that was found")
 
 
 class Ceiling(StrictModel):
@@ -117,6 +130,7 @@ class LoadReport(StrictModel):
     machine: Machine
     servers: list[ServerFacts]
     transport: Transport = Field(default="grpc", description="how the audio went to the servers, and for the ceiling")
+    senders: list[SenderFacts] = Field(default=[], description="the processes that sent; empty for one, on `machine`")
     round_trips: dict[str, NonNegative] = Field(
         default={},
         description="ms of a call for which a server does nothing, the median of 20: the network's part of each "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from arch_harness.report.text.numbers import UNKNOWN, clean, number, percent
@@ -10,7 +11,7 @@ from arch_harness.report.text.tables import Column, Section, Table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from arch_harness.load.report import LoadReport, LoadRun, ModelLoad
+    from arch_harness.load.report import LoadReport, LoadRun, ModelLoad, SenderFacts
 
 _SCENARIOS = {
     "server": "Server: clips at random moments, latency from the moment that each is due",
@@ -106,6 +107,27 @@ def network(report: LoadReport) -> str:
     )
 
 
+def sending(report: LoadReport) -> list[tuple[str, str]]:
+    """Which processes sent, and how well their clocks agree, as terms; none for one."""
+    if not report.senders:
+        return []
+    machines = Counter(_machine(one) for one in report.senders)
+    processes = ", ".join(f"{count} on {clean(name)}" for name, count in machines.items())
+    clocks = {_machine(one): one for one in reversed(report.senders)}
+    compared = ", ".join(
+        f"{clean(name)} {one.clock_ms:+.2f} ms (± {one.clock_uncertain_ms:.2f})" for name, one in clocks.items()
+    )
+    spread = max((run.spread_ms for one in report.models for run in one.runs), default=0.0)
+    return [
+        ("Processes that send", f"{processes}, each with a LoadGen of its own and an equal share of the rate"),
+        ("Clocks", f"ahead of this machine's: {compared}; all of a run began within {number(spread)} ms"),
+    ]
+
+
+def _machine(one: SenderFacts) -> str:
+    return one.host if one.address is None else f"{one.host} ({one.address})"
+
+
 def _at(run: LoadRun) -> str:
     return "" if run.rate is None else f" at {number(run.rate)} clips/s"
 
@@ -124,6 +146,7 @@ def method(report: LoadReport) -> list[tuple[str, str]]:
         ("Servers", ", ".join(f"{one.address} (Triton {one.version})" for one in report.servers)),
         ("Audio", "in requests over gRPC" if report.transport == "grpc" else "read by the servers in shared memory"),
         *([("Network", network(report))] if report.round_trips else []),
+        *sending(report),
         ("LoadGen", f"mlcommons-loadgen {report.loadgen_version}, seed {report.seed}"),
         ("Client", f"{report.machine.cpu}, {report.machine.cores} cores"),
         *[
@@ -181,6 +204,8 @@ def sections(report: LoadReport) -> list[Section]:
         "within the promise. Late: answers after it, or none. Queue, compute and batch: means in the server, by "
         "Triton's statistics."
     )
+    if report.senders[1:]:
+        text += " Each process that sends has a LoadGen of its own; a run is VALID if all of them call their part so."
     if report.round_trips:
         text += f" {network(report)[:1].upper()}{network(report)[1:]}."
     found = [Section(f"Runs of {clean(one.model.name)}", text, runs_table(one)) for one in report.models]

@@ -37,7 +37,7 @@ _START_PER_SERVER = 4
 _BATCHES_IN_FLIGHT = 2  # that the search tries at least: one forms while another is computed
 _MOST_PER_SERVER = 256
 _MOST_IN_FLIGHT_BYTES = 512 * 1024**2
-_TICK_S = 0.1
+_TICK_S, _RAREST_LOOK_S = 0.1, 0.5
 _STOP_S = 5.0
 _COUNT_S = 1.0
 _TELL_WAIT_S = 2.0
@@ -264,13 +264,18 @@ class WorkerPool:
                 take(chunk)
                 if chunk.lost:
                     raise ArchError(f"gave up after {state.collector.clips} clips, which are kept: {chunk.lost}")
-            if time.monotonic() - looked >= _TICK_S:
+            if time.monotonic() - looked >= self._look_every_s(state):
                 self._crew.check_ray()
                 self._admit(state)
                 self._steering.steer(state)
                 on_progress(state.collector.clips, state.collector.audio_seconds, self._doing(state))
                 looked = time.monotonic()
         on_progress(state.collector.clips, state.collector.audio_seconds, self._doing(state))
+
+    def _look_every_s(self, state: PassState) -> float:
+        """Not more often than clips come: each look costs driver and workers some milliseconds of the processor."""
+        done = sum(handle.done for handle in self._crew.present)
+        return min(_RAREST_LOOK_S, max(_TICK_S, (time.perf_counter() - state.started) / max(1, done)))
 
     def _doing(self, state: PassState) -> str:
         """The phase of a pass; or that it waits, where every worker finds every server dead."""

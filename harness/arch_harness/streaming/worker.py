@@ -9,14 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import grpc
-
 from arch_harness.measuring.chunk import Chunk
 from arch_harness.results.measurement import Transport
 from arch_harness.streaming.balancer import Balancer
 from arch_harness.streaming.clip_counter import ClipCounter
 from arch_harness.streaming.cluster.files import Files, FilesSeen, look_at, unpacked
 from arch_harness.streaming.cluster.nodes import Place, place_of_this_process
+from arch_harness.streaming.cluster.reach import unreached
 from arch_harness.streaming.loads.pacer import Pace, Pacer
 from arch_harness.streaming.sender import Sender
 from arch_harness.streaming.shared_memory import SharedMemory
@@ -24,8 +23,6 @@ from arch_harness.streaming.shared_memory import SharedMemory
 if TYPE_CHECKING:
     from arch_harness.streaming.wire import Job
     from arch_harness.triton.endpoint import Endpoint
-
-_REACH_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -102,14 +99,7 @@ class Worker:
 
     def unreached(self) -> list[str]:
         """The addresses of servers to which no connection can be made from here."""
-        found = []
-        for endpoint in self._endpoints:
-            with endpoint.channel() as channel:
-                try:
-                    grpc.channel_ready_future(channel).result(timeout=_REACH_S)
-                except grpc.FutureTimeoutError:
-                    found.append(endpoint.address)
-        return found
+        return unreached(self._endpoints)
 
     def embed(self, job: Job, clips: Sequence[tuple[int, str]], files: Files | None = None) -> Chunk:
         """Embed clips given as (index, path below the job's folder); returns when the last is answered or given up.

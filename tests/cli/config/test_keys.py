@@ -28,7 +28,7 @@ MODEL = config_model(bench, load, gate)
 SCHEMA = json.loads(MODEL.schema())
 ABOUT_THE_FILE = {"_file", "print_config"}
 OF_THE_RUN = {
-    "load": {"server", "repository", "output", "data_root", "tls", "tls_ca", "header"},
+    "load": {"server", "repository", "output", "data_root", "tls", "tls_ca", "header", "ray_address"},
     "gate": {"run", "cache", "thresholds"},
 }
 

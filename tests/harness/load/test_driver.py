@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from arch_harness.load import driver
-from arch_harness.load.messages import Setup
+from arch_harness.load.sending import driver
+from arch_harness.load.sending.messages import Setup
 from arch_harness.streaming.wire import Job
 from arch_harness.triton.endpoint import Endpoint
 

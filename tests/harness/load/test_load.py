@@ -22,9 +22,9 @@ from arch_common.errors import ArchError
 from support.commands import ARCH, arch, marked, one_line, still_running
 
 if TYPE_CHECKING:
-    from arch_harness.load.client import Clips
     from arch_harness.load.measure import LoadTarget, LoadTest
     from arch_harness.load.report import LoadReport
+    from arch_harness.load.sending.client import Clips
     from arch_serve.server import LocalServer
 
 pytestmark = [pytest.mark.triton, pytest.mark.torch, pytest.mark.slow]
@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.triton, pytest.mark.torch, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def clips(demo_dataset: Path) -> Iterator[Clips]:
     from arch_harness.datasets.registry import open_dataset
-    from arch_harness.load.client import decoded
+    from arch_harness.load.sending.client import decoded
 
     with decoded(open_dataset(f"demo={demo_dataset}", Path()), 16000, 24, 0, print) as found:
         yield found
@@ -44,8 +44,8 @@ def scene(
     server: LocalServer, clips: Clips, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[LoadTest, LoadTarget]]:
     from arch_harness.load.asked import LoadRequest, Slo
-    from arch_harness.load.client import Driver
     from arch_harness.load.measure import LoadTarget, LoadTest, job_of
+    from arch_harness.load.sending.client import Driver
     from arch_harness.triton.endpoint import Endpoint
     from arch_harness.triton.server import Server
 
@@ -125,9 +125,9 @@ def test_a_stall_shows_in_the_open_loop_and_not_in_the_median_of_a_closed_one(
 
 def test_audio_in_shared_memory_is_the_same_audio(clips: Clips, server: LocalServer, tmp_path: Path) -> None:
     """Each clip's embedding is that of its own samples, over both transports, and nothing stays behind."""
-    from arch_harness.load import driver
-    from arch_harness.load.client import Driver
-    from arch_harness.load.messages import Order, Setup
+    from arch_harness.load.sending import driver
+    from arch_harness.load.sending.client import Driver
+    from arch_harness.load.sending.messages import Order, Setup
     from arch_harness.streaming.buffers import FOLDER, PREFIX
     from arch_harness.streaming.shared_memory import SharedClips
     from arch_harness.streaming.wire import INFER, Job, read_answer
@@ -199,8 +199,8 @@ def test_a_query_of_several_clips_lasts_until_its_last_answer() -> None:
 
 
 def test_a_server_that_is_gone_is_one_line(clips: Clips, tmp_path: Path) -> None:
-    from arch_harness.load.client import Driver
-    from arch_harness.load.messages import Order
+    from arch_harness.load.sending.client import Driver
+    from arch_harness.load.sending.messages import Order
     from arch_harness.streaming.wire import Job
     from arch_harness.triton.endpoint import Endpoint
 

@@ -19,8 +19,8 @@ import ray
 from arch_common.errors import UsageError
 from arch_harness.measuring.chunk import Chunk
 from arch_harness.results.run import Result, read_run
-from arch_harness.streaming import worker
 from arch_harness.streaming.actors import WorkerHandle
+from arch_harness.streaming.cluster import reach
 from arch_harness.streaming.cluster.files import FilePlaces, look_at, read_files, unpacked
 from arch_harness.streaming.cluster.nodes import Node, place_of_this_process
 from arch_harness.streaming.loads.phases import unmeasured_plan
@@ -191,7 +191,7 @@ def test_a_worker_reaches_what_it_can_reach(server: LocalServer) -> None:
         unheard.bind(("127.0.0.1", 0))
         dead = f"127.0.0.1:{unheard.getsockname()[1]}"
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(worker, "_REACH_S", 1.0)
+            patch.setattr(reach, "_REACH_S", 1.0)
             one = Worker([Endpoint(server.grpc_url), Endpoint(dead)], 1)
             assert one.unreached() == [dead]
             one.close()

@@ -23,6 +23,7 @@ from arch_harness.streaming.actors import (
 )
 from arch_harness.streaming.cluster.files import FilePlaces, Files, FilesSeen, read_files
 from arch_harness.streaming.cluster.nodes import Node, Place, live_nodes, place_of_this_process
+from arch_harness.streaming.cluster.reach import check_reach
 from arch_harness.streaming.cluster.versions import check_versions
 from arch_harness.triton.endpoint import Endpoint
 
@@ -266,25 +267,16 @@ class Crew:
                 raise ArchError(f"node {place.host} of the Ray cluster does not answer")
             check_versions([self._nodes[place.node]])
         name = self._nodes[place.node].name
-        local = next((endpoint for endpoint in self._endpoints if endpoint.loopback), None)
-        if local and place.network != self._place.network:
-            how = (
-                "the server that is started for the run hears this machine alone: run `arch serve --host ADDRESS` and "
-                "give its address with --server"
-                if local.started_by_arch
-                else f"--server {local.address} is this machine only by that name: give an address that all nodes reach"
-            )
-            raise UsageError(f"workers run on node {name} too, and {how}")
-        try:
-            unreached = ray.get(handle.actor.unreached.remote(), timeout=START_S)
-        except ray.exceptions.RayError as error:
-            reason = last_line(str(error), type(error).__name__)
-            raise ArchError(f"a worker on node {name} ended before its work: {reason}") from error
-        if unreached:
-            raise UsageError(
-                f"node {name} of the Ray cluster does not reach --server {unreached[0]}, which this machine does: give "
-                "an address that all nodes reach, or open the way to it"
-            )
+
+        def ask() -> list[str]:
+            try:
+                missing: list[str] = ray.get(handle.actor.unreached.remote(), timeout=START_S)
+            except ray.exceptions.RayError as error:
+                reason = last_line(str(error), type(error).__name__)
+                raise ArchError(f"a worker on node {name} ended before its work: {reason}") from error
+            return missing
+
+        check_reach(self._endpoints, name, place.network == self._place.network, ask)
         self._inspected.add(place.node)
 
     def _check_files(self, handle: WorkerHandle) -> None:

@@ -1,7 +1,7 @@
 """The process that sends: LoadGen says when, gRPC sends, the answers go back to LoadGen.
 
 It is a process of its own because LoadGen cannot be stopped before its end but with its process, and so that nothing
-else takes the interpreter's lock. `client.Driver` starts it as `python -m arch_harness.load.driver FD`.
+else takes the interpreter's lock. `client.Driver` starts it as `python -m arch_harness.load.sending.driver FD`.
 
 LoadGen's thread hands each clip over and returns: the requests are serialised beforehand, and gRPC's own threads send
 them and take the answers.
@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ import mlperf_loadgen
 import numpy as np
 from arch_common.errors import first_line
 
-from arch_harness.load.messages import Ended, Lost, Order, Setup
+from arch_harness.load.sending.messages import Ended, Lost, Order, Setup
 from arch_harness.streaming.wire import INFER, MalformedError, classify, read_answer, request_body, request_head
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class _Sender:
     def issue(self, query: Sequence[Any]) -> None:
         """Take a query from LoadGen; does not wait."""
         with self._lock:
+            self.ended.first = self.ended.first or time.time()
             for sample in query:
                 self._waiting.append((self._issued, sample.id, sample.index))
                 self._issued += 1
@@ -142,6 +144,7 @@ def _run(sender: _Sender, order: Order) -> Ended:
     sut = mlperf_loadgen.ConstructSUT(sender.issue, lambda: None)
     count = len(sender.bodies)
     library = mlperf_loadgen.ConstructQSL(count, count, lambda _: None, lambda _: None)
+    time.sleep(max(0.0, order.begin - time.time()))
     try:
         # A file of that name in the working directory would change the settings.
         nowhere = str(order.folder / "no-audit.config")

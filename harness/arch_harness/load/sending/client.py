@@ -18,7 +18,8 @@ from arch_common import interrupt
 from arch_common.errors import ArchError
 
 from arch_harness.datasets.audio import DecodeError, load_clip
-from arch_harness.load.messages import Ended, Lost, Order, Setup
+from arch_harness.load.logs import Part, read_part
+from arch_harness.load.sending.messages import Ended, Lost, Order, Setup
 from arch_harness.streaming.shared_memory import SharedClips
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Driver:
             setup = replace(setup, shared=self._stack.enter_context(memory))
         self._connection, theirs = Pipe()
         self._errors = tempfile.TemporaryFile()
-        command = [sys.executable, "-m", "arch_harness.load.driver", str(theirs.fileno())]
+        command = [sys.executable, "-m", "arch_harness.load.sending.driver", str(theirs.fileno())]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -158,6 +159,14 @@ class Driver:
             raise ArchError(answer.reason)
         assert isinstance(answer, Ended)  # noqa: S101
         return answer
+
+    def parts(self, order: Order) -> list[Part]:
+        """Have LoadGen run once, and read what it wrote.
+
+        Raises:
+            ArchError: as `run`.
+        """
+        return [read_part(order.folder, self.run(order))]
 
     def _last_words(self) -> str:
         if self._process is None or self._errors is None:

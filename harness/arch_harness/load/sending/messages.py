@@ -1,4 +1,4 @@
-"""What the process that measures and the one that sends tell each other."""
+"""What the process that measures and those that send tell each other."""
 
 from __future__ import annotations
 
@@ -39,12 +39,14 @@ class Order:
         settings: fields of LoadGen's TestSettings.
         folder: for its logs.
         most_in_flight: requests under way at once; further ones wait here. None, as in an open loop, for no bound.
+        begin: when to begin, in seconds since 1970 by the clock of the machine that sends; 0 for at once.
     """
 
     scenario: str
     settings: dict[str, float | int | bool]
     folder: Path
     most_in_flight: int | None
+    begin: float = 0.0
 
 
 @dataclass
@@ -54,10 +56,12 @@ class Ended:
     Attributes:
         failed: numbers of the samples that got no embedding, in the order in which they were issued.
         reasons: how often each reason was given.
+        first: when the first was issued, in seconds since 1970 by the clock of the machine that sends.
     """
 
     failed: list[int] = field(default_factory=list)
     reasons: dict[str, int] = field(default_factory=dict)
+    first: float = 0.0
 
 
 @dataclass(frozen=True)

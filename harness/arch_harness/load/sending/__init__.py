@@ -1,0 +1,1 @@
+"""The processes that send a load test's clips: one here, or several by Ray, here or on other machines."""
