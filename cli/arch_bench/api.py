@@ -52,6 +52,7 @@ def export(
     instances: int | None = None,
     queue_delay: str | None = None,
     threads: int | None = None,
+    conv_search: str | None = None,
     on_step: Callable[[str], None] = lambda _: None,
     on_warning: Callable[[str], None] = lambda _: None,
 ) -> Exported:
@@ -71,6 +72,7 @@ def export(
         instances: that execute side by side, on each GPU or on the CPU.
         queue_delay: that a request may wait for others to share its batch: `2ms`, `500us` or `0`.
         threads: of one operator, in each instance.
+        conv_search: on a GPU, how cuDNN's algorithms for convolutions are chosen: heuristic, exhaustive or default.
         force: install also what misses the limits of its precision, with a mark.
         on_step: told what is being done.
         on_warning: told what should be known although the export goes on.
@@ -85,7 +87,7 @@ def export(
     form = (name, str(layers), lengths)
     serving: dict[str, Any] = {"precision": precision, "target": target, "max_queue_size": max_queue_size}
     serving |= {"unnormalised": unnormalised, "max_batch": max_batch, "instances": instances}
-    serving |= {"queue_delay": queue_delay, "threads": threads}
+    serving |= {"queue_delay": queue_delay, "threads": threads, "conv_search": conv_search}
     with needs("export"):
         from arch_export.request import settle_request
 

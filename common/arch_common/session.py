@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 OPENVINO = "OpenVINOExecutionProvider"
 CUDA = "CUDAExecutionProvider"
+# ONNX Runtime's own default, EXHAUSTIVE, tunes the convolutions again for every new input shape.
+HEURISTIC = "HEURISTIC"
 # What a CPU needs for bf16 matrix products, as Linux names it.
 BF16_FLAGS = ("amx_bf16", "avx512_bf16")
 # Without, sums of two int8 products are kept in 16 bits, which weights of 8 bits overflow.
@@ -152,7 +154,9 @@ def open_on_cpu(path: Path, precision: str, options: onnxruntime.SessionOptions)
     return Opened(_in_onnxruntime(path, options, ["CPUExecutionProvider"], SLOW_ON_CPU), precision, note)
 
 
-def open_on_gpu(path: Path, precision: str, options: onnxruntime.SessionOptions, device: str) -> Opened:
+def open_on_gpu(
+    path: Path, precision: str, options: onnxruntime.SessionOptions, device: str, search: str = HEURISTIC
+) -> Opened:
     """A session on a GPU by ONNX Runtime's CUDA provider; it is on the CPU, by itself, where CUDA does not start.
 
     Args:
@@ -160,14 +164,14 @@ def open_on_gpu(path: Path, precision: str, options: onnxruntime.SessionOptions,
         precision: that of the graph.
         options: from `session_options`.
         device: the number of the GPU.
+        search: how cuDNN's algorithms for convolutions are chosen, as ONNX Runtime names it.
 
     Raises:
         SessionError: if the graph cannot be loaded.
     """
     if hasattr(onnxruntime, "preload_dlls"):  # from 1.21 on
         onnxruntime.preload_dlls()  # CUDA and cuDNN as pip installs them are not on the loader's path
-    # The default search, EXHAUSTIVE, tunes the convolutions again for every new input shape.
-    settings = cuda_settings(precision) | {"device_id": device, "cudnn_conv_algo_search": "HEURISTIC"}
+    settings = cuda_settings(precision) | {"device_id": device, "cudnn_conv_algo_search": search}
     session = _in_onnxruntime(path, options, [(CUDA, settings), "CPUExecutionProvider"], None)
     # Or a node that fails on the GPU has all run again on the CPU, now and from then on, and nobody is told.
     session.disable_fallback()  # type: ignore[attr-defined]

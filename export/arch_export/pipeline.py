@@ -79,6 +79,7 @@ def export(
     instances: int | None = None,
     queue_delay: str | None = None,
     threads: int | None = None,
+    conv_search: str | None = None,
 ) -> Exported:
     """Export a checkpoint as a Triton model: `<repository>/<name>/config.pbtxt` and `<name>/1/model.onnx`.
 
@@ -105,6 +106,7 @@ def export(
         instances: that execute side by side, on each GPU or on the CPU.
         queue_delay: that a request may wait for others to share its batch: `2ms`, `500us` or `0`.
         threads: of one operator, in each instance.
+        conv_search: on a GPU, how cuDNN's algorithms for convolutions are chosen: heuristic, exhaustive or default.
         force: install it also if it misses the limits of its precision; its configuration then says so.
 
     Raises:
@@ -125,6 +127,7 @@ def export(
         instances,
         queue_delay,
         threads,
+        conv_search,
     )
     check_precision(request.precision, request.target)
     try:

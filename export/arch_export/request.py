@@ -60,6 +60,7 @@ def settle_request(
     instances: int | None = None,
     queue_delay: str | None = None,
     threads: int | None = None,
+    conv_search: str | None = None,
 ) -> Request:
     """Read what the command line or a program says; see `arch_export.pipeline.export`.
 
@@ -70,7 +71,9 @@ def settle_request(
         raise ExportUsageError(f"{name!r} cannot name a model: use letters, digits, dots, dashes and underscores")
     chosen, where = settle(precision, target)
     delay_us = None if queue_delay is None else parse_delay(queue_delay)
-    serving = ServingOptions(max_batch, instances, delay_us, threads, max_queue_size)
+    serving = ServingOptions(max_batch, instances, delay_us, threads, max_queue_size, conv_search)
+    if conv_search is not None and where is not Target.GPU:
+        raise ExportUsageError(f"--conv-search is of the CUDA provider: it needs --target gpu, not {where}")
     if reference == LOGMEL and chosen is not Precision.FP32:
         raise ExportUsageError(f"{LOGMEL} has no encoder to run in {chosen}; export it in fp32")
     form = EncoderOptions.parse(layers, lengths, unnormalised)

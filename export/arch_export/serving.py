@@ -1,4 +1,4 @@
-"""How a model is to be served where that is not left to the target: batch, instances, queue, threads."""
+"""How a model is to be served where that is not left to the target: batch, instances, queue, threads, convolutions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from arch_common.errors import ExportUsageError
 
 LONGEST_QUEUE = 1_000_000
+CONV_SEARCHES = {"exhaustive": "0", "heuristic": "1", "default": "2"}
+"""How cuDNN's algorithms for convolutions are chosen, and the number by which NVIDIA's backend knows each."""
 _LARGEST_BATCH = 1024
 _MOST_INSTANCES = 256
 _MOST_THREADS = 1024
@@ -25,6 +27,7 @@ class ServingOptions:
         queue_delay_us: that a request may wait for others to share its batch, in µs; 0 waits for none.
         threads: of one operator, in each instance.
         max_queue_size: requests that may wait; beyond, Triton answers UNAVAILABLE at once. None is no bound.
+        conv_search: on a GPU, how cuDNN's algorithms for convolutions are chosen: a key of `CONV_SEARCHES`.
 
     Raises:
         ExportUsageError: if one is out of its bounds.
@@ -35,6 +38,7 @@ class ServingOptions:
     queue_delay_us: int | None = None
     threads: int | None = None
     max_queue_size: int | None = None
+    conv_search: str | None = None
 
     def __post_init__(self) -> None:
         for option, value, most, what in (
@@ -47,6 +51,8 @@ class ServingOptions:
                 raise ExportUsageError(f"{option} {value}: from 1 to {most:,} {what}")
         if self.queue_delay_us is not None and not 0 <= self.queue_delay_us <= _LONGEST_DELAY_US:
             raise ExportUsageError(f"--queue-delay {self.queue_delay_us}us: a request may wait 0 to 10 s for others")
+        if self.conv_search is not None and self.conv_search not in CONV_SEARCHES:
+            raise ExportUsageError(f"--conv-search {self.conv_search!r} is none of {', '.join(CONV_SEARCHES)}")
 
 
 def parse_delay(text: str) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import arch_bench
 import pytest
-from arch_bench.tuning.asked import request_of
+from arch_bench.tuning.asked import request_of, space_of
+from arch_bench.tuning.winner import made_by
+from arch_harness.tuning.space import Form
 from support.commands import arch, one_line
 from support.model_configs import config_of, facts_of
 
@@ -95,6 +98,8 @@ def test_a_checkpoint_is_tuned_and_goes_on_where_it_ended(checkpoint: Path, demo
         ({"layers": "none,0"}, "--layers '0': use none, all, or the number"),
         ({"lengths": "exakt"}, "--lengths 'exakt': use padded or exact"),
         ({"queue_delay": "2"}, "--queue-delay '2' is no time"),
+        ({"conv_search": "best"}, "--conv-search 'best' is none of exhaustive, heuristic, default"),
+        ({"conv_search": "default"}, "--conv-search is of the CUDA provider, and this model is served on the CPU"),
         ({"run_seconds": 0.0}, "--run-seconds cannot be 0: wants 0.1 to 3600"),
     ],
 )
@@ -114,11 +119,28 @@ def test_models_of_others_are_not_replaced(tmp_path: Path) -> None:
 
 
 def test_what_is_asked_is_read() -> None:
-    found = request_of("p99=1s", "0.5pt", "4GB", "fp32,int8,fp32", "none,6", (), [1, 8], "2", (), "0,500us", None, 9, 0)
+    found = request_of(
+        "p99=1s", "0.5pt", "4GB", "fp32,int8,fp32", "none,6", (), [1, 8], "2", (), "0,500us", (), None, 9, 0
+    )
     assert found.max_loss == 0.005
     assert found.max_memory_mib == pytest.approx(3814.7, rel=1e-4)
     assert (found.precisions, found.cuts, found.lengths) == (("fp32", "int8"), (None, 6), ())
     assert (found.batches, found.instances, found.threads, found.delays_us) == ((1, 8), (2,), (), (0, 500))
+
+
+def test_a_gpus_searches_for_convolutions_are_tried_there_alone() -> None:
+    asked = request_of("p99=1s", "1pt", None, (), (), (), 8, 2, 1, 0, "exhaustive,default", None, 9, 0)
+    forms = [Form("fp16")]
+    assert [one.key for one in space_of(asked, forms, 8, True, True).configurations()] == [
+        "fp16-b8-i2-t1-d0-exhaustive",
+        "fp16-b8-i2-t1-d0-default",
+    ]
+    left = replace(asked, conv_searches=())
+    found = space_of(left, forms, 8, True, True).configurations()
+    assert [one.conv_search for one in found] == ["heuristic", "exhaustive"]
+    assert [one.conv_search for one in space_of(left, forms, 8, True, False).configurations()] == [None]
+    won = made_by("hubert-base", {"target": "gpu"}, found[1], "name", Path("models"))
+    assert won[-2:] == ["--conv-search", "exhaustive"]
 
 
 def test_names_that_mean_nothing_and_forms_of_what_is_exported(

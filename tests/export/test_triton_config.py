@@ -80,6 +80,10 @@ def test_each_target_has_a_configuration_of_its_own(tmp_path: Path, checkpoint: 
         assert ("intra_op_thread_count" in parameters) == (target is Target.CPU)
         # 1 is HEURISTIC to NVIDIA's backend.
         assert parameters.get("cudnn_conv_algo_search") == (None if target is Target.CPU else "1")
+        options = ServingOptions(conv_search="exhaustive")
+        other = model_config("c", {"embedding": [32]}, SAMPLE_RATE, exported.facts, target=target, options=options)
+        found = other.parameters["cudnn_conv_algo_search"].string_value
+        assert found == ("" if target is Target.CPU else "0")
     (accelerator,) = configs[Target.TENSORRT].optimization.execution_accelerators.gpu_execution_accelerator
     assert accelerator.name == "tensorrt"
     (cuda,) = configs[Target.GPU].optimization.execution_accelerators.gpu_execution_accelerator

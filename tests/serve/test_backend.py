@@ -153,6 +153,19 @@ class GpuSession:
         return [None]
 
 
+class GpuWay(batches.Batches):
+    """Batches for a GPU where there is none."""
+
+    told = ""
+
+    def __init__(self, opened: Any, *_: object) -> None:
+        super().__init__(opened)
+
+    def fault(self, names: list[str]) -> str:
+        assert names == ["embedding"]
+        return self.told
+
+
 @pytest.fixture
 def load_on_gpu(tmp_path: Path, backend: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Load:
     """Load an exported encoder as a GPU's, by a session that is made up."""
@@ -163,7 +176,7 @@ def load_on_gpu(tmp_path: Path, backend: ModuleType, monkeypatch: pytest.MonkeyP
     def run(refuses: bool, **parameters: str) -> dict[str, str]:
         opened = lambda _path, precision, *_: session.Opened(GpuSession(refuses), precision)  # noqa: E731
         monkeypatch.setattr(session, "open_on_gpu", opened)
-        monkeypatch.setattr(backend.batches, "GpuBatches", lambda opened, *_: batches.Batches(opened))
+        monkeypatch.setattr(backend.batches, "GpuBatches", GpuWay)
         config = {
             "max_batch_size": 4,
             "input": [{"name": "waveform"}, {"name": "num_samples"}],
@@ -203,6 +216,13 @@ def test_bf16_runs_on_the_gpu_that_it_was_exported_for(load_on_gpu: Load) -> Non
     labels = load_on_gpu(False, target="auto", precision="bf16")
     assert labels["precision"] == "fp32"
     assert labels["note"].startswith("it was exported for CPUs")
+
+
+def test_copies_to_the_gpu_that_give_other_embeddings_are_told(
+    load_on_gpu: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GpuWay, "told", "slow: batches differ")
+    assert load_on_gpu(False, target="gpu", precision="fp16")["note"] == "slow: batches differ"
 
 
 def test_a_batch_is_joined_in_memory_that_is_kept() -> None:

@@ -94,6 +94,10 @@ def export(
         int | None,
         typer.Option(help="Threads of one operator, in each instance. [the cores, shared among the instances]"),
     ] = None,
+    conv_search: Annotated[
+        str | None,
+        typer.Option(help="With --target gpu, how cuDNN's algorithms are chosen: heuristic, exhaustive, default."),
+    ] = None,
     max_queue_size: Annotated[
         int | None,
         typer.Option(
@@ -128,6 +132,7 @@ def export(
         instances=instances,
         queue_delay=queue_delay,
         threads=threads,
+        conv_search=conv_search,
     )
     OUT.print(export_table([exported]))
     for miss in exported.misses:

@@ -45,6 +45,9 @@ def tune(
         ),
     ] = "",
     queue_delay: Annotated[str, typer.Option(help="To try. [0,2ms,5ms]", show_default=False)] = "",
+    conv_search: Annotated[
+        str, typer.Option(help="On a GPU, to try: heuristic,exhaustive,default. [the first two]", show_default=False)
+    ] = "",
     run_seconds: Annotated[
         float | None,
         typer.Option(help="Length of the shortest runs. [so long that 50 clips are answered, from 1 s]"),
@@ -83,6 +86,7 @@ def tune(
                 instances=instances,
                 threads=threads,
                 queue_delay=queue_delay,
+                conv_search=conv_search,
                 run_seconds=run_seconds,
                 clips=clips,
                 seed=seed,

@@ -13,7 +13,7 @@ from arch_bench.extras import needs
 
 if TYPE_CHECKING:
     from arch_harness.load.asked import Slo
-    from arch_harness.tuning.space import Form
+    from arch_harness.tuning.space import Form, Space
 
 Several = str | int | Sequence[str | int]
 _MIB = {"mb": 1e6 / 2**20, "gb": 1e9 / 2**20, "mib": 1.0, "gib": 1024.0}
@@ -34,6 +34,7 @@ class TuneRequest:
         instances: that execute side by side.
         threads: of one operator.
         delays_us: queue delays in µs.
+        conv_searches: of a GPU's convolutions.
         run_seconds: length of the shortest runs; None takes one that suits the model.
         clips: of the dataset that are sent.
         seed: of arrivals, clips and the order of measurements.
@@ -49,6 +50,7 @@ class TuneRequest:
     instances: tuple[int, ...]
     threads: tuple[int, ...]
     delays_us: tuple[int, ...]
+    conv_searches: tuple[str, ...]
     run_seconds: float | None
     clips: int
     seed: int
@@ -70,6 +72,7 @@ def request_of(
     instances: Several,
     threads: Several,
     queue_delay: Several,
+    conv_search: Several,
     run_seconds: float | None,
     clips: int,
     seed: int,
@@ -106,6 +109,9 @@ def request_of(
     delays = tuple(parse_delay(part) for part in _parts(queue_delay))
     for delay in delays:
         ServingOptions(queue_delay_us=delay)
+    searches = tuple(_parts(conv_search))
+    for search in searches:
+        ServingOptions(conv_search=search)
     if run_seconds is not None and not 0.1 <= run_seconds <= 3600:
         raise UsageError(f"--run-seconds cannot be {run_seconds:g}: wants 0.1 to 3600")
     if clips < 1:
@@ -121,6 +127,7 @@ def request_of(
         numbers["--instances"],
         numbers["--threads"],
         delays,
+        searches,
         run_seconds,
         clips,
         seed,
@@ -144,6 +151,26 @@ def baseline_of(forms: Sequence[Form]) -> Form:
     from arch_harness.tuning.space import Form
 
     return Form("fp32", None, "padded" if any(one.lengths == "padded" for one in forms) else "exact")
+
+
+def space_of(asked: TuneRequest, forms: Sequence[Form], cores: int, has_gpu: bool, on_gpu: bool) -> Space:
+    """What is tried of the serving, with what was left open.
+
+    Args:
+        asked: what was asked for.
+        forms: that are tried.
+        cores: of the machine.
+        has_gpu: whether it serves on a GPU, where the threads of a CPU do little.
+        on_gpu: whether the models are for one.
+    """
+    from arch_harness.tuning.space import BATCHES, CONV_SEARCHES, DELAYS_US, Space, workers_of
+
+    instances, threads = asked.instances, asked.threads
+    if has_gpu:
+        instances, threads = instances or (1, 2, 4), threads or (max(1, cores // 4),)
+    searches: Sequence[str | None] = (asked.conv_searches or CONV_SEARCHES) if on_gpu else (None,)
+    workers = workers_of(cores, instances, threads)
+    return Space(forms, asked.batches or BATCHES, workers, asked.delays_us or DELAYS_US, searches)
 
 
 def _parts(given: Several) -> list[str]:

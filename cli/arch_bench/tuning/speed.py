@@ -172,6 +172,7 @@ def _live(scene: Scene, configuration: Configuration) -> Iterator[_Live]:
         instances=configuration.instances,
         queue_delay_us=configuration.queue_delay_us,
         threads=configuration.threads,
+        conv_search=configuration.conv_search,
     )
     name = f"{model.name}-{configuration.suffix}"
     folder = write_reconfigured(model.folder, scene.served, name, options)

@@ -7,7 +7,6 @@ import math
 import os
 import shlex
 import tempfile
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from arch_bench import api, data
 from arch_bench.extras import needs
 from arch_bench.load_tests.testing import ceiling_of
 from arch_bench.tuning import forms as of_forms
-from arch_bench.tuning.asked import Several, TuneRequest, baseline_of, forms_of, request_of
+from arch_bench.tuning.asked import Several, TuneRequest, baseline_of, forms_of, request_of, space_of
 from arch_bench.tuning.winner import CALIBRATION, MODELS, check_apart, install, made_by
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from arch_harness.load.sending.client import Clips
     from arch_harness.tuning.report import Tuning
     from arch_harness.tuning.results import FormScore, TuneReport, TuneSettings
-    from arch_harness.tuning.space import Configuration, Form, Space
+    from arch_harness.tuning.space import Configuration, Form
     from rich.console import Console, ConsoleOptions, RenderResult
 
     from arch_bench.tuning.forms import FormModel
@@ -80,6 +79,7 @@ def tune(
     instances: Several = (),
     threads: Several = (),
     queue_delay: Several = (),
+    conv_search: Several = (),
     run_seconds: float | None = None,
     clips: int = 256,
     seed: int = 0,
@@ -100,13 +100,14 @@ def tune(
         slo: the promise, such as `p99=100ms`.
         max_loss: in score against fp32 uncut, in percentage points.
         max_memory: of a model's processes, such as `4GB`.
-        precision: that are tried; by default those of this machine. As the next six, a list, or a text with commas.
+        precision: that are tried; by default those of this machine. As the next seven, a list, or a text with commas.
         layers: none, or layers to cut after; by default none.
         lengths: padded or exact; by default padded.
         max_batch: by default powers of 2 up to 32.
         instances: by default powers of 2 up to the cores.
         threads: of one operator, likewise; pairs that use from half to twice the cores.
         queue_delay: by default 0, 2ms and 5ms.
+        conv_search: on a GPU, of cuDNN's convolutions; by default heuristic and exhaustive.
         run_seconds: of the shortest runs; by default so long that the model answers 50 clips, from 1 s.
         clips: of the dataset that are sent again and again.
         seed: of arrivals, clips, the order of measurements and the probes.
@@ -123,8 +124,8 @@ def tune(
         ArchError: if nothing keeps what is asked for; the message names what comes nearest.
     """
     asked = request_of(
-        slo, max_loss, max_memory, precision, layers, lengths, max_batch, instances, threads, queue_delay, run_seconds,
-        clips, seed,
+        slo, max_loss, max_memory, precision, layers, lengths, max_batch, instances, threads, queue_delay, conv_search,
+        run_seconds, clips, seed,
     )  # fmt: skip
     with needs("serve"):
         import arch_serve.server  # noqa: F401
@@ -173,8 +174,14 @@ class _Run:
         self.models: dict[Form, FormModel] = {}
         self._exported = self._find()
         self._target, self._precisions = _of_machine()
+        if asked.conv_searches and self._served_for != "gpu":
+            raise UsageError("--conv-search is of the CUDA provider, and this model is served on the CPU")
         if self._model == "logmel":  # has no encoder
             self._precisions = ["fp32"]
+
+    @property
+    def _served_for(self) -> str:
+        return self._exported.facts["target"] if self._exported else self._target
 
     def _find(self) -> FormModel | None:
         """The model of the repository that is meant; None for a checkpoint, which a name means if it can.
@@ -225,7 +232,8 @@ class _Run:
             from arch_harness.tuning.choosing import nothing_lossless
 
             raise ArchError("; ".join([nothing_lossless(list(scores.values()), asked.max_loss), *self.notes]))
-        configurations = self._space(forms).configurations(form for form in forms if not self.models[form].batched)
+        space = space_of(asked, forms, self._cores, self._target == "gpu", self._served_for == "gpu")
+        configurations = space.configurations(form for form in forms if not self.models[form].batched)
         rates = {self.models[form].facts["sample_rate"] for form in forms}
         (sample_rate,) = map(int, rates)
         with ExitStack() as stack:
@@ -323,18 +331,6 @@ class _Run:
             left.append("lengths (--lengths padded,exact)")
         if left:
             self.notes.append(f"not tried, as each takes an export and a pass over the dataset: {' and '.join(left)}")
-        if self._target == "gpu":
-            self.notes.append("the options of the GPU's provider are as arch export writes them, and were not tried")
-
-    def _space(self, forms: Sequence[Form]) -> Space:
-        from arch_harness.tuning.space import BATCHES, DELAYS_US, Space, workers_of
-
-        asked = self._asked
-        instances, threads = asked.instances, asked.threads
-        if self._target == "gpu":  # the threads of a CPU do little there
-            instances, threads = instances or (1, 2, 4), threads or (max(1, self._cores // 4),)
-        workers = workers_of(self._cores, instances, threads)
-        return Space(forms, asked.batches or BATCHES, workers, asked.delays_us or DELAYS_US)
 
     def _calibrated(self, scene: Scene, form: Form, clips: Clips) -> tuple[float, float | None]:
         """Length of the shortest runs in s, and clips/s that the client may send; as an earlier command had them."""

@@ -56,7 +56,7 @@ def install(model: FormModel, won: Configuration, repository: Path, notes: list[
     from arch_export.repository.variant import write_reconfigured
     from arch_export.serving import ServingOptions
 
-    options = ServingOptions(won.max_batch, won.instances, won.queue_delay_us, won.threads)
+    options = ServingOptions(won.max_batch, won.instances, won.queue_delay_us, won.threads, conv_search=won.conv_search)
     with tempfile.TemporaryDirectory(prefix="arch-tune-") as made:
         for number in itertools.count(1):
             name = f"{model.name}-{won.suffix}" + (f"-{number}" if number > 1 else "")
@@ -83,4 +83,5 @@ def made_by(checkpoint: str, facts: Mapping[str, str], won: Configuration, name:
     made = ["export", checkpoint, "--repository", str(repository), "--name", name]
     made += ["--precision", won.form.precision, "--target", facts["target"], "--layers", won.form.layers]
     made += ["--lengths", won.form.lengths, "--max-batch", str(won.max_batch), "--instances", str(won.instances)]
-    return [*made, "--threads", str(won.threads), "--queue-delay", delay_text(won.queue_delay_us)]
+    made += ["--threads", str(won.threads), "--queue-delay", delay_text(won.queue_delay_us)]
+    return [*made, "--conv-search", won.conv_search] if won.conv_search else made

@@ -11,7 +11,7 @@ from tritonclient.grpc import model_config_pb2 as triton
 
 from arch_export.encoder.options import Lengths
 from arch_export.encoder.precision import Precision, Target, may_batch
-from arch_export.serving import ServingOptions
+from arch_export.serving import CONV_SEARCHES, ServingOptions
 
 # A request waits this long for others to share its batch; far below one execution of a base encoder, so it costs no
 # latency.
@@ -137,7 +137,7 @@ def model_config(
         warmup.inputs["num_samples"].data_type = triton.TYPE_INT64
         warmup.inputs["num_samples"].dims.append(1)
         warmup.inputs["num_samples"].zero_data = True
-    for key, value in sorted((parameters | _execution(target, options.threads)).items()):
+    for key, value in sorted((parameters | _execution(target, options)).items()):
         config.parameters[key].string_value = value
     accelerators = config.optimization.execution_accelerators.gpu_execution_accelerator
     if target is Target.GPU:
@@ -153,15 +153,16 @@ def model_config(
     return config
 
 
-def _execution(target: Target, threads: int | None) -> dict[str, str]:
+def _execution(target: Target, options: ServingOptions) -> dict[str, str]:
     """Parameters that the ONNX Runtime backend itself reads."""
     if target is Target.CPU:
         # 0: all cores of the machine that serves, which its one instance has to itself; the backend of arch serve
         # shares them among several.
-        return {THREADS: str(threads or 0), "inter_op_thread_count": "1"}
-    # HEURISTIC. The default tries out every convolution again for every new shape. The documented block of the `cuda`
-    # accelerator does not do: the backend overwrites this key of it with its own default.
-    return {"cudnn_conv_algo_search": "1"} | ({} if threads is None else {THREADS: str(threads)})
+        return {THREADS: str(options.threads or 0), "inter_op_thread_count": "1"}
+    # ONNX Runtime's own default, exhaustive, tries out every convolution again for every new shape. The documented
+    # block of the `cuda` accelerator does not do: the backend overwrites this key of it with its own default.
+    search = {"cudnn_conv_algo_search": CONV_SEARCHES[options.conv_search or "heuristic"]}
+    return search | ({} if options.threads is None else {THREADS: str(options.threads)})
 
 
 def _tensorrt(name: str, sample_rate: int, precision: Precision, content_hash: str, batch: int) -> dict[str, str]:

@@ -122,6 +122,7 @@ def _point(one: Configuration, speed: Speed, place: int, on_front: bool, chosen:
         instances=one.instances,
         threads=one.threads,
         queue_delay_us=one.queue_delay_us,
+        conv_search=one.conv_search,
         rung=speed.rung,
         rate=speed.rate,
         low=speed.low,

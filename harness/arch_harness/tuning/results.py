@@ -78,6 +78,7 @@ class TunedPoint(StrictModel):
     instances: Annotated[int, Field(ge=1)]
     threads: Annotated[int, Field(ge=1)]
     queue_delay_us: Count
+    conv_search: str | None = Field(default=None, description="of cuDNN's convolutions, on a GPU; null on a CPU")
     rung: Annotated[int, Field(ge=-1)] = Field(description="the last one that it reached; -1 where it did not run")
     rate: NonNegative = Field(description="clips/s that keep the promise; 0 where no run kept it")
     low: NonNegative = Field(

@@ -11,7 +11,7 @@ from arch_harness.report.text.tables import Column, Section, Table
 from arch_harness.tuning.choosing import keeps_memory
 from arch_harness.tuning.halving import KEEP, RUNGS
 from arch_harness.tuning.results import FormScore, TunedPoint, TuneReport
-from arch_harness.tuning.space import delay_text
+from arch_harness.tuning.space import delay_text, suffix_of
 
 _PER_S = " clips/s"
 
@@ -23,7 +23,7 @@ def slo_of(report: TuneReport) -> Slo:
 
 def name_of(report: TuneReport, point: TunedPoint) -> str:
     """A configuration as a model is called."""
-    served = f"b{point.max_batch}-i{point.instances}-t{point.threads}-d{delay_text(point.queue_delay_us)}"
+    served = suffix_of(point.max_batch, point.instances, point.threads, point.queue_delay_us, point.conv_search)
     return f"{clean(report.forms[point.form].model)}-{served}"
 
 
@@ -70,6 +70,7 @@ def _served(point: TunedPoint) -> str:
     return (
         f"batches of up to {point.max_batch}, {plural(point.instances, 'instance')} of "
         f"{plural(point.threads, 'thread')}, queue delay {delay_text(point.queue_delay_us)}"
+        + (f", {point.conv_search} search for convolutions" if point.conv_search else "")
     )
 
 

@@ -10,6 +10,7 @@ from arch_common.errors import UsageError
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 DELAYS_US = (0, 2_000, 5_000)
+CONV_SEARCHES = ("heuristic", "exhaustive")
 MOST_CONFIGURATIONS = 2_000
 _OVER = 2  # times the cores: threads that a default may start, as some wait while others compute
 
@@ -48,6 +49,7 @@ class Configuration:
         instances: that execute side by side.
         threads: of one operator, in each instance.
         queue_delay_us: that a request may wait for others to share its batch, in µs.
+        conv_search: on a GPU, how cuDNN's algorithms for convolutions are chosen; None on a CPU.
     """
 
     form: Form
@@ -55,11 +57,12 @@ class Configuration:
     instances: int
     threads: int
     queue_delay_us: int
+    conv_search: str | None = None
 
     @property
     def suffix(self) -> str:
         """How it is served, for the end of a model's name."""
-        return f"b{self.max_batch}-i{self.instances}-t{self.threads}-d{delay_text(self.queue_delay_us)}"
+        return suffix_of(self.max_batch, self.instances, self.threads, self.queue_delay_us, self.conv_search)
 
     @property
     def key(self) -> str:
@@ -67,6 +70,12 @@ class Configuration:
         cut = f"-l{self.form.cut}" if self.form.cut else ""
         exact = "-exact" if self.form.lengths == "exact" else ""
         return f"{self.form.precision}{cut}{exact}-{self.suffix}"
+
+
+def suffix_of(max_batch: int, instances: int, threads: int, queue_delay_us: int, conv_search: str | None) -> str:
+    """How a form is served, in a word."""
+    search = f"-{conv_search}" if conv_search else ""
+    return f"b{max_batch}-i{instances}-t{threads}-d{delay_text(queue_delay_us)}{search}"
 
 
 def delay_text(microseconds: int) -> str:
@@ -85,12 +94,14 @@ class Space:
         batches: largest batches.
         workers: (instances, threads) that are tried together.
         delays_us: queue delays in µs.
+        conv_searches: of a GPU; None on a CPU.
     """
 
     forms: Sequence[Form]
     batches: Sequence[int]
     workers: Sequence[tuple[int, int]]
     delays_us: Sequence[int]
+    conv_searches: Sequence[str | None] = (None,)
 
     def configurations(self, unbatched: Iterable[Form] = ()) -> list[Configuration]:
         """All of them. With batches of 1 no request waits for another, so that one delay stands for all.
@@ -109,15 +120,17 @@ class Space:
                 instances,
                 threads,
                 min(self.delays_us) if batch == 1 or form in alone else delay,
+                search,
             )
-            for form, batch, (instances, threads), delay in product(
-                self.forms, self.batches, self.workers, self.delays_us
+            for form, batch, (instances, threads), delay, search in product(
+                self.forms, self.batches, self.workers, self.delays_us, self.conv_searches
             )
         )
         if len(found) > MOST_CONFIGURATIONS:
             raise UsageError(
                 f"{len(found):,} configurations are too many to be tried, at most {MOST_CONFIGURATIONS:,}: narrow them "
-                "with --max-batch, --instances, --threads, --queue-delay, --precision, --layers or --lengths"
+                "with --max-batch, --instances, --threads, --queue-delay, --conv-search, --precision, --layers or "
+                "--lengths"
             )
         return list(found)
 

@@ -45,6 +45,9 @@ _GRAPH_LEVELS = {
     2: ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
 }
 
+# cudnn_conv_algo_search, likewise.
+_CONV_SEARCHES = {"0": "EXHAUSTIVE", "1": sessions.HEURISTIC, "2": "DEFAULT"}
+
 _WITH_CUDA = "'onnxruntime-gpu[cuda,cudnn]' in place of 'onnxruntime'"
 # Of ONNX Runtime's message, which goes on for pages where cuDNN or CUDA fail.
 _FAILED_NODE = re.compile(
@@ -97,7 +100,8 @@ class TritonPythonModel:
                 _check_gpu(config)
                 if precision == "bf16" and target != "gpu":
                     precision, note = "fp32", "it was exported for CPUs, where OpenVINO makes bf16 of it"
-                opened = sessions.open_on_gpu(path, precision, options, args["model_instance_device_id"])
+                search = _CONV_SEARCHES.get(_parameter(config, "cudnn_conv_algo_search"), sessions.HEURISTIC)
+                opened = sessions.open_on_gpu(path, precision, options, args["model_instance_device_id"], search)
         except sessions.SessionError as error:
             raise pb_utils.TritonModelException(str(error)) from error
         self._session = opened.session
@@ -112,7 +116,7 @@ class TritonPythonModel:
         self._provider = opened.provider
         self._batches = batches.Batches(self._session)
         if opened.provider == sessions.CUDA and self._is_encoder:
-            self._take_gpu(args)
+            note = self._take_gpu(args) or note
         self._shortest = 0
         # They come first, and have a num_samples of 0: Triton makes zeros or random numbers.
         self._warmups = sum(max(1, one.get("count", 1)) for one in config.get("model_warmup", []) if one["batch_size"])
@@ -187,17 +191,20 @@ class TritonPythonModel:
             self._footprint["arch_instance_peak_memory_bytes"].set(_peak_memory())
             self._looked = time.monotonic()
 
-    def _take_gpu(self, args: dict[str, str]) -> None:
-        """Run one clip of a second, so that what the GPU refuses is told now, and not in a client's answer."""
+    def _take_gpu(self, args: dict[str, str]) -> str:
+        """Run clips of a second, so that what the GPU refuses is told now; gives what there is to note."""
         device = args["model_instance_device_id"]
         turns = Path(__file__).with_name(f"{args['model_name']}-{args['model_version']}-{device}.lock")
         try:
             self._session.run(None, _silence(16000))
-            self._batches = batches.GpuBatches(self._session, int(device), turns)
+            own = batches.GpuBatches(self._session, int(device), turns)
+            fault = own.fault(self._outputs)
         except Exception as error:  # ONNX Runtime's own errors have no common base
             raise pb_utils.TritonModelException(
                 f"KIND_GPU: {_in_one_line(error)}; export it with --target cpu, or in another precision"
             ) from error
+        self._batches = self._batches if fault else own
+        return fault
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer the requests that Triton's scheduler put into one batch.
