@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import queue
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,7 @@ _DISTINCT = 64
 _DATASET = "gpu_clips"
 _PROCESSES = 8
 _WARM_S, _MEASURE_S = 2.0, 4.0
+_START_S, _ANSWER_S = 30.0, 10.0
 # What `arch bench` takes with Ray's start and the probes.
 _BENCH_S = 40
 
@@ -82,13 +84,13 @@ def _send(address: str, model: str, barrier: Any, found: Any) -> None:
             failed.append(str(error))
         places.release()
 
-    barrier.wait()
+    barrier.wait(_START_S)
     start = time.monotonic() + _WARM_S
     while time.monotonic() < start + _MEASURE_S and not failed:
-        places.acquire()
-        client.async_infer(model, [waveform, counts], done, outputs=outputs)
+        places.acquire(timeout=_ANSWER_S)
+        client.async_infer(model, [waveform, counts], done, outputs=outputs, client_timeout=_ANSWER_S)
     for _ in range(in_flight):
-        places.acquire()
+        places.acquire(timeout=2 * _ANSWER_S)
     found.put((sum(start <= moment < start + _MEASURE_S for moment in answered), failed[:1]))
 
 
@@ -100,16 +102,21 @@ def plain_load(address: str, model: str) -> float:
         model: an exported encoder.
 
     Raises:
-        RuntimeError: if a request fails.
+        RuntimeError: if a request fails, or a process.
     """
     context = multiprocessing.get_context("spawn")
     barrier, found = context.Barrier(_PROCESSES), context.Queue()
     processes = [context.Process(target=_send, args=(address, model, barrier, found)) for _ in range(_PROCESSES)]
     for process in processes:
         process.start()
-    told = [found.get() for _ in processes]
-    for process in processes:
-        process.join()
+    try:
+        told = [found.get(timeout=_START_S + _WARM_S + _MEASURE_S + 3 * _ANSWER_S) for _ in processes]
+    except queue.Empty:
+        raise RuntimeError("a process of the plain client has ended without an answer") from None
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
     for _, failed in told:
         if failed:
             raise RuntimeError(f"the server failed a request: {failed[0]}")

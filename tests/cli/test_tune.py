@@ -99,7 +99,7 @@ def test_a_checkpoint_is_tuned_and_goes_on_where_it_ended(checkpoint: Path, demo
         ({"lengths": "exakt"}, "--lengths 'exakt': use padded or exact"),
         ({"queue_delay": "2"}, "--queue-delay '2' is no time"),
         ({"conv_search": "best"}, "--conv-search 'best' is none of exhaustive, heuristic, default"),
-        ({"conv_search": "default"}, "--conv-search is of the CUDA provider, and this model is served on the CPU"),
+        ({"conv_search": "default"}, "--conv-search needs a model for --target gpu, and this one is for "),
         ({"run_seconds": 0.0}, "--run-seconds cannot be 0: wants 0.1 to 3600"),
     ],
 )

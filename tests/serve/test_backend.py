@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import arch_serve
 import numpy as np
@@ -157,9 +157,13 @@ class GpuWay(batches.Batches):
     """Batches for a GPU where there is none."""
 
     told = ""
+    refused: ClassVar[Exception | None] = None
 
-    def __init__(self, opened: Any, *_: object) -> None:
+    def __init__(self, opened: Any, device: int, lock: bytes) -> None:
         super().__init__(opened)
+        assert (device, lock.endswith(b"/model-1-0.lock")) == (0, True)
+        if self.refused is not None:
+            raise self.refused
 
     def fault(self, names: list[str]) -> str:
         assert names == ["embedding"]
@@ -223,6 +227,10 @@ def test_copies_to_the_gpu_that_give_other_embeddings_are_told(
 ) -> None:
     monkeypatch.setattr(GpuWay, "told", "slow: batches differ")
     assert load_on_gpu(False, target="gpu", precision="fp16")["note"] == "slow: batches differ"
+    monkeypatch.setattr(GpuWay, "refused", RuntimeError("CUDA's cuMemHostAlloc fails: out of memory (2)"))
+    assert load_on_gpu(False, target="gpu", precision="fp16")["note"] == (
+        "slow: batches are not copied beforehand: CUDA's cuMemHostAlloc fails: out of memory (2)"
+    )
 
 
 def test_a_batch_is_joined_in_memory_that_is_kept() -> None:

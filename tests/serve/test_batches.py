@@ -120,7 +120,7 @@ def parts_of(rows: int, samples: int) -> dict[str, list[Any]]:
 
 
 def test_batches_of_any_size_are_answered_from_memory_that_grows(cuda: Cuda, tmp_path: Path) -> None:
-    own = batches.GpuBatches(Session(), 1, tmp_path / "model.lock")
+    own = batches.GpuBatches(Session(), 1, bytes(tmp_path / "model.lock"))
     for rows, samples in ((1, 400), (4, 300), (2, 100), (8, 500)):
         parts = parts_of(rows, samples)
         counts, sums = own.run(["count", "sum"], parts)
@@ -132,7 +132,7 @@ def test_batches_of_any_size_are_answered_from_memory_that_grows(cuda: Cuda, tmp
 
 
 def test_what_comes_out_is_held_against_onnx_runtimes_own_copies(cuda: Cuda, tmp_path: Path) -> None:
-    own = batches.GpuBatches(Session(), 1, tmp_path / "model.lock")
+    own = batches.GpuBatches(Session(), 1, bytes(tmp_path / "model.lock"))
     assert own.fault(["sum", "count"]) == ""
     cuda.stale = True
     assert re.fullmatch(r"slow: batches copied beforehand give embeddings that are \d\.\de\S+ off", own.fault(["sum"]))
@@ -144,7 +144,7 @@ def test_what_comes_out_is_held_against_onnx_runtimes_own_copies(cuda: Cuda, tmp
 
 
 def test_a_gpu_whose_memory_is_full_says_so_and_serves_what_still_fits(cuda: Cuda, tmp_path: Path) -> None:
-    own = batches.GpuBatches(Session(), 1, tmp_path / "model.lock")
+    own = batches.GpuBatches(Session(), 1, bytes(tmp_path / "model.lock"))
     own.run(["sum"], parts_of(2, 100))
     cuda.room = 0
     with pytest.raises(RuntimeError, match=r"^CUDA's cuMemHostAlloc fails: out of memory \(2\)$"):
@@ -157,7 +157,7 @@ def test_a_gpu_whose_memory_is_full_says_so_and_serves_what_still_fits(cuda: Cud
 def test_a_driver_that_is_not_there_or_refuses_is_an_error(cuda: Cuda, tmp_path: Path) -> None:
     cuda.refused.add("cuInit")
     with pytest.raises(RuntimeError, match=r"^CUDA's cuInit fails: out of memory \(2\)$"):
-        batches.GpuBatches(Session(), 1, tmp_path / "model.lock")
+        batches.GpuBatches(Session(), 1, bytes(tmp_path / "model.lock"))
 
 
 def _hold(path: Path, held: Any) -> None:
@@ -171,7 +171,7 @@ def test_an_instance_copies_while_another_computes_and_computes_when_that_ends_o
     cuda: Cuda, tmp_path: Path
 ) -> None:
     session = Session()
-    own = batches.GpuBatches(session, 1, tmp_path / "model.lock")
+    own = batches.GpuBatches(session, 1, bytes(tmp_path / "model.lock"))
     context = multiprocessing.get_context("fork")
     held = context.Event()
     other = context.Process(target=_hold, args=(tmp_path / "model.lock", held))

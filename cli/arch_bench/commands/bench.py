@@ -136,7 +136,8 @@ def bench(
     output = output or api.default_output()
     failing = partial(explained, repository, output, cache, own_server=not server)
     servers = options.endpoints_of(server, tls, tls_ca, header, (tls_cert, tls_key))
-    following = _following(context, dataset, model or [], data_root, output, cache, servers, splits.value == "strict")
+    strict = splits.value == "strict"
+    following = _following(context, dataset, model or [], data_root, output, cache, servers, ray_address, strict)
     try:
         with failing(), interrupt.honoured():
             run = api.bench(
@@ -174,7 +175,7 @@ def bench(
         if following is None:
             show(run, verbose=verbose, quiet=quiet)
         else:
-            _follow(following, run, {"repository": repository, "ray_address": ray_address}, verbose, quiet)
+            _follow(following, run, repository, verbose, quiet)
 
 
 def _config_text(context: typer.Context, folder: Path | None) -> str:
@@ -204,6 +205,7 @@ def _following(
     output: Path,
     cache: Path | None,
     servers: list[Endpoint],
+    ray_address: str | None,
     strict: bool,
 ) -> Following | None:
     """What the file asks for after the run, looked at before it; None without a file."""
@@ -222,13 +224,14 @@ def _following(
         output=output,
         cache=cache,
         servers=servers,
+        ray_address=ray_address,
         strict=strict,
         own=own,
     )
 
 
-def _follow(following: Following, run: LoadedRun, shared: dict[str, Any], verbose: bool, quiet: bool) -> None:
-    """Show the run and what follows it, which shares arguments with it; a failed gate is told by its exit code.
+def _follow(following: Following, run: LoadedRun, repository: Path, verbose: bool, quiet: bool) -> None:
+    """Show the run and what follows it; a failed gate is told by its exit code whatever else was wrong.
 
     Raises:
         typer.Exit: with the highest of the exit codes: 3 for a gate, 1 for what could not be done.
@@ -250,7 +253,7 @@ def _follow(following: Following, run: LoadedRun, shared: dict[str, Any], verbos
             found.enforce()
 
     command = options.shown_command(sys.argv[1:])
-    tests = following.load_tests(command=command, console=None if quiet else ERR, **shared)
+    tests = following.load_tests(repository=repository, command=command, console=None if quiet else ERR)
     codes += [_code(partial(test, measure)) for measure in tests]
     codes.append(_code(judge))
     if any(codes):

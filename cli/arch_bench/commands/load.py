@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 from arch_common import interrupt
-from arch_common.errors import ArchError
+from arch_common.errors import ArchError, UsageError
 
 from arch_bench import api, options
 from arch_bench.load_tests import testing
@@ -26,6 +26,7 @@ class ScenarioChoice(StrEnum):
 
 
 def load(
+    context: typer.Context,
     dataset: Annotated[
         str, typer.Option(help="ID, ID=PATH, my.yaml or DIR: whose clips are sent, each at its length.")
     ],
@@ -74,6 +75,9 @@ def load(
     header: options.Headers = None,
 ) -> None:
     """Find how many clips a second servers answer in time, with MLPerf LoadGen: exit code 1 if no run is VALID."""
+    source = context.get_parameter_source("ray_address")
+    if workers == 1 and ray_address is not None and source is not None and source.name == "COMMANDLINE":
+        raise UsageError("--ray-address is for --workers above 1: one process sends from this machine")
     output = output or api.default_output()
     interrupt.catch()
     try:

@@ -12,7 +12,7 @@ from arch_common.errors import ArchError, MissingExtraError, UsageError
 from arch_common.files import can_be_written
 from arch_harness.decision.thresholds import read_thresholds
 
-from arch_bench import data
+from arch_bench import api, data
 from arch_bench.config.keys import THRESHOLDS
 from arch_bench.decisions.gating import Gate, gate
 from arch_bench.load_tests.testing import LoadTested, check_local, load_test, request_of
@@ -36,6 +36,7 @@ class Following:
         output: the run's folder.
         cache: its embedding store.
         servers: of the run; none where one is started.
+        ray_address: of the run; None where Ray is started here.
         strict: whether the run takes stricter splits.
         own: whether the datasets are those of the file.
 
@@ -54,12 +55,13 @@ class Following:
         output: Path,
         cache: Path | None,
         servers: Sequence[Endpoint],
+        ray_address: str | None,
         strict: bool,
         own: bool,
     ) -> None:
         self._config, self._datasets, self._models = config, list(datasets), list(models)
         self._data_root, self._output, self._cache = data_root, output, cache
-        self._servers = list(servers)
+        self._servers, self._ray_address = list(servers), ray_address
         faults: list[ConfigFault] = []
         ids = []
         for number, name in enumerate(datasets):
@@ -82,6 +84,7 @@ class Following:
             request = request_of(**{name: value for name, value in asked.items() if name not in ("dataset", "model")})
             if request.transport == "shared-memory":
                 check_local(self._servers)
+            api.checked_ray(self._ray_address, request.workers)
         except MissingExtraError:
             raise
         except UsageError as error:
@@ -143,7 +146,7 @@ class Following:
             models = arguments.pop("model", self._models)
             output = self._output if number == 1 else self._output / f"load-{number}"
             given = {**shared, **arguments, "servers": self._servers, "models": models, "output": output}
-            given["data_root"] = self._data_root
+            given |= {"data_root": self._data_root, "ray_address": self._ray_address}
             found.append(partial(load_test, dataset, **given))
         return found
 

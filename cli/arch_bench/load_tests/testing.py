@@ -167,7 +167,8 @@ def load_test(
         transport: `shared-memory` has servers on this machine read the audio there.
         hop: seconds between two clips of a stream, for the answer in words.
         workers: processes that send together, each with a LoadGen of its own and an equal share of the rate.
-        ray_address: of a Ray cluster whose nodes send; by default, or with `local`, this machine does.
+        ray_address: of a Ray cluster whose nodes several workers are; by default, or with `local`, they are here. One
+            alone always is.
         output: folder for the report; by default a new one in `reports`.
         data_root: where an id without a path is looked for.
         command: what the report names as its origin.
@@ -197,7 +198,7 @@ def load_test(
         hop=hop,
         workers=workers,
     )
-    ray_address = api.checked_ray(ray_address, workers)
+    ray_address = api.checked_ray(ray_address, workers) if workers > 1 else None
     opened = data.open_dataset(str(dataset), data_root)
     output = Path(output) if output else api.default_output()
 
@@ -214,7 +215,7 @@ def load_test(
         facts = common_models(running, named)
         rates = {one.sample_rate for one in facts}
         fleet = None
-        if workers > 1 or ray_address is not None:
+        if workers > 1:
             with needs("bench"):
                 from arch_harness.load.sending.fleet import Fleet
             fleet = stack.enter_context(Fleet(workers, ray_address, reached))

@@ -175,7 +175,7 @@ class _Run:
         self._exported = self._find()
         self._target, self._precisions = _of_machine()
         if asked.conv_searches and self._served_for != "gpu":
-            raise UsageError("--conv-search is of the CUDA provider, and this model is served on the CPU")
+            raise UsageError(f"--conv-search needs a model for --target gpu, and this one is for {self._served_for}")
         if self._model == "logmel":  # has no encoder
             self._precisions = ["fp32"]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Touched = Literal["scores", "speed", "latency", "energy", "everything"]
 
 _LISTING = "datasets[].listing (clips, labels and folds)"
-_OF_SPEED = ("max_batch_size", "max_queue_delay_us", "max_queue_size", "instances", "threads")
+_OF_SPEED = ("max_batch_size", "max_queue_delay_us", "max_queue_size", "instances", "threads", "conv_search")
 _LONGEST = 60
 
 

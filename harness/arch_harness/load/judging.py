@@ -56,7 +56,7 @@ def judged(
             f"it was {late_ms:.0f} ms late (p99): run it on another machine than the server, or with less beside it"
         )
         broken.append(Broken(rule="the client sends in time", advice=advice))
-    began = [part.began for part in parts]
+    firsts = [part.first for part in parts]
     log = parts[0].log
     return LoadRun(
         purpose=purpose,
@@ -80,7 +80,7 @@ def judged(
         server=times,
         log=name,
         parts=len(parts),
-        spread_ms=1e3 * (max(began) - min(began)),
+        spread_ms=1e3 * (max(firsts) - min(firsts)),
     )
 
 
@@ -98,11 +98,13 @@ def _broken(parts: Sequence[Part], asked: LoadRequest) -> list[Broken]:
     for part in parts:
         for rule, advice in _broken_rules(part.log, len(np.unique(part.samples.query)), asked).items():
             found.setdefault(rule, []).append(advice)
-    many = len(parts) > 1
-    return [
-        Broken(rule=rule, advice=f"{advice[0]} (in {len(advice)} of {len(parts)} processes)" if many else advice[0])
-        for rule, advice in found.items()
-    ]
+    broken = []
+    for rule, several in found.items():
+        # Of numbers that are wanted, the largest is enough for all.
+        most = max(several, key=lambda words: max(map(int, re.findall(r"\d+", words)), default=0))
+        where = f" (in {len(several)} of {len(parts)} processes)" if len(parts) > 1 else ""
+        broken.append(Broken(rule=rule, advice=most + where))
+    return broken
 
 
 def _broken_rules(log: Log, queries: int, asked: LoadRequest) -> dict[str, str]:

@@ -134,7 +134,7 @@ class Part:
         samples: that it sent.
         failed: which of them got no embedding.
         reasons: how often each reason was given.
-        began: when its run began, in seconds since 1970.
+        began: from when the samples' times count, in seconds since 1970: LoadGen has its queries to make then.
     """
 
     log: Log
@@ -142,6 +142,11 @@ class Part:
     failed: NDArray[np.bool_]
     reasons: dict[str, int]
     began: float
+
+    @property
+    def first(self) -> float:
+        """When its first query was due, likewise: LoadGen's schedule begins with it."""
+        return self.began + float(self.samples.scheduled[0]) / 1e3
 
 
 def read_part(folder: Path, ended: Ended) -> Part:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from arch_harness.load.judging import judged
-from arch_harness.load.logs import DETAIL, SUMMARY
 from arch_harness.load.report import Ceiling, ClipMix, LoadReport, LoadRun, ModelLoad, SenderFacts, SloFacts, Sustained
 from arch_harness.load.search import Observation, find_highest
 from arch_harness.load.sending.client import Clips, Driver
@@ -284,7 +283,7 @@ def make_report(
         servers=[server.facts() for server in servers],
         transport=asked.transport,
         senders=[] if fleet is None else [_sender_facts(one) for one in fleet.senders],
-        round_trips={one.address: one.round_trip_ms() for one in servers if not one.endpoint.loopback},
+        round_trips=_round_trips(servers, fleet),
         dataset=dataset.id,
         listing=dataset.listing,
         clips=mix_of(clips),
@@ -296,10 +295,22 @@ def make_report(
     )
 
 
+def _round_trips(servers: Sequence[Server], fleet: Fleet | None) -> dict[str, float]:
+    """From who sends; where several do, from where it takes longest."""
+    if fleet is None:
+        return {one.address: one.round_trip_ms() for one in servers if not one.endpoint.loopback}
+    found: dict[str, float] = {}
+    for one in fleet.senders:
+        found |= {address: max(ms, found.get(address, 0.0)) for address, ms in one.round_trips.items()}
+    return found
+
+
 def _sender_facts(one: SenderHandle) -> SenderFacts:
     return SenderFacts(
-        host=one.place.host,
+        host=one.machine.place.host,
         address=None if one.node is None else one.node.address,
+        cpu=one.machine.cpu,
+        cores=one.machine.cores,
         clock_ms=1e3 * one.clock.offset,
         clock_uncertain_ms=1e3 * one.clock.uncertain,
     )
@@ -328,6 +339,3 @@ def _line(model: str, run: LoadRun, asked: LoadRequest) -> str:
     kept = "" if run.kept is None else ", kept" if run.kept else ", not kept"
     verdict = "VALID" if run.valid else "INVALID"
     return f"{model}{at}: {name} {judged}{kept}; {run.clips_per_s:.3g} clips/s answered; {verdict}"
-
-
-__all__ = ["ALLOWED", "DETAIL", "NULL", "SUMMARY", "LoadTest", "job_of", "make_report", "mix_of"]

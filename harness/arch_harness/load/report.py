@@ -57,14 +57,18 @@ class LoadRun(StrictModel):
     kept: bool | None = Field(description="whether the promise was kept; null without one")
     valid: bool = Field(description="LoadGen's own judgement, and no failed clip")
     broken: list[Broken] = Field(description="rules that make it invalid")
-    requested: dict[str, Setting] = Field(description="LoadGen's settings as they were asked for, from its log")
-    effective: dict[str, Setting] = Field(description="as LoadGen used them, from its log")
+    requested: dict[str, Setting] = Field(
+        description="LoadGen's settings as they were asked for, from its log; of several processes the first one's"
+    )
+    effective: dict[str, Setting] = Field(description="as LoadGen used them, likewise")
     server: ServerTimes | None = Field(description="Triton's statistics of the run; null where it was restarted")
     log: str = Field(description="folder of LoadGen's logs, beside this file; of several processes a folder each in it")
     parts: Annotated[int, Field(ge=1)] = Field(
         default=1, description="processes that sent, each with a LoadGen of its own and an equal share of the rate"
     )
-    spread_ms: NonNegative = Field(default=0.0, description="from the beginning of the first of them to the last's")
+    spread_ms: NonNegative = Field(
+        default=0.0, description="from the moment at which the first query of one was due to that of the last to begin"
+    )
 
 
 class SenderFacts(StrictModel):
@@ -72,6 +76,8 @@ class SenderFacts(StrictModel):
 
     host: str
     address: str | None = Field(description="of the node in the Ray cluster; null where Ray was started for the test")
+    cpu: str
+    cores: Count
     clock_ms: float = Field(description="by which its machine's clock is ahead of that of the one that measured")
     clock_uncertain_ms: NonNegative = Field(description="half of the fastest call by which that was found")
 
@@ -134,7 +140,7 @@ class LoadReport(StrictModel):
     round_trips: dict[str, NonNegative] = Field(
         default={},
         description="ms of a call for which a server does nothing, the median of 20: the network's part of each "
-        "latency, by the addresses of servers on other machines",
+        "latency, by the addresses of servers on other machines; from where it takes longest, where several send",
     )
     dataset: str
     listing: str = Field(description="digest of the dataset's clips, labels and folds")

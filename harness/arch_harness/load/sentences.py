@@ -120,8 +120,21 @@ def sending(report: LoadReport) -> list[tuple[str, str]]:
     spread = max((run.spread_ms for one in report.models for run in one.runs), default=0.0)
     return [
         ("Processes that send", f"{processes}, each with a LoadGen of its own and an equal share of the rate"),
-        ("Clocks", f"ahead of this machine's: {compared}; all of a run began within {number(spread)} ms"),
+        (
+            "Clocks",
+            f"ahead of this machine's: {compared}; all of a run began within {number(spread)} ms of one another",
+        ),
     ]
+
+
+def _client(report: LoadReport) -> str:
+    """The hardware of who sent."""
+    here = (report.machine.cpu, report.machine.cores)
+    machines = {_machine(one): (one.cpu, one.cores) for one in report.senders} or {"": here}
+    return "; ".join(
+        f"{clean(name)}: {clean(cpu)}, {cores} cores" if name else f"{cpu}, {cores} cores"
+        for name, (cpu, cores) in machines.items()
+    )
 
 
 def _machine(one: SenderFacts) -> str:
@@ -148,7 +161,7 @@ def method(report: LoadReport) -> list[tuple[str, str]]:
         *([("Network", network(report))] if report.round_trips else []),
         *sending(report),
         ("LoadGen", f"mlcommons-loadgen {report.loadgen_version}, seed {report.seed}"),
-        ("Client", f"{report.machine.cpu}, {report.machine.cores} cores"),
+        ("Client", _client(report)),
         *[
             (f"Ceiling, {clean(one.model.name)}", f"{number(one.ceiling.clips_per_s)} clips/s, {one.ceiling.where}")
             for one in report.models
@@ -228,6 +241,8 @@ def sections(report: LoadReport) -> list[Section]:
     if run is not None:
         names = (Column("Setting"), Column("Requested"), Column("Effective"))
         text = "Of the last run, from LoadGen's own log: what it was asked for, and what it used."
+        if run.parts > 1:
+            text += f" Of the first of {run.parts} processes, each of which has its share."
         found.append(Section("LoadGen's settings", text, Table(names, settings_rows(run))))
     return found
 

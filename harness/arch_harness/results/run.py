@@ -176,6 +176,9 @@ class ModelFacts(StrictModel):
     max_queue_size: Annotated[int, Field(ge=1)] | None = Field(default=None, description=meaning("max_queue_size"))
     instances: Annotated[int, Field(ge=1)] = Field(default=1, description=meaning("instances"))
     threads: Annotated[int, Field(ge=1)] | None = Field(default=None, description=meaning("threads"))
+    conv_search: Literal["exhaustive", "default"] | None = Field(
+        default=None, description="of cuDNN's algorithms for convolutions, on a GPU; null for heuristic, the usual one"
+    )
 
     @property
     def runs_otherwise(self) -> bool:

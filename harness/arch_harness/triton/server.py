@@ -37,9 +37,12 @@ _EMBED_TIMEOUT_S = 600
 _READY = "READY"
 _METRICS_TIMEOUT_S = 5
 _THREADS = "intra_op_thread_count"  # as both backends call it
+_CONV_SEARCH = "cudnn_conv_algo_search"  # likewise
+_CONV_SEARCHES = {"0": "exhaustive", "2": "default"}
 # Facts that are no parameters which the export wrote, but what the server has and does.
 _NOT_EXPORTED = {
     *("name", "executed_by", "max_batch_size", "max_queue_delay_us", "max_queue_size", "instances", "threads"),
+    "conv_search",
 }
 
 
@@ -324,6 +327,7 @@ def _validated(name: str, config: Any, parameters: dict[str, str]) -> ModelFacts
             "instances": instances_of(config),
             # 0 and nothing leave it to the server.
             "threads": parameters.get(_THREADS, "0").strip().lstrip("0") or None,
+            "conv_search": _CONV_SEARCHES.get(parameters.get(_CONV_SEARCH, "")),
         }
     )
 

@@ -30,6 +30,7 @@ def following(text: str, folder: Path, **changed: Any) -> Following:
         "output": folder / "out",
         "cache": None,
         "servers": [],
+        "ray_address": None,
         "strict": False,
         "own": True,
     }

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from arch_common.errors import ArchError, UsageError
-from support.commands import ARCH, arch, one_line, processes
+from support.commands import ARCH, arch, marked, one_line, processes, still_running
 from support.machines import FAR, GRPC_PORT, NEAR, RAY_PORT, Machines, joined, may_make_machines, two_machines
 
 if TYPE_CHECKING:
@@ -51,8 +55,44 @@ def test_processes_divide_the_rate_and_draw_moments_of_their_own() -> None:
     parts = [_share(settings, number, 3) for number in range(3)]
     assert sum(one["server_target_qps"] for one in parts) == 90
     assert {one["min_query_count"] for one in parts} == {459}  # each LoadGen judges its own part
+    # 459 queries are 15.3 s of 30 clips/s; a process with fewer by chance has them too before the common end.
+    (longest,) = {one["min_duration_ms"] for one in parts}
+    assert 18_000 < longest < 18_300
+    assert _share(settings, 0, 1).get("min_duration_ms") is None
     assert {one["server_max_async_queries"] for one in parts} == {300}
     assert len({one["schedule_rng_seed"] for one in parts}) == 3
+
+
+def test_parts_begin_and_are_told_of_by_the_clocks_of_their_machines(tmp_path: Path) -> None:
+    """A machine 50 s ahead is told a moment 50 s later, and what it says is 50 s earlier here."""
+    from arch_harness.load.logs import Log, Part, SampleTimes
+    from arch_harness.load.sending.fleet import Clock, FleetDriver, SenderHandle
+    from arch_harness.load.sending.messages import Order
+    from arch_harness.load.sending.remote import SenderMachine
+
+    class Actor:
+        def __init__(self) -> None:
+            self.run = self
+
+        def remote(self, order: Order) -> int:
+            self.order = order
+            samples = SampleTimes(np.array([8.0]), np.zeros(1, int), np.zeros(1, int), np.zeros(1), np.ones(1))
+            self.answer = Part(Log({}, []), samples, np.zeros(1, np.bool_), {}, order.begin), {"log": b"text"}
+            return id(self)
+
+    senders = [SenderHandle(Actor(), SenderMachine.unknown(), None, Clock(ahead, 0.001)) for ahead in (0.0, 50.0)]
+    compared: list[bool] = []
+    fleet: Any = SimpleNamespace(
+        senders=senders,
+        compare_clocks=lambda: compared.append(True),
+        answers=lambda asked, _: [one.actor.answer for one in asked.values()],
+    )
+    first, second = FleetDriver(fleet).parts(Order("Server", {"server_target_qps": 9.0}, tmp_path, None))
+    assert compared == [True]
+    assert senders[1].actor.order.begin - senders[0].actor.order.begin == pytest.approx(50)
+    assert second.began == pytest.approx(first.began)
+    assert second.first == pytest.approx(first.began + 0.008)
+    assert (tmp_path / "2" / "log").read_bytes() == b"text"
 
 
 def test_streams_are_of_one_process(demo_dataset: Path) -> None:
@@ -90,8 +130,9 @@ def test_two_processes_send_what_one_was_asked_for(server: LocalServer, demo_dat
     assert run.queries == sum(counts) == run.server.requests
     assert len(report.senders) == 2
     assert {one.address for one in report.senders} == {None}
-    for one in report.senders:  # a clock against itself
-        assert abs(one.clock_ms) <= one.clock_uncertain_ms
+    assert {one.cores for one in report.senders} == {report.machine.cores}
+    lasted = [log.settings("effective")["min_duration_ms"] for log in logs]
+    assert lasted[0] == lasted[1] > 1000 * 459 / 60
     page = (output / "load.html").read_text()
     assert "2 on " in page
     assert "each with a LoadGen of its own" in page
@@ -100,28 +141,52 @@ def test_two_processes_send_what_one_was_asked_for(server: LocalServer, demo_dat
 def test_a_server_that_is_gone_is_one_line_from_several_processes(tmp_path: Path) -> None:
     from arch_harness.load.sending.client import Clips
     from arch_harness.load.sending.fleet import Fleet
-    from arch_harness.load.sending.messages import Order
     from arch_harness.streaming.wire import Job
     from arch_harness.triton.endpoint import Endpoint
 
     np.zeros(16000, dtype=np.float32).tofile(tmp_path / "clips.f32")
     clips = Clips(tmp_path / "clips.f32", [16000], 16000, 0)
     gone = [Endpoint("127.0.0.1:9")]
-    settings: dict[str, float | int | bool] = {"offline_expected_qps": 10, "min_duration_ms": 100}
     job = Job("logmel", Path(), 16000, 1.0, 160, 0, 8)
 
     def refused() -> AbstractContextManager[str]:
         raise UsageError("it cannot be read")
 
-    with Fleet(2, None, gone) as fleet:
+    with Fleet(2, None, []) as fleet:
         with (
-            fleet.sending([gone, gone], job, clips, "grpc") as driver,
             pytest.raises(ArchError, match=r"^the server at 127\.0\.0\.1:9 was lost: "),
+            fleet.sending([gone, gone], job, clips, "grpc"),
         ):
-            driver.parts(Order("Offline", settings, tmp_path / "log", 4))
+            pass
         # A usage error too comes as what it was.
         with pytest.raises(UsageError, match=r"^it cannot be read$"), fleet.null_servers(refused):
             pass
+
+
+def test_ctrl_c_ends_several_processes_and_leaves_nothing(
+    server: LocalServer, demo_dataset: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "t"
+    place.mkdir()
+    process = subprocess.Popen(
+        [
+            *(*ARCH, "load", "--server", server.grpc_url, "--model", "logmel", "--dataset", f"demo={demo_dataset}"),
+            *("--slo", "p99=5s", "--rate", "60", "--full", "--workers", "2", "--output", str(tmp_path / "out")),
+        ],
+        env=marked("ctrl-c-fleet") | {"TMPDIR": str(place)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "this client can send" in line:
+            break
+    time.sleep(3)  # into the run, which would take ten minutes
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert process.stderr.read().splitlines()[-1].startswith("interrupted; LoadGen's logs of the runs that ended")
+    assert still_running("ctrl-c-fleet") == []
+    assert [one.name for one in place.iterdir() if one.name.startswith("arch-")] == []
 
 
 @pytest.fixture

@@ -7,14 +7,15 @@ that no clock is compared with another's; but all must send in the same time, so
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arch_common import interrupt
 from arch_common.errors import ArchError, last_line
@@ -22,16 +23,21 @@ from arch_common.errors import ArchError, last_line
 from arch_harness.load.logs import Part
 from arch_harness.load.sending.client import Clips
 from arch_harness.load.sending.messages import Order
-from arch_harness.load.sending.remote import RemoteSender
+from arch_harness.load.sending.remote import RemoteSender, SenderMachine
 from arch_harness.results.measurement import Transport
-from arch_harness.streaming.actors import START_S, connect, disconnect
-from arch_harness.streaming.cluster.nodes import Node, Place, live_nodes, place_of_this_process
+from arch_harness.streaming.actors import START_S, check_ray, connect, disconnect, own_processes
+from arch_harness.streaming.cluster.nodes import Node, live_nodes, place_of_this_process
 from arch_harness.streaming.cluster.reach import check_reach
 from arch_harness.streaming.cluster.versions import check_versions
 from arch_harness.streaming.wire import Job
 from arch_harness.triton.endpoint import Endpoint
 
+if TYPE_CHECKING:
+    import psutil
+
+_LOADGEN = "mlcommons-loadgen"
 _LOOK_S = 0.2
+_CLOSE_S = 10.0
 _CLOCK_CALLS = 20
 _BEGIN_S = 0.3  # in which an order reaches all
 _PIECE = 2**24  # bytes of audio in a call
@@ -41,9 +47,10 @@ _LEAST_WAITING = 64
 _SEEDS = ("schedule_rng_seed", "sample_index_rng_seed", "qsl_rng_seed")
 _NEXT_SEED = 1_000_003
 _TOGETHER = ("Server", "Offline")
+_SURELY = 4.0  # standard deviations
 
 
-@dataclass
+@dataclass(frozen=True)
 class Clock:
     """How far a machine's clock is ahead of this one's, in seconds: that of the fastest of several calls.
 
@@ -62,15 +69,22 @@ class SenderHandle:
 
     Attributes:
         actor: its handle.
-        place: where it runs.
+        machine: that it runs on.
         node: of a cluster; None where Ray was started here.
-        clock: of its machine.
+        clock: of its machine, as it was compared last.
+        round_trips: ms to the servers on other machines, by their addresses.
     """
 
     actor: Any
-    place: Place
+    machine: SenderMachine
     node: Node | None
-    clock: Clock
+    clock: Clock = field(default_factory=lambda: Clock(0.0, 0.0))
+    round_trips: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """For an error: where it was, if that is not here."""
+        return "a process that sends" if self.node is None else f"a process that sends on node {self.node.name}"
 
 
 class Fleet:
@@ -90,76 +104,121 @@ class Fleet:
         self._count = count
         self._ray_address = ray_address
         self._endpoints = endpoints
+        self._ray: dict[str, psutil.Process] = {}
+        self._brought: Path | None = None
         self.senders: list[SenderHandle] = []
 
     def __enter__(self) -> Fleet:
-        import ray
-
         connect(self._ray_address, self._count)
         try:
-            here = place_of_this_process()
-            nodes: dict[str, Node] = {}
-            options: dict[str, Any] = {"num_cpus": 1}
-            if self._ray_address is not None:
-                nodes = live_nodes()
-                check_versions(list(nodes.values()))
-                options["scheduling_strategy"] = "SPREAD"
-            actors = [ray.remote(**options)(RemoteSender).remote() for _ in range(self._count)]
-            for actor in actors:
-                place = _answer(actor.place.remote(), START_S)
-                self.senders.append(SenderHandle(actor, place, nodes.get(place.node), _clock_of(actor)))
-            self._here = here
-            self._check()
+            self._start()
         except BaseException:
-            disconnect()
+            self._end()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _start(self) -> None:
         import ray
 
-        closing = [one.actor.close.remote() for one in self.senders]
-        ray.wait(closing, num_returns=len(closing), timeout=START_S if kind is None else _LOOK_S)
+        self._ray = own_processes()
+        self._here = place_of_this_process()
+        # A second thread, so that one can be closed while LoadGen runs in it.
+        options: dict[str, Any] = {"num_cpus": 1, "max_concurrency": 2}
+        nodes: dict[str, Node] = {}
+        if self._ray_address is not None:
+            nodes = live_nodes()
+            check_versions(list(nodes.values()), [_LOADGEN])
+            options["scheduling_strategy"] = "SPREAD"
+        actors = [ray.remote(**options)(RemoteSender).remote() for _ in range(self._count)]
+        for actor in actors:
+            one = SenderHandle(actor, SenderMachine.unknown(), None)
+            self.senders.append(one)
+            one.machine = self.answer(one, actor.machine.remote())
+            if self._ray_address is not None:
+                one.node = nodes.get(one.machine.place.node) or self._come_later(one, nodes)
+        for node in {one.node.id: one for one in self.senders if one.node is not None}.values():
+            self._check(node)
         for one in self.senders:
-            ray.kill(one.actor)
-        disconnect()
+            one.round_trips = self.answer(one, one.actor.round_trips.remote(self._endpoints))
+        self.compare_clocks()
 
-    def _check(self) -> None:
-        seen = set()
+    def _come_later(self, one: SenderHandle, nodes: dict[str, Node]) -> Node:
+        nodes |= live_nodes()
+        node = nodes.get(one.machine.place.node)
+        if node is None:
+            raise ArchError(f"node {one.machine.place.host} of the Ray cluster does not answer")
+        check_versions([node], [_LOADGEN])
+        return node
+
+    def _check(self, one: SenderHandle) -> None:
+        def ask() -> list[str]:
+            missing: list[str] = self.answer(one, one.actor.unreached.remote(self._endpoints))
+            return missing
+
+        assert one.node is not None  # noqa: S101
+        check_reach(self._endpoints, one.node.name, one.machine.place.network == self._here.network, ask)
+
+    def _end(self) -> None:
+        """End all that was started, whatever became of it."""
+        import ray
+
+        try:
+            with contextlib.suppress(Exception):  # one that does not answer is killed all the same
+                closing = [one.actor.close.remote() for one in self.senders]
+                ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_S)
+            for one in self.senders:
+                with contextlib.suppress(Exception):
+                    ray.kill(one.actor)
+        finally:
+            disconnect()
+
+    def compare_clocks(self) -> None:
+        """Compare each machine's clock with this one's."""
         for one in self.senders:
-            if one.node is None or one.node.id in seen:
-                continue
-            seen.add(one.node.id)
-            asked = one.actor.unreached.remote(self._endpoints)
-            same = one.place.network == self._here.network
-            check_reach(self._endpoints, one.node.name, same, lambda asked=asked: _answer(asked, START_S))  # type: ignore[misc]
+            found = []
+            for _ in range(_CLOCK_CALLS):
+                asked = time.time()
+                there = self.answer(one, one.actor.now.remote())
+                answered = time.time()
+                found.append(Clock(there - (asked + answered) / 2, (answered - asked) / 2))
+            one.clock = min(found, key=lambda clock: clock.uncertain)
 
     @contextmanager
     def sending(
         self, endpoints: Sequence[Sequence[Endpoint]], job: Job, clips: Clips, transport: Transport
     ) -> Iterator[FleetDriver]:
-        """All of them ready to send clips to servers, each to its own, while the block lasts.
+        """All of them ready to send clips to servers, each to its own, while the block lasts; each has sent a few.
 
         Raises:
-            ArchError: if one is lost, or a server cannot read its shared memory.
+            ArchError: if one or a server is lost, or a server cannot read its shared memory.
         """
+        if self._brought != clips.file:
+            self._bring(clips)
+        opened = {
+            one.actor.open.remote(own, job, transport): one for one, own in zip(self.senders, endpoints, strict=True)
+        }
+        self.answers(opened)
+        yield FleetDriver(self)
+        # Waited for: what is opened next must not be what is shut. Where the block fails, all ends with the fleet.
+        self.answers({one.actor.shut.remote(): one for one in self.senders})
+
+    def _bring(self, clips: Clips) -> None:
+        """Have all hold the clips, which go to each other machine once."""
+        files: dict[str, Path] = {self._here.machine: clips.file}
         for one in self.senders:
-            local = one.place.machine == self._here.machine
-            _answer(one.actor.hold.remote(clips.lengths, clips.sample_rate, clips.file if local else None), START_S)
-            if not local:
+            machine = one.machine.place.machine
+            known = files.get(machine)
+            files[machine] = self.answer(one, one.actor.hold.remote(clips.lengths, clips.sample_rate, known))
+            if known is None:
                 with clips.file.open("rb") as file:
                     while piece := file.read(_PIECE):
-                        _answer(one.actor.append.remote(piece), START_S)
-        opened = [one.actor.open.remote(own, job, transport) for one, own in zip(self.senders, endpoints, strict=True)]
-        for answer in opened:
-            _answer(answer, START_S)
-        try:
-            yield FleetDriver(self.senders)
-        finally:
-            for one in self.senders:
-                one.actor.shut.remote()
+                        self.answer(one, one.actor.append.remote(piece))
+        self._brought = clips.file
 
     @contextmanager
     def null_servers(self, opener: Callable[[], AbstractContextManager[str]]) -> Iterator[list[Endpoint]]:
@@ -172,19 +231,45 @@ class Fleet:
             ArchError: if one does not start.
         """
         addresses: dict[str, str] = {}
-        with ExitStack() as stack:
-            for one in self.senders:
-                if one.place.machine not in addresses:
-                    addresses[one.place.machine] = _answer(one.actor.null.remote(opener), START_S)
-                    stack.callback(_end_null, one.actor)
-            yield [Endpoint(addresses[one.place.machine], started_by_arch=True) for one in self.senders]
+        started = []
+        for one in self.senders:
+            machine = one.machine.place.machine
+            if machine not in addresses:
+                addresses[machine] = self.answer(one, one.actor.null.remote(opener))
+                started.append(one)
+        yield [Endpoint(addresses[one.machine.place.machine], started_by_arch=True) for one in self.senders]
+        self.answers({one.actor.end_null.remote(): one for one in started})
+
+    def answer(self, one: SenderHandle, reference: Any) -> Any:
+        """What a process answers, as `answers`."""
+        return self.answers({reference: one})[0]
+
+    def answers(self, asked: Mapping[Any, SenderHandle], timeout_s: float | None = START_S) -> list[Any]:
+        """What processes answer, in the order in which they were asked; looked at often enough for Ctrl-C.
+
+        Raises:
+            ArchError: what the first raised that failed, or that it has ended or does not answer.
+        """
+        import ray
+
+        ends = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        waiting, found = list(asked), {}
+        while waiting:
+            done, waiting = ray.wait(waiting, timeout=_LOOK_S)
+            for reference in done:
+                found[reference] = _result(asked[reference], reference)
+            interrupt.check()
+            check_ray(self._ray)
+            if waiting and time.monotonic() > ends:
+                raise ArchError(f"{asked[waiting[0]].name} does not answer for {timeout_s:.0f} s")
+        return [found[reference] for reference in asked]
 
 
 class FleetDriver:
     """Has all processes of a fleet send one run together, as `client.Driver` has one."""
 
-    def __init__(self, senders: Sequence[SenderHandle]) -> None:
-        self._senders = senders
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
 
     def parts(self, order: Order) -> list[Part]:
         """Have LoadGen run once in each, with its share of the rate; alone in the first where answers are waited for.
@@ -192,35 +277,42 @@ class FleetDriver:
         Raises:
             ArchError: if a server or a process is lost.
         """
-        senders = self._senders if order.scenario in _TOGETHER else self._senders[:1]
+        senders = self._fleet.senders if order.scenario in _TOGETHER else self._fleet.senders[:1]
+        if len(senders) > 1:
+            self._fleet.compare_clocks()
         begin = time.time() + _BEGIN_S
-        asked = []
+        most = order.most_in_flight
+        asked = {}
         for number, one in enumerate(senders):
-            most = order.most_in_flight
             own = replace(
                 order,
                 settings=_share(order.settings, number, len(senders)),
                 most_in_flight=None if most is None else math.ceil(most / len(senders)),
                 begin=begin + one.clock.offset,
             )
-            asked.append(one.actor.run.remote(own))
+            asked[one.actor.run.remote(own)] = one
         parts = []
-        for number, (one, answer) in enumerate(zip(senders, asked, strict=True), 1):
-            part, logs = _answer(answer, None)
-            folder = order.folder / str(number) if len(senders) > 1 else order.folder
-            _write(folder, logs)
+        for number, ((part, logs), one) in enumerate(zip(self._fleet.answers(asked, None), senders, strict=True), 1):
+            _write(order.folder / str(number) if len(senders) > 1 else order.folder, logs)
             parts.append(replace(part, began=part.began - one.clock.offset))
         return parts
 
 
-def _share(settings: dict[str, float | int | bool], number: int, count: int) -> dict[str, float | int | bool]:
+def _share(settings: Mapping[str, float | int | bool], number: int, count: int) -> dict[str, float | int | bool]:
+    """LoadGen's settings of one of several processes."""
     own = {name: value / count if name in _DIVIDED else value for name, value in settings.items()}
     for name in _SEEDS:
         if name in own:
             own[name] = int(own[name]) + number * _NEXT_SEED
     waiting = own.get("server_max_async_queries")
-    if waiting is not None:
+    if waiting is not None and count > 1:
         own["server_max_async_queries"] = max(_LEAST_WAITING, math.ceil(waiting / count))
+    rate, queries = own.get("server_target_qps"), own.get("min_query_count", 0)
+    if rate is not None and count > 1:
+        # LoadGen sends on until it has its queries. All must end at one time, or the load thins out: so long that
+        # hardly any process has too few of them by then.
+        needed_ms = 1e3 * (queries + _SURELY * math.sqrt(queries)) / rate
+        own["min_duration_ms"] = max(own.get("min_duration_ms", 0), math.ceil(needed_ms))
     return own
 
 
@@ -230,38 +322,14 @@ def _write(folder: Path, logs: dict[str, bytes]) -> None:
         (folder / name).write_bytes(content)
 
 
-def _end_null(actor: Any) -> None:
-    _answer(actor.end_null.remote(), START_S)
-
-
-def _clock_of(actor: Any) -> Clock:
-    found = []
-    for _ in range(_CLOCK_CALLS):
-        asked = time.time()
-        there = _answer(actor.now.remote(), START_S)
-        answered = time.time()
-        found.append(Clock(there - (asked + answered) / 2, (answered - asked) / 2))
-    return min(found, key=lambda one: one.uncertain)
-
-
-def _answer(reference: Any, timeout_s: float | None) -> Any:
-    """What a process answers; looked at often enough for Ctrl-C.
-
-    Raises:
-        ArchError: what it raised, or that it has ended or does not answer.
-    """
+def _result(one: SenderHandle, reference: Any) -> Any:
     import ray
 
-    ends = math.inf if timeout_s is None else time.monotonic() + timeout_s
-    while not ray.wait([reference], timeout=_LOOK_S)[0]:
-        interrupt.check()
-        if time.monotonic() > ends:
-            raise ArchError(f"a process that is to send does not answer for {timeout_s:.0f} s")
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, ArchError):
             raise error.cause from None
-        raise ArchError(f"a process that sends failed: {last_line(str(error), 'no reason given')}") from error
+        raise ArchError(f"{one.name} failed: {last_line(str(error), 'no reason given')}") from error
     except ray.exceptions.RayError as error:
-        raise ArchError(f"a process that sends was lost: {last_line(str(error), type(error).__name__)}") from error
+        raise ArchError(f"{one.name} was lost: {last_line(str(error), type(error).__name__)}") from error

@@ -6,17 +6,35 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from arch_harness.load.logs import DETAIL, SUMMARY, Part, read_part
 from arch_harness.load.sending.client import Clips, Driver
 from arch_harness.load.sending.messages import Order
+from arch_harness.measuring.machine import describe_machine
 from arch_harness.results.measurement import Transport
 from arch_harness.streaming.cluster.nodes import Place, place_of_this_process
 from arch_harness.streaming.cluster.reach import unreached
 from arch_harness.streaming.wire import Job
 from arch_harness.triton.endpoint import Endpoint
+from arch_harness.triton.server import Server
+
+_FIRST_MS, _FIRST_QUERIES = 100, 3
+
+
+@dataclass(frozen=True)
+class SenderMachine:
+    """Where a process runs, and on what."""
+
+    place: Place
+    cpu: str
+    cores: int
+
+    @classmethod
+    def unknown(cls) -> SenderMachine:
+        """Before it has told."""
+        return cls(Place(0, ""), "", 0)
 
 
 class RemoteSender:
@@ -28,9 +46,10 @@ class RemoteSender:
         self._sending = ExitStack()
         self._null = ExitStack()
 
-    def place(self) -> Place:
-        """Where it runs."""
-        return place_of_this_process()
+    def machine(self) -> SenderMachine:
+        """Where it runs, and on what."""
+        machine = describe_machine()
+        return SenderMachine(place_of_this_process(), machine.cpu, machine.cores)
 
     def now(self) -> float:
         """Seconds since 1970 by the clock here."""
@@ -40,11 +59,25 @@ class RemoteSender:
         """The addresses of servers to which no connection can be made from here."""
         return unreached(endpoints)
 
-    def hold(self, lengths: Sequence[int], sample_rate: int, file: Path | None) -> None:
-        """Take clips: where they lie on this machine, or None where `append` brings them."""
+    def round_trips(self, endpoints: Sequence[Endpoint]) -> dict[str, float]:
+        """Ms of a call for which a server does nothing, by the addresses of servers on other machines.
+
+        Raises:
+            ArchError: if one does not answer.
+        """
+        found = {}
+        for endpoint in endpoints:
+            if not endpoint.loopback:
+                with Server(endpoint) as server:
+                    found[endpoint.address] = server.round_trip_ms()
+        return found
+
+    def hold(self, lengths: Sequence[int], sample_rate: int, file: Path | None) -> Path:
+        """Take clips: where they lie on this machine, or None where `append` brings them; where they lie then."""
         own = self._folder / "clips.f32"
         own.unlink(missing_ok=True)
         self._clips = Clips(file or own, lengths, sample_rate, 0)
+        return self._clips.file
 
     def append(self, samples: bytes) -> None:
         """The next piece of the clips' samples."""
@@ -52,16 +85,22 @@ class RemoteSender:
             file.write(samples)
 
     def open(self, endpoints: Sequence[Endpoint], job: Job, transport: Transport) -> None:
-        """Be ready to send.
+        """Be ready to send, and send a few clips, so that no measured one waits for a connection.
 
         Raises:
-            ArchError: if a server cannot read shared memory of this machine.
+            ArchError: if a server is lost, or cannot read shared memory of this machine.
         """
         self.shut()
         self._driver = self._sending.enter_context(Driver(endpoints, job, self._clips, transport))
+        first = {
+            "min_duration_ms": _FIRST_MS,
+            "min_query_count": _FIRST_QUERIES,
+            "single_stream_expected_latency_ns": 1_000_000,
+        }
+        self.run(Order("SingleStream", dict(first), self._folder, 1))
 
     def shut(self) -> None:
-        """End the process that sends."""
+        """End the process that sends, whatever it does."""
         self._sending.close()
 
     def run(self, order: Order) -> tuple[Part, dict[str, bytes]]:

@@ -15,8 +15,8 @@ _PACKAGES = ("arch-bench", "ray", "numpy", "soundfile", "soxr", "tritonclient", 
 """What workers and driver must have alike: what decodes, resamples and sends, and what they talk to each other by."""
 
 
-def check_versions(nodes: Sequence[Node]) -> None:
-    """See whether nodes have the same packages as this machine.
+def check_versions(nodes: Sequence[Node], more: Sequence[str] = ()) -> None:
+    """See whether nodes have the same packages as this machine; `more` than those that all work takes.
 
     Raises:
         UsageError: if one has other versions, or lacks one.
@@ -26,12 +26,13 @@ def check_versions(nodes: Sequence[Node]) -> None:
 
     if not nodes:
         return
-    here = _installed(_PACKAGES)
+    packages = (*_PACKAGES, *more)
+    here = _installed(packages)
     ours = sys.modules[__name__]
     # By value: a node on which arch is not installed could not even import the function that would tell so.
     ray.cloudpickle.register_pickle_by_value(ours)
     try:
-        answers = run_on(nodes, _installed, _PACKAGES)
+        answers = run_on(nodes, _installed, packages)
     finally:
         ray.cloudpickle.unregister_pickle_by_value(ours)
     for node, there in zip(nodes, answers, strict=True):

@@ -17,13 +17,17 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     Array = np.ndarray[Any, Any]
 
 _CHECKED, _SAMPLES = 3, 16000
 _MOST_DIFFERENT = 0.02  # of the largest number: more than kernels that are chosen anew differ by in bf16
 _PORTABLE = 1  # of cuMemHostAlloc: pinned for every context of the process, that of ONNX Runtime too
+
+
+def beside_this(name: str) -> bytes:
+    """The path of a file beside this one; in bytes, because the stub's Python takes names for ASCII."""
+    return os.path.join(os.fsencode(os.path.dirname(__file__)), name.encode())  # noqa: PTH118, PTH120
 
 
 class Batches:
@@ -69,15 +73,16 @@ class GpuBatches(Batches):
     Memory that is not pinned is copied by way of a small piece that is, at a fifth of the speed.
     """
 
-    def __init__(self, session: Any, device: int, lock: Path) -> None:
+    def __init__(self, session: Any, device: int, lock: bytes) -> None:
         """Over an open session.
 
         Args:
             session: of the CUDA provider.
             device: the number of the GPU.
-            lock: file that the instances of the model on that GPU share; made if it is not there.
+            lock: path of a file that the instances of the model on that GPU share; made if it is not there.
 
         Raises:
+            OSError: if there is no driver, or no file can be made there.
             RuntimeError: if the driver refuses.
         """
         super().__init__(session)
@@ -111,7 +116,11 @@ class GpuBatches(Batches):
         return [value.numpy() for value in binding.get_outputs()]
 
     def fault(self, names: list[str]) -> str:
-        """Why this must not be used: noise comes out other than by ONNX Runtime's own copies. Empty if it does not."""
+        """Why this must not be used: noise comes out other than by ONNX Runtime's own copies. Empty if it does not.
+
+        Raises:
+            RuntimeError: as `run`.
+        """
         largest = 0.0
         for seed in range(2):  # what is left of the first would show in the second
             noise = np.random.default_rng(seed).standard_normal((_CHECKED, 1, _SAMPLES), dtype=np.float32)

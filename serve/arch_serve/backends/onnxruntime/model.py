@@ -192,17 +192,20 @@ class TritonPythonModel:
             self._looked = time.monotonic()
 
     def _take_gpu(self, args: dict[str, str]) -> str:
-        """Run clips of a second, so that what the GPU refuses is told now; gives what there is to note."""
-        device = args["model_instance_device_id"]
-        turns = Path(__file__).with_name(f"{args['model_name']}-{args['model_version']}-{device}.lock")
+        """Run a clip of a second, so that what the GPU refuses is told now; gives what there is to note."""
         try:
             self._session.run(None, _silence(16000))
-            own = batches.GpuBatches(self._session, int(device), turns)
-            fault = own.fault(self._outputs)
         except Exception as error:  # ONNX Runtime's own errors have no common base
             raise pb_utils.TritonModelException(
                 f"KIND_GPU: {_in_one_line(error)}; export it with --target cpu, or in another precision"
             ) from error
+        device = args["model_instance_device_id"]
+        turns = batches.beside_this(f"{args['model_name']}-{args['model_version']}-{device}.lock")
+        try:
+            own = batches.GpuBatches(self._session, int(device), turns)
+            fault = own.fault(self._outputs)
+        except (OSError, RuntimeError) as error:
+            fault = f"slow: batches are not copied beforehand: {error}"
         self._batches = self._batches if fault else own
         return fault
 
