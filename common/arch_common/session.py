@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 OPENVINO = "OpenVINOExecutionProvider"
 CUDA = "CUDAExecutionProvider"
-# ONNX Runtime's own default, EXHAUSTIVE, tunes the convolutions again for every new input shape.
-HEURISTIC = "HEURISTIC"
 # What a CPU needs for bf16 matrix products, as Linux names it.
 BF16_FLAGS = ("amx_bf16", "avx512_bf16")
 # Without, sums of two int8 products are kept in 16 bits, which weights of 8 bits overflow.
@@ -155,7 +153,7 @@ def open_on_cpu(path: Path, precision: str, options: onnxruntime.SessionOptions)
 
 
 def open_on_gpu(
-    path: Path, precision: str, options: onnxruntime.SessionOptions, device: str, search: str = HEURISTIC
+    path: Path, precision: str, options: onnxruntime.SessionOptions, device: str, search: str = "HEURISTIC"
 ) -> Opened:
     """A session on a GPU by ONNX Runtime's CUDA provider; it is on the CPU, by itself, where CUDA does not start.
 
@@ -164,7 +162,7 @@ def open_on_gpu(
         precision: that of the graph.
         options: from `session_options`.
         device: the number of the GPU.
-        search: how cuDNN's algorithms for convolutions are chosen, as ONNX Runtime names it.
+        search: how cuDNN's algorithms for convolutions are chosen, as the provider names it.
 
     Raises:
         SessionError: if the graph cannot be loaded.

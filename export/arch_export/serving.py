@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from arch_common import conv_search as searches
 from arch_common.errors import ExportUsageError
 
 LONGEST_QUEUE = 1_000_000
-CONV_SEARCHES = {"exhaustive": "0", "heuristic": "1", "default": "2"}
-"""How cuDNN's algorithms for convolutions are chosen, and the number by which NVIDIA's backend knows each."""
 _LARGEST_BATCH = 1024
 _MOST_INSTANCES = 256
 _MOST_THREADS = 1024
@@ -27,7 +26,7 @@ class ServingOptions:
         queue_delay_us: that a request may wait for others to share its batch, in µs; 0 waits for none.
         threads: of one operator, in each instance.
         max_queue_size: requests that may wait; beyond, Triton answers UNAVAILABLE at once. None is no bound.
-        conv_search: on a GPU, how cuDNN's algorithms for convolutions are chosen: a key of `CONV_SEARCHES`.
+        conv_search: on a GPU, how cuDNN's algorithms are chosen: a key of `arch_common.conv_search.NUMBERS`.
 
     Raises:
         ExportUsageError: if one is out of its bounds.
@@ -51,8 +50,8 @@ class ServingOptions:
                 raise ExportUsageError(f"{option} {value}: from 1 to {most:,} {what}")
         if self.queue_delay_us is not None and not 0 <= self.queue_delay_us <= _LONGEST_DELAY_US:
             raise ExportUsageError(f"--queue-delay {self.queue_delay_us}us: a request may wait 0 to 10 s for others")
-        if self.conv_search is not None and self.conv_search not in CONV_SEARCHES:
-            raise ExportUsageError(f"--conv-search {self.conv_search!r} is none of {', '.join(CONV_SEARCHES)}")
+        if self.conv_search is not None and self.conv_search not in searches.NUMBERS:
+            raise ExportUsageError(f"--conv-search {self.conv_search!r} is none of {', '.join(searches.NUMBERS)}")
 
 
 def parse_delay(text: str) -> int:

@@ -107,7 +107,7 @@ def _prepare_wheel(workdir: Path) -> Distribution:
     for source in (Path(__file__).parent / "backends" / "onnxruntime").glob("*.py"):
         shutil.copy(source, backends / "onnxruntime")
     # What opens a graph here opened it when it was verified, and what hashes it did so when it was exported.
-    for shared in ("session", "content"):
+    for shared in ("session", "content", "conv_search"):
         source = Path(arch_common.__file__).parent / f"{shared}.py"
         shutil.copy(source, backends / "onnxruntime" / f"arch_{shared}.py")
 

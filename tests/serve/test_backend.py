@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import arch_serve
 import numpy as np
 import pytest
-from arch_common import content, session
+from arch_common import content, conv_search, session
 from arch_serve.backends.onnxruntime import batches
 from support.serve_models import add_model
 
@@ -52,6 +52,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setitem(sys.modules, utils.__name__, utils)
     monkeypatch.setitem(sys.modules, "arch_session", session)  # beside the backend they are copies
     monkeypatch.setitem(sys.modules, "arch_content", content)
+    monkeypatch.setitem(sys.modules, "arch_conv_search", conv_search)
     monkeypatch.setattr(sys, "path", list(sys.path))
     spec = importlib.util.spec_from_file_location("arch_backend", BACKEND)
     assert spec is not None

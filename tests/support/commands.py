@@ -8,10 +8,12 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
 import termios
+import time
 from typing import Any
 
 import psutil
@@ -43,6 +45,21 @@ def in_terminal(*arguments: str, columns: int = 80) -> tuple[int, str]:
     os.close(ours)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n")
     return running.wait(timeout=60), "\n".join(line.rpartition("\r")[2].rstrip() for line in text.split("\n"))
+
+
+def interrupted(
+    mark: str, words: str, after_s: float, limit_s: float, *arguments: str, **environment: str
+) -> tuple[int, str]:
+    """Start a command and send it Ctrl-C so long after it has said some words: its exit code, and its last line."""
+    process = subprocess.Popen([*ARCH, *arguments], env=marked(mark) | environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if words in line:
+            break
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+    code = process.wait(limit_s)
+    return code, process.stderr.read().splitlines()[-1]
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:

@@ -76,7 +76,7 @@ def load(
 ) -> None:
     """Find how many clips a second servers answer in time, with MLPerf LoadGen: exit code 1 if no run is VALID."""
     source = context.get_parameter_source("ray_address")
-    if workers == 1 and ray_address is not None and source is not None and source.name == "COMMANDLINE":
+    if workers == 1 and ray_address not in (None, "local") and source is not None and source.name == "COMMANDLINE":
         raise UsageError("--ray-address is for --workers above 1: one process sends from this machine")
     output = output or api.default_output()
     interrupt.catch()

@@ -198,7 +198,7 @@ def load_test(
         hop=hop,
         workers=workers,
     )
-    ray_address = api.checked_ray(ray_address, workers) if workers > 1 else None
+    ray_address = api.checked_ray(ray_address, asked.workers)
     opened = data.open_dataset(str(dataset), data_root)
     output = Path(output) if output else api.default_output()
 
@@ -215,10 +215,10 @@ def load_test(
         facts = common_models(running, named)
         rates = {one.sample_rate for one in facts}
         fleet = None
-        if workers > 1:
+        if asked.workers > 1:
             with needs("bench"):
                 from arch_harness.load.sending.fleet import Fleet
-            fleet = stack.enter_context(Fleet(workers, ray_address, reached))
+            fleet = stack.enter_context(Fleet(asked.workers, ray_address, reached))
         found = []
         for sample_rate in sorted(rates):
             with decoded(opened, sample_rate, asked.clips, asked.seed, note) as ready:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from arch_common import conv_search
 from arch_common.session import cuda_settings
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as triton
 
 from arch_export.encoder.options import Lengths
 from arch_export.encoder.precision import Precision, Target, may_batch
-from arch_export.serving import CONV_SEARCHES, ServingOptions
+from arch_export.serving import ServingOptions
 
 # A request waits this long for others to share its batch; far below one execution of a base encoder, so it costs no
 # latency.
@@ -24,7 +25,7 @@ USUAL_SECONDS = 5
 TENSORRT_CACHE = "/var/cache/arch-tensorrt"
 THREADS = "intra_op_thread_count"
 """The parameter by which NVIDIA's backend and that of arch serve know the threads of one operator."""
-_OF_EXECUTION = (THREADS, "inter_op_thread_count", "cudnn_conv_algo_search")
+_OF_EXECUTION = (THREADS, "inter_op_thread_count", conv_search.PARAMETER)
 
 
 @dataclass(frozen=True)
@@ -159,9 +160,9 @@ def _execution(target: Target, options: ServingOptions) -> dict[str, str]:
         # 0: all cores of the machine that serves, which its one instance has to itself; the backend of arch serve
         # shares them among several.
         return {THREADS: str(options.threads or 0), "inter_op_thread_count": "1"}
-    # ONNX Runtime's own default, exhaustive, tries out every convolution again for every new shape. The documented
-    # block of the `cuda` accelerator does not do: the backend overwrites this key of it with its own default.
-    search = {"cudnn_conv_algo_search": CONV_SEARCHES[options.conv_search or "heuristic"]}
+    # The documented block of the `cuda` accelerator does not do: the backend overwrites this key of it with its own
+    # default.
+    search = {conv_search.PARAMETER: conv_search.NUMBERS[options.conv_search or conv_search.USUAL]}
     return search | ({} if options.threads is None else {THREADS: str(options.threads)})
 
 

@@ -102,11 +102,10 @@ class LoadTest:
         """
         with ExitStack() as stack:
             if self._fleet is None:
-                one = Endpoint(stack.enter_context(null()), started_by_arch=True)
-                driver: RunsParts = stack.enter_context(self._sending([one], job))
+                own = [Endpoint(stack.enter_context(null()), started_by_arch=True)]
             else:
-                own = [[one] for one in stack.enter_context(self._fleet.null_servers(null))]
-                driver = stack.enter_context(self._fleet.sending(own, job, self._clips, self._asked.transport))
+                own = stack.enter_context(self._fleet.null_servers(null))
+            driver = stack.enter_context(self._sending([[one] for one in own], job))
             target = LoadTarget(driver, [], NULL, _IN_FLIGHT_BATCHES * 8 * self._processes)
             guess = _GUESS_PER_S
             for _ in range(2):
@@ -119,10 +118,12 @@ class LoadTest:
     def _processes(self) -> int:
         return 1 if self._fleet is None else len(self._fleet.senders)
 
-    def _sending(self, endpoints: Sequence[Endpoint], job: Job) -> AbstractContextManager[RunsParts]:
+    def _sending(self, endpoints: Sequence[Sequence[Endpoint]], job: Job) -> AbstractContextManager[RunsParts]:
+        """What sends, each process to its own servers."""
         if self._fleet is None:
-            return Driver(endpoints, job, self._clips, self._asked.transport)
-        return self._fleet.sending([endpoints] * self._processes, job, self._clips, self._asked.transport)
+            (own,) = endpoints
+            return Driver(own, job, self._clips, self._asked.transport)
+        return self._fleet.sending(endpoints, job, self._clips, self._asked.transport)
 
     def model(
         self, facts: ModelFacts, endpoints: Sequence[Endpoint], servers: Sequence[Server], ceiling: Ceiling
@@ -132,7 +133,7 @@ class LoadTest:
         refused: list[float] = []
         sustained = None
         in_flight = _IN_FLIGHT_BATCHES * max(1, facts.max_batch_size) * facts.instances * len(servers)
-        with self._sending(endpoints, job_of(facts)) as driver:
+        with self._sending([endpoints] * self._processes, job_of(facts)) as driver:
             target = LoadTarget(driver, servers, facts.name, in_flight)
             alone_ms = self.warm(target)
             if self._asked.scenario != "server":

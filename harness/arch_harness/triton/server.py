@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tritonclient.grpc as grpcclient
+from arch_common import conv_search
 from arch_common.errors import ArchError, UsageError, first_line
 from pydantic import ValidationError
 from tritonclient.utils import InferenceServerException
@@ -37,8 +38,6 @@ _EMBED_TIMEOUT_S = 600
 _READY = "READY"
 _METRICS_TIMEOUT_S = 5
 _THREADS = "intra_op_thread_count"  # as both backends call it
-_CONV_SEARCH = "cudnn_conv_algo_search"  # likewise
-_CONV_SEARCHES = {"0": "exhaustive", "2": "default"}
 # Facts that are no parameters which the export wrote, but what the server has and does.
 _NOT_EXPORTED = {
     *("name", "executed_by", "max_batch_size", "max_queue_delay_us", "max_queue_size", "instances", "threads"),
@@ -317,6 +316,7 @@ def model_facts(name: str, config: Any) -> ModelFacts:
 
 def _validated(name: str, config: Any, parameters: dict[str, str]) -> ModelFacts:
     fields = set(ModelFacts.model_fields) - _NOT_EXPORTED
+    search = conv_search.name_of(parameters.get(conv_search.PARAMETER, ""))
     return ModelFacts.model_validate(
         {field: parameters[field] for field in fields & set(parameters)}
         | {
@@ -327,7 +327,7 @@ def _validated(name: str, config: Any, parameters: dict[str, str]) -> ModelFacts
             "instances": instances_of(config),
             # 0 and nothing leave it to the server.
             "threads": parameters.get(_THREADS, "0").strip().lstrip("0") or None,
-            "conv_search": _CONV_SEARCHES.get(parameters.get(_CONV_SEARCH, "")),
+            "conv_search": None if search == conv_search.USUAL else search,
         }
     )
 

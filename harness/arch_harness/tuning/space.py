@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from arch_common import conv_search
 from arch_common.errors import UsageError
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 DELAYS_US = (0, 2_000, 5_000)
-CONV_SEARCHES = ("heuristic", "exhaustive")
+CONV_SEARCHES = (conv_search.USUAL, "exhaustive")
 MOST_CONFIGURATIONS = 2_000
 _OVER = 2  # times the cores: threads that a default may start, as some wait while others compute
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from arch_common.errors import ArchError, UsageError
-from support.commands import ARCH, arch, marked, one_line, processes, still_running
+from support.commands import ARCH, arch, interrupted, one_line, processes, still_running
 from support.machines import FAR, GRPC_PORT, NEAR, RAY_PORT, Machines, joined, may_make_machines, two_machines
 
 if TYPE_CHECKING:
@@ -168,23 +165,15 @@ def test_ctrl_c_ends_several_processes_and_leaves_nothing(
 ) -> None:
     place = tmp_path / "t"
     place.mkdir()
-    process = subprocess.Popen(
-        [
-            *(*ARCH, "load", "--server", server.grpc_url, "--model", "logmel", "--dataset", f"demo={demo_dataset}"),
-            *("--slo", "p99=5s", "--rate", "60", "--full", "--workers", "2", "--output", str(tmp_path / "out")),
-        ],
-        env=marked("ctrl-c-fleet") | {"TMPDIR": str(place)},
-        stderr=subprocess.PIPE,
-        text=True,
+    # Into the run, which would take ten minutes.
+    code, last = interrupted(
+        *("ctrl-c-fleet", "this client can send", 3, 60, "load", "--server", server.grpc_url, "--model", "logmel"),
+        *("--dataset", f"demo={demo_dataset}", "--slo", "p99=5s", "--rate", "60", "--full", "--workers", "2"),
+        *("--output", str(tmp_path / "out")),
+        TMPDIR=str(place),
     )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "this client can send" in line:
-            break
-    time.sleep(3)  # into the run, which would take ten minutes
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
-    assert process.stderr.read().splitlines()[-1].startswith("interrupted; LoadGen's logs of the runs that ended")
+    assert code == 130
+    assert last.startswith("interrupted; LoadGen's logs of the runs that ended")
     assert still_running("ctrl-c-fleet") == []
     assert [one.name for one in place.iterdir() if one.name.startswith("arch-")] == []
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +17,7 @@ import psutil
 import pytest
 from arch_bench import read_load_test
 from arch_common.errors import ArchError
-from support.commands import ARCH, arch, marked, one_line, still_running
+from support.commands import arch, interrupted, one_line, still_running
 
 if TYPE_CHECKING:
     from arch_harness.load.measure import LoadTarget, LoadTest
@@ -256,26 +254,13 @@ def test_the_command_writes_what_it_says(tested: tuple[Path, LoadReport, str]) -
 
 
 def test_ctrl_c_ends_it_and_what_it_started(server: LocalServer, demo_dataset: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [
-            *(*ARCH, "load", "--server", server.grpc_url, "--model", "logmel", "--dataset", f"demo={demo_dataset}"),
-            *("--scenario", "single-stream", "--full", "--output", str(tmp_path / "out")),
-        ],
-        env=marked("ctrl-c-load"),
-        stderr=subprocess.PIPE,
-        text=True,
+    code, last = interrupted(
+        *("ctrl-c-load", "this client can send", 2, 20, "load", "--server", server.grpc_url, "--model", "logmel"),
+        *("--dataset", f"demo={demo_dataset}", "--scenario", "single-stream", "--full"),
+        *("--output", str(tmp_path / "out")),
     )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "this client can send" in line:
-            break
-    time.sleep(2)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 130
-    assert (
-        process.stderr.read().splitlines()[-1]
-        == f"interrupted; LoadGen's logs of the runs that ended are in {tmp_path / 'out'}"
-    )
+    assert code == 130
+    assert last == f"interrupted; LoadGen's logs of the runs that ended are in {tmp_path / 'out'}"
     assert still_running("ctrl-c-load") == []
 
 

@@ -28,7 +28,7 @@ from arch_harness.results.measurement import Transport
 from arch_harness.streaming.actors import START_S, check_ray, connect, disconnect, own_processes
 from arch_harness.streaming.cluster.nodes import Node, live_nodes, place_of_this_process
 from arch_harness.streaming.cluster.reach import check_reach
-from arch_harness.streaming.cluster.versions import check_versions
+from arch_harness.streaming.cluster.versions import check_versions, checked_node
 from arch_harness.streaming.wire import Job
 from arch_harness.triton.endpoint import Endpoint
 
@@ -134,34 +134,25 @@ class Fleet:
             nodes = live_nodes()
             check_versions(list(nodes.values()), [_LOADGEN])
             options["scheduling_strategy"] = "SPREAD"
-        actors = [ray.remote(**options)(RemoteSender).remote() for _ in range(self._count)]
-        for actor in actors:
-            one = SenderHandle(actor, SenderMachine.unknown(), None)
-            self.senders.append(one)
-            one.machine = self.answer(one, actor.machine.remote())
-            if self._ray_address is not None:
-                one.node = nodes.get(one.machine.place.node) or self._come_later(one, nodes)
-        for node in {one.node.id: one for one in self.senders if one.node is not None}.values():
-            self._check(node)
+        actor = ray.remote(**options)(RemoteSender)
+        self.senders = [SenderHandle(actor.remote(), SenderMachine.unknown(), None) for _ in range(self._count)]
+        checked = set()
         for one in self.senders:
+            one.machine = self.answer(one, one.actor.machine.remote())
+            if self._ray_address is not None:
+                one.node = checked_node(one.machine.place, nodes, [_LOADGEN])
+                if one.node.id not in checked:
+                    self._check(one, one.node)
+                    checked.add(one.node.id)
             one.round_trips = self.answer(one, one.actor.round_trips.remote(self._endpoints))
         self.compare_clocks()
 
-    def _come_later(self, one: SenderHandle, nodes: dict[str, Node]) -> Node:
-        nodes |= live_nodes()
-        node = nodes.get(one.machine.place.node)
-        if node is None:
-            raise ArchError(f"node {one.machine.place.host} of the Ray cluster does not answer")
-        check_versions([node], [_LOADGEN])
-        return node
-
-    def _check(self, one: SenderHandle) -> None:
+    def _check(self, one: SenderHandle, node: Node) -> None:
         def ask() -> list[str]:
             missing: list[str] = self.answer(one, one.actor.unreached.remote(self._endpoints))
             return missing
 
-        assert one.node is not None  # noqa: S101
-        check_reach(self._endpoints, one.node.name, one.machine.place.network == self._here.network, ask)
+        check_reach(self._endpoints, node.name, one.machine.place.network == self._here.network, ask)
 
     def _end(self) -> None:
         """End all that was started, whatever became of it."""

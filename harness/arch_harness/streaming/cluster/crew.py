@@ -24,7 +24,7 @@ from arch_harness.streaming.actors import (
 from arch_harness.streaming.cluster.files import FilePlaces, Files, FilesSeen, read_files
 from arch_harness.streaming.cluster.nodes import Node, Place, live_nodes, place_of_this_process
 from arch_harness.streaming.cluster.reach import check_reach
-from arch_harness.streaming.cluster.versions import check_versions
+from arch_harness.streaming.cluster.versions import check_versions, checked_node
 from arch_harness.triton.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -261,12 +261,7 @@ class Crew:
         place = handle.place
         if self._ray_address is None or place.node in self._inspected:
             return
-        if place.node not in self._nodes:  # it came later
-            self._nodes |= live_nodes()
-            if place.node not in self._nodes:
-                raise ArchError(f"node {place.host} of the Ray cluster does not answer")
-            check_versions([self._nodes[place.node]])
-        name = self._nodes[place.node].name
+        name = checked_node(place, self._nodes).name
 
         def ask() -> list[str]:
             try:

@@ -6,9 +6,9 @@ import platform
 import sys
 from collections.abc import Sequence
 
-from arch_common.errors import UsageError
+from arch_common.errors import ArchError, UsageError
 
-from arch_harness.streaming.cluster.nodes import Node, run_on
+from arch_harness.streaming.cluster.nodes import Node, Place, live_nodes, run_on
 
 _PYTHON = "Python"
 _PACKAGES = ("arch-bench", "ray", "numpy", "soundfile", "soxr", "tritonclient", "grpcio")
@@ -43,6 +43,21 @@ def check_versions(nodes: Sequence[Node], more: Sequence[str] = ()) -> None:
                     f"node {node.name} of the Ray cluster has {what}, and here is {name} {version or 'missing'}: "
                     f"install the same in both{'' if name == _PYTHON else ', as the image arch-bench does'}"
                 )
+
+
+def checked_node(place: Place, nodes: dict[str, Node], more: Sequence[str] = ()) -> Node:
+    """The node that a process runs on; one that came later is put to `nodes`, and its versions are checked.
+
+    Raises:
+        UsageError: as `check_versions`.
+        ArchError: if it does not answer.
+    """
+    if place.node not in nodes:
+        nodes |= live_nodes()
+        if place.node not in nodes:
+            raise ArchError(f"node {place.host} of the Ray cluster does not answer")
+        check_versions([nodes[place.node]], more)
+    return nodes[place.node]
 
 
 def _installed(packages: Sequence[str]) -> dict[str, str]:

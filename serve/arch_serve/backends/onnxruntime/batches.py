@@ -58,19 +58,23 @@ class Batches:
         size = sum(part.size for part in parts)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size:
-            buffer = self._buffers[name] = self._memory(name, size, parts[0].dtype)
+            if buffer is not None:
+                self._release(self._buffers.pop(name))
+            buffer = self._buffers[name] = self._memory(size, parts[0].dtype)
         batch = buffer[:size].reshape(-1, *parts[0].shape[1:])
         return np.concatenate(parts, out=batch)
 
-    def _memory(self, name: str, size: int, dtype: np.dtype[Any]) -> Array:
-        del name
+    def _memory(self, size: int, dtype: np.dtype[Any]) -> Array:
         return np.empty(size, dtype)
+
+    def _release(self, buffer: Array) -> None:
+        """Give memory back that the system does not take back by itself."""
 
 
 class GpuBatches(Batches):
     """Runs the batches of an encoder on a GPU: joined in pinned memory, copied before it is this instance's turn.
 
-    Memory that is not pinned is copied by way of a small piece that is, at a fifth of the speed.
+    Memory that is not pinned is copied by way of a small piece that is: at 8 GB/s in place of 54 on an H100.
     """
 
     def __init__(self, session: Any, device: int, lock: bytes) -> None:
@@ -141,10 +145,11 @@ class GpuBatches(Batches):
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
-    def _memory(self, name: str, size: int, dtype: np.dtype[Any]) -> Array:
-        if name in self._buffers:
-            self._driver.free_pinned(self._buffers.pop(name))
+    def _memory(self, size: int, dtype: np.dtype[Any]) -> Array:
         return self._driver.pinned(size, dtype)
+
+    def _release(self, buffer: Array) -> None:
+        self._driver.free_pinned(buffer)
 
 
 class CudaDriver:

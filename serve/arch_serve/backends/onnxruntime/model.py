@@ -3,8 +3,8 @@
 Triton runs this file for every model with `backend: "onnxruntime"` when the backend directory holds
 `onnxruntime/model.py` and no `libtriton_onnxruntime.so`. It reads the same keys of config.pbtxt as the C++ backend,
 so that a model repository serves unchanged in either. It runs inside Triton's Python stub and imports of the packages
-around it only what lies beside it: `batches.py`, and copies of two files of `arch_common`, `session.py`, which opened
-the graph when it was verified, and `content.py`, which hashed it when it was exported.
+around it only what lies beside it: `batches.py`, and copies of files of `arch_common`, `session.py`, which opened the
+graph when it was verified, `content.py`, which hashed it when it was exported, and `conv_search.py`.
 
 Beyond the C++ backend, it runs a model whose parameter `precision` is `bf16` in OpenVINO, if the CPU multiplies bf16.
 What a model really runs on, and the hash of what was loaded, is told by the metric `arch_execution_info` on Triton's
@@ -29,12 +29,13 @@ import triton_python_backend_utils as pb_utils
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from arch_common import content
+    from arch_common import content, conv_search
     from arch_common import session as sessions
     from arch_serve.backends.onnxruntime import batches
 else:
     sys.path.insert(0, str(Path(__file__).parent))
     import arch_content as content
+    import arch_conv_search as conv_search
     import arch_session as sessions
     import batches
 
@@ -44,9 +45,6 @@ _GRAPH_LEVELS = {
     1: ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     2: ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
 }
-
-# cudnn_conv_algo_search, likewise.
-_CONV_SEARCHES = {"0": "EXHAUSTIVE", "1": sessions.HEURISTIC, "2": "DEFAULT"}
 
 _WITH_CUDA = "'onnxruntime-gpu[cuda,cudnn]' in place of 'onnxruntime'"
 # Of ONNX Runtime's message, which goes on for pages where cuDNN or CUDA fail.
@@ -100,7 +98,7 @@ class TritonPythonModel:
                 _check_gpu(config)
                 if precision == "bf16" and target != "gpu":
                     precision, note = "fp32", "it was exported for CPUs, where OpenVINO makes bf16 of it"
-                search = _CONV_SEARCHES.get(_parameter(config, "cudnn_conv_algo_search"), sessions.HEURISTIC)
+                search = conv_search.name_of(_parameter(config, conv_search.PARAMETER)).upper()
                 opened = sessions.open_on_gpu(path, precision, options, args["model_instance_device_id"], search)
         except sessions.SessionError as error:
             raise pb_utils.TritonModelException(str(error)) from error
@@ -204,7 +202,7 @@ class TritonPythonModel:
         try:
             own = batches.GpuBatches(self._session, int(device), turns)
             fault = own.fault(self._outputs)
-        except (OSError, RuntimeError) as error:
+        except Exception as error:  # likewise
             fault = f"slow: batches are not copied beforehand: {error}"
         self._batches = self._batches if fault else own
         return fault
