@@ -10,23 +10,17 @@ import contextlib
 import math
 import os
 import re
-import shutil
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arch_common.errors import ServeError
-from filelock import lock_descriptor
+from arch_common.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - POSIX shared memory, not a temporary file
-_PREFIX = "arch-serve-"
-_LOCK = "lock"
-# Of a folder that may not be locked yet by who has just made it.
-_YOUNG_SECONDS = 60
 _MIB = 2**20
 # Triton's names of data types end in the bits of a value.
 _BITS = re.compile(r"\d+$")
@@ -42,19 +36,12 @@ def working_folder() -> Iterator[Path]:
         ServeError: if there is no place for one.
     """
     parent = _place()
-    _clear_stale(parent)
-    try:
-        folder = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent, ignore_cleanup_errors=True)
-        lock = os.open(Path(folder.name, _LOCK), os.O_WRONLY | os.O_CREAT)
-    except OSError as error:
-        raise ServeError(f"cannot write to {parent}: {error.strerror}; TMPDIR names another place") from error
-    try:
-        with folder:
-            with contextlib.suppress(OSError):  # a file system without locks
-                lock_descriptor(lock)  # the kernel drops it however this process ends
-            yield Path(folder.name)
-    finally:
-        os.close(lock)
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(temporary_folder("arch-serve-", parent))
+        except OSError as error:
+            raise ServeError(f"cannot write to {parent}: {error.strerror}; TMPDIR names another place") from error
+        yield folder
 
 
 def _place() -> Path:
@@ -71,23 +58,6 @@ def _place() -> Path:
 
 def _is_plain(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9._-]*", name) is not None
-
-
-def _clear_stale(parent: Path) -> None:
-    for path in parent.glob(f"{_PREFIX}*/{_LOCK}"):
-        try:
-            lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
-        except OSError:  # removed meanwhile, or another user's
-            continue
-        try:
-            found = os.fstat(lock)
-            stale = found.st_uid == os.geteuid() and time.time() - found.st_mtime > _YOUNG_SECONDS
-            if stale and lock_descriptor(lock, blocking=False):
-                shutil.rmtree(path.parent, ignore_errors=True)
-        except OSError:  # a file system without locks
-            pass
-        finally:
-            os.close(lock)
 
 
 def read_config(model: Path) -> Any:

@@ -193,7 +193,7 @@ def test_what_a_killed_server_leaves_is_cleared_by_the_next(tmp_path: Path, arch
     killed.kill()
     killed.communicate(timeout=60)
     for folder in (of_living, of_killed):
-        os.utime(folder / "lock", (0, 0))
+        os.utime(folder / ".lock", (0, 0))
     (temporary / "arch-serve-of-others").mkdir()
     process = arch_serve(tmp_path / "models", temporary)
     assert of_living.is_dir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from arch_common.errors import ServeUsageError
 from arch_serve.tracing import Tracing, tracing_of
 from support.ports import free_port
 from support.serve_models import WIDTH, add_model
+
+_SPANS_END_S = 0.5
 
 pytestmark = [pytest.mark.torch, pytest.mark.triton]
 
@@ -90,6 +93,8 @@ def infer(address: str, requests: int, headers: dict[str, str] | None = None) ->
     with triton.InferenceServerClient(address, channel_args=[("grpc.enable_http_proxy", 0)]) as client:
         for _ in range(requests):
             client.infer("plain", [tensor], headers=headers)
+    # A span ends after its answer is sent: of a server that is stopped in between it is lost.
+    time.sleep(_SPANS_END_S)
 
 
 def serve(repository: Path, collector: Collector, rate: int) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arch_common.errors import MissingExtraError, UsageError
+from arch_common.temporary import temporary_folder
 
 from arch_bench import api, data
 from arch_bench.extras import needs
@@ -249,7 +249,7 @@ def ceiling_of(test: LoadTest, facts: ModelFacts, note: Callable[[str], None]) -
 def _null_server(embedding_size: int) -> Iterator[str]:
     with needs("serve"):
         from arch_serve.null_model import NAME, write_null_model
-    with tempfile.TemporaryDirectory(prefix="arch-null-") as folder:
-        write_null_model(Path(folder), embedding_size)
+    with temporary_folder("arch-null-") as folder:
+        write_null_model(folder, embedding_size)
         with api.serve(folder, NAME, grpc_port=0, http_port=0, metrics_port=0) as server:
             yield server.grpc_url

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from arch_common import interrupt
 from arch_common.errors import ArchError, UsageError
+from arch_common.temporary import temporary_folder
 from arch_harness.load.asked import LoadRequest
 from arch_harness.load.measure import LoadTarget, LoadTest, job_of
 from arch_harness.load.search import Observation
@@ -182,7 +182,7 @@ def _live(scene: Scene, configuration: Configuration) -> Iterator[_Live]:
             server = stack.enter_context(Server(address))
             facts = server.models([name])[0]
             driver = stack.enter_context(Driver([address], job_of(facts), scene.clips))
-            logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="arch-tune-")))
+            logs = stack.enter_context(temporary_folder("arch-tune-"))
             yield _Live(scene, facts, server, driver, logs)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

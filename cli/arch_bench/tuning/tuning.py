@@ -6,7 +6,6 @@ import json
 import math
 import os
 import shlex
-import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from arch_common.errors import ArchError, ExportUsageError, UsageError
 from arch_common.files import check_folder, whole_file
+from arch_common.temporary import temporary_folder
 
 from arch_bench import api, data
 from arch_bench.extras import needs
@@ -23,7 +23,6 @@ from arch_bench.tuning.asked import Several, TuneRequest, baseline_of, forms_of,
 from arch_bench.tuning.winner import CALIBRATION, MODELS, check_apart, install, made_by
 
 if TYPE_CHECKING:
-    from arch_harness.datasets import Dataset
     from arch_harness.load.sending.client import Clips
     from arch_harness.tuning.report import Tuning
     from arch_harness.tuning.results import FormScore, TuneReport, TuneSettings
@@ -134,8 +133,7 @@ def tune(
     if write:
         check_folder(repository, "--repository")
     check_apart(output, repository)
-    opened = data.open_dataset(str(dataset), data_root)
-    run = _Run(str(model), opened, asked, output, repository, console)
+    run = _Run(str(model), str(dataset), data_root, asked, output, repository, console)
     from arch_harness.bench.resuming.output import held_output
     from arch_harness.tuning.formats import write_tuning
 
@@ -161,13 +159,14 @@ class _Run:
     def __init__(
         self,
         model: str,
-        dataset: Dataset,
+        dataset: str,
+        data_root: str | Path | None,
         asked: TuneRequest,
         output: Path,
         repository: Path,
         console: Console | None,
     ) -> None:
-        self._model, self._dataset, self._asked = model, dataset, asked
+        self._model, self._asked = model, asked
         self._output, self._repository, self._console = output, repository, console
         self._cores = len(os.sched_getaffinity(0))
         self.notes: list[str] = []
@@ -176,6 +175,7 @@ class _Run:
         self._target, self._precisions = _of_machine()
         if asked.conv_searches and self._served_for != "gpu":
             raise UsageError(f"--conv-search needs a model for --target gpu, and this one is for {self._served_for}")
+        self._dataset = data.open_dataset(dataset, data_root)
         if self._model == "logmel":  # has no encoder
             self._precisions = ["fp32"]
 
@@ -351,8 +351,8 @@ class _Run:
         with measured_alone(scene, usual) as (facts, alone_ms, memory_mib):
             if self._asked.max_memory_mib is not None and memory_mib is None:
                 raise ArchError(_NO_MEMORY)
-        with tempfile.TemporaryDirectory(prefix="arch-tune-") as folder:
-            test = LoadTest(LoadRequest(slo=self._asked.slo), clips, Path(folder), self._note)
+        with temporary_folder("arch-tune-") as folder:
+            test = LoadTest(LoadRequest(slo=self._asked.slo), clips, folder, self._note)
             ceiling = ceiling_of(test, facts, self._note)
         seconds = self._asked.run_seconds or min(_MOST_S, max(_LEAST_S, _ANSWERS * alone_ms / 1e3))
         with whole_file(path) as file:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arch_common.errors import UsageError
+from arch_common.temporary import temporary_folder
 
 from arch_bench.tuning.forms import FORMS
 
@@ -57,13 +57,13 @@ def install(model: FormModel, won: Configuration, repository: Path, notes: list[
     from arch_export.serving import ServingOptions
 
     options = ServingOptions(won.max_batch, won.instances, won.queue_delay_us, won.threads, conv_search=won.conv_search)
-    with tempfile.TemporaryDirectory(prefix="arch-tune-") as made:
+    with temporary_folder("arch-tune-") as made:
         for number in itertools.count(1):
             name = f"{model.name}-{won.suffix}" + (f"-{number}" if number > 1 else "")
             there = repository / name
             if not there.exists():
                 break
-            if _config(there) == _config(write_reconfigured(model.folder, Path(made), name, options)):
+            if _config(there) == _config(write_reconfigured(model.folder, made, name, options)):
                 return there
             notes.append(f"{name} is another model of {repository}, and stays as it is")
     return write_reconfigured(model.folder, repository, name, options)

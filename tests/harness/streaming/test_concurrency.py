@@ -48,10 +48,17 @@ def test_answers_in_batches_do_not_mislead() -> None:
 
 def test_a_gain_that_only_full_batches_bring_is_found() -> None:
     def throughput(level: int) -> float:
-        return 10.0 if level < 32 else 14.0
+        return 10.0 if level < 64 else 14.0
 
-    assert find(throughput, least=32).level == 32
-    assert find(throughput).level == 4  # what two levels without gain would make one think
+    assert find(throughput, least=64).level == 64
+    assert find(throughput).level == 4  # what three levels without gain would make one think
+
+
+def test_a_throughput_that_grows_little_from_level_to_level_is_followed_to_its_end() -> None:
+    """As that of a small encoder on two cores: 4 in flight give 10 % less than 32, and no step gives 7 %."""
+    rates = {4: 152.0, 8: 155.0, 16: 160.0, 32: 170.0}
+    found = [find(lambda level: rates.get(level, 168.0), noise=0.1, seed=seed).level for seed in range(20)]
+    assert found.count(16) + found.count(32) >= 18, found
 
 
 def test_more_than_helps_is_taken_back() -> None:
@@ -81,31 +88,32 @@ def test_a_machine_that_grows_slower_favours_no_level() -> None:
     assert find(throughput).level == 32
 
 
-@pytest.mark.parametrize("turns", range(6))
-def test_a_loss_while_levels_are_compared_begins_the_comparison_anew(turns: int) -> None:
+@pytest.mark.parametrize("windows", range(8))
+def test_a_loss_while_levels_are_compared_begins_the_round_anew(windows: int) -> None:
     """From then on everything takes twice as long; 16 in flight are 15 % better than 8 before and after."""
     search, done, now, looks, lost = ConcurrencySearch(4, 4, 256), 0, 0.0, 0, False
     while not search.settled:
         speed = {4: 100.0, 8: 174.0}.get(search.level, 200.0) / (2 if lost else 1)
-        done, now = done + 400, now + 400 / speed
+        done, now = done + 600, now + 600 / speed
         search.observe([Progress(done, now)])
         looks += search.comparing
-        if looks > 2 * turns and not lost:  # as many windows
+        if looks > 2 * windows and not lost:
             lost = True
             search.restart_window()
-            assert search.level == max(search.rates, key=lambda level: search.rates[level])
+            assert search.level in (8, 128)  # the first of a round, which goes up or down
     assert lost
     assert search.level == 16
 
 
 def test_levels_are_compared_no_further_once_it_is_told_to_settle() -> None:
+    """What the way up and one look more at 32 in flight have shown is what is gone by."""
     search = ConcurrencySearch(4, 4, 256)
     done, now, levels = 0, 0.0, []
     while not search.settled:
         levels.append(search.level)
         done, now = done + 100, now + 100 / (100 if search.level < 8 else 110)
         search.observe([Progress(done, now)])
-        if search.comparing and search.level == 4:
+        if search.comparing and search.level == 32:
             search.settle()
-    assert sorted(set(levels)) == [4, 8, 16, 32]
+    assert sorted(set(levels)) == [4, 8, 16, 32, 64]
     assert (search.level, search.comparing) == (8, False)

@@ -85,7 +85,7 @@ def embedding(clips: int, capacity: Callable[[float, float], float], search: boo
 def test_a_long_pass_has_every_phase_and_most_of_it_is_measured() -> None:
     found = embedding(20_000, limited(160))
     assert found.phases() == ["warm", "alone", "ramp", "warm", "measured", "warm", "paced", "rest"]
-    assert found.clips("measured") > 0.7 * 20_000
+    assert found.clips("measured") > 0.55 * 20_000
     assert 90 <= found.clips("alone") <= 310
     assert found.seconds("paced") == pytest.approx(10, abs=TICK)
     assert found.clips("paced") == pytest.approx(PACED_SHARE * 160 * 10, rel=0.05)

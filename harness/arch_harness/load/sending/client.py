@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from arch_common import interrupt
 from arch_common.errors import ArchError
+from arch_common.temporary import temporary_folder
 
 from arch_harness.datasets.audio import DecodeError, load_clip
 from arch_harness.load.logs import Part, read_part
@@ -66,8 +67,8 @@ def decoded(dataset: Dataset, sample_rate: int, count: int, seed: int, note: Cal
     drawn = np.random.default_rng(seed).permutation(len(dataset.clips))
     lengths: list[int] = []
     problems: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="arch-load-") as folder:
-        path = Path(folder) / "clips.f32"
+    with temporary_folder("arch-load-") as folder:
+        path = folder / "clips.f32"
         with path.open("wb") as file:
             for index in drawn:
                 if len(lengths) == count or sum(lengths) >= _MOST_SAMPLES:

@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from arch_common.temporary import temporary_folder
+
 from arch_harness.load.logs import DETAIL, SUMMARY, Part, read_part
 from arch_harness.load.sending.client import Clips, Driver
 from arch_harness.load.sending.messages import Order
@@ -42,7 +44,7 @@ class RemoteSender:
 
     def __init__(self) -> None:
         self._stack = ExitStack()
-        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="arch-load-")))
+        self._folder = self._stack.enter_context(temporary_folder("arch-load-"))
         self._sending = ExitStack()
         self._null = ExitStack()
 

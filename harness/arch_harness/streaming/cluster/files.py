@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
+from arch_common.temporary import temporary_folder
 
 from arch_harness.datasets.audio import decode_reason
 
@@ -92,15 +92,15 @@ def read_files(folder: Path, paths: Sequence[str]) -> dict[str, bytes | str]:
 @contextlib.contextmanager
 def unpacked(clips: Sequence[tuple[int, str]], files: Files) -> Iterator[tuple[Path, list[tuple[int, str]]]]:
     """A folder with copies of the files that could be read, as long as the block lasts, and the clips in it."""
-    with tempfile.TemporaryDirectory(prefix="arch-clips-") as name:
+    with temporary_folder("arch-clips-") as folder:
         copies = []
         for position, (index, path) in enumerate(clips):
             content = files[path]
             if isinstance(content, bytes):
                 # Not by its own path, which may lead out of the folder; the end says what a file is.
                 copies.append((index, f"{position}{PurePath(path).suffix}"))
-                Path(name, copies[-1][1]).write_bytes(content)
-        yield Path(name), copies
+                (folder / copies[-1][1]).write_bytes(content)
+        yield folder, copies
 
 
 class FilePlaces:

@@ -9,31 +9,29 @@ from arch_harness.measuring.windows import Progress, done_between, rate_between,
 
 FACTOR = 2
 GAIN = 1.05
-"""A level counts as better if the throughput is so many times that of the best smaller one."""
+"""Throughputs that differ by less are nearly the same."""
 
-_MOST_VAIN = 2
-_CLEARLY = 1.25  # levels so far apart need no second look
-# Windows of the best level (True) and of a smaller one: a machine that grows slower or faster favours neither.
-_TURNS = (True, False, False, True, True, False)
-_MOST_TURNS = 3 * len(_TURNS)
-_LOSS, _DOUBTLESS = 1.03, 1.10  # times the throughput: more is a loss; less than that may yet be luck
+_MOST_VAIN = 3  # with two, a throughput that grows by 4 % from level to level would seem at its end
+_PLAUSIBLE = 1.25  # levels further from the best, measured once, need no second look
+_FALLEN = 1.10  # beyond the last level that is not so far from the best, more in flight does harm
+_ROUNDS = 4
 _LEAST_S = 2.0
 _LEAST_CLIPS = 32
-# Clips of a window for each in flight, as in the windows that are measured: several full batches.
-_ROUNDS = 2
 
 
 class ConcurrencySearch:
     """Finds the smallest number of requests in flight with which the throughput is nearly the greatest.
 
-    At each level the clips that were in flight before are let through, then a window is measured. Two levels without
-    gain end the search: one alone may be a moment in which the machine was disturbed. The throughput of a worker is
-    measured from answer to answer, not from look to look: answers come in batches, which a window cut at any other
-    moment would count too many or too few of.
+    At each level the clips that were in flight before are let through, then a window is measured. Three levels without
+    gain end the way up. The throughput of a worker is measured from answer to answer, not from look to look: answers
+    come in batches, which a window cut at any other moment would count too many or too few of.
 
     What a machine gives changes by more than `GAIN` from one window to the next, so that of levels measured once and
-    one after the other luck chooses. So the best one is then held against each smaller one, from the next on down, in
-    turns, three windows each and up to nine; the search settles for the smallest that is not worse by 3 %.
+    one after the other luck chooses. So all that came near the best are measured four times more, in rounds that go
+    down and up in turns: a machine that grows slower or faster favours none. As long as more requests in flight do no
+    harm, they bring no less throughput; so the means are made to rise by isotonic regression (Barlow et al.,
+    Statistical Inference under Order Restrictions, 1972), and the smallest level is taken that is then within `GAIN`
+    of the last.
 
     Args:
         start: the first level.
@@ -43,31 +41,38 @@ class ConcurrencySearch:
     Attributes:
         level: requests to keep in flight now.
         settled: whether the search is over.
-        rates: clips/s of each level, as the way up found them.
     """
 
     def __init__(self, start: int, least: int, most: int) -> None:
+        import sklearn.isotonic  # noqa: F401  # takes a second, which no window shall have
+
         self.level = start
         self.settled = False
-        self.rates: dict[int, float] = {}
         self._least = least
         self._most = most
         self._before: list[Progress] | None = None
         self._window: list[Progress] | None = None
         self._vain = 0
-        self._found = 0
-        self._best = 0
-        self._smaller = 0
-        self._turns: list[float] = []
+        self._rates: dict[int, list[float]] = {}  # clips/s of each level, of the way up and of the rounds after it
+        self._round: dict[int, float] = {}  # of the one that runs
+        self._order: list[int] = []  # of the levels of a round
 
     @property
     def comparing(self) -> bool:
-        """Whether a level is found, and held against smaller ones."""
-        return bool(self._smaller) and not self.settled
+        """Whether the way up is over, and what came near the best is measured again."""
+        return bool(self._order) and not self.settled
 
     def settle(self) -> None:
-        """Compare no further."""
-        self.level, self.settled = self._found, True
+        """Compare no further: take the best of what is known."""
+        for level, rate in self._round.items():
+            self._rates[level].append(rate)
+        self._round = {}
+        means = {level: statistics.fmean(self._rates[level]) for level in sorted(self._order)}
+        last = max(level for level, mean in means.items() if mean * _FALLEN >= max(means.values()))
+        levels = [level for level in means if level <= last]
+        risen = _isotonic([means[level] for level in levels], [len(self._rates[level]) for level in levels])
+        self.level = next(level for level, mean in zip(levels, risen, strict=True) if mean * GAIN >= risen[-1])
+        self.settled = True
 
     def observe(self, workers: Sequence[Progress]) -> int:
         """Take how far the workers are, in the same order each time, and give the level to use from now on."""
@@ -80,7 +85,7 @@ class ConcurrencySearch:
             if done_between(self._before, now) >= self.level and seconds_between(self._before, now) > 0:
                 self._window = now
         elif (
-            done_between(self._window, now) >= max(_LEAST_CLIPS, _ROUNDS * self.level)
+            done_between(self._window, now) >= max(_LEAST_CLIPS, self.level)
             and seconds_between(self._window, now) >= _LEAST_S
         ):
             self._close(rate_between(self._window, now))
@@ -90,56 +95,42 @@ class ConcurrencySearch:
     def restart_window(self) -> None:
         """Measure the level anew: a worker or a server was lost meanwhile."""
         self._before = self._window = None
-        if self.comparing:  # turns before and after it are of different machines
-            self._turns, self.level = [], self._best
+        if self.comparing:  # within a round, levels are compared that were measured on the same machines
+            self._round, self.level = {}, self._order[0]
 
     def _close(self, rate: float) -> None:
         if self.comparing:
             self._compare(rate)
             return
-        best = max(self.rates.values(), default=0.0)
-        self.rates[self.level] = rate
+        best = max((rates[0] for rates in self._rates.values()), default=0.0)
+        self._rates[self.level] = [rate]
         self._vain = 0 if rate >= GAIN * best else self._vain + 1
         if (self._vain < _MOST_VAIN or self.level < self._least) and self.level < self._most:
             self.level = min(self._most, FACTOR * self.level)
             return
-        # Two levels in vain are as good as the best but for noise: the middle one of the three tells what can be had,
-        # where the highest would be the luckiest.
-        highest = sorted(self.rates.values())[-1 - _MOST_VAIN :]
-        best = statistics.median(highest) if self._vain >= _MOST_VAIN else max(highest)
-        self._found = min(level for level, rate in self.rates.items() if rate * GAIN >= best)
-        self._best = max(self.rates, key=lambda level: self.rates[level])
-        self._compare_below(self._best)
-
-    def _compare_below(self, level: int) -> None:
-        """Hold the best against the next smaller level, or settle where there is none that may be as good."""
-        self._turns = []
-        self._smaller = max((other for other in self.rates if other < level), default=0)
-        if not self._smaller or self.rates[self._smaller] * _CLEARLY <= self.rates[self._best]:
-            self._found = level
+        best = max(best, rate)
+        self._order = [level for level, (once,) in self._rates.items() if once * _PLAUSIBLE >= best][::-1]
+        if len(self._order) == 1:
             self.settle()
         else:
-            self.level = self._best
+            self.level = self._order[0]
 
     def _compare(self, rate: float) -> None:
-        self._turns.append(rate)
-        turn = len(self._turns) % len(_TURNS)
-        if turn == 0 and self._is_decided(last=len(self._turns) == _MOST_TURNS):
+        self._round[self.level] = rate
+        if len(self._round) < len(self._order):
+            self.level = self._order[len(self._round)]
             return
-        self.level = self._best if _TURNS[turn] else self._smaller
-
-    def _is_decided(self, last: bool) -> bool:
-        """Go on with the smaller level, or settle for the one before; neither where it may be luck."""
-        best, smaller = (
-            statistics.fmean(rate for place, rate in enumerate(self._turns) if _TURNS[place % len(_TURNS)] is which)
-            for which in (True, False)
-        )
-        if best < _LOSS * smaller:
-            self._found = self._smaller
-            self._compare_below(self._smaller)
-        elif last or best >= _DOUBTLESS * smaller:
-            self._found = min(level for level in self.rates if level > self._smaller)
+        for level, found in self._round.items():
+            self._rates[level].append(found)
+        self._round = {}
+        self._order = self._order[::-1]
+        self.level = self._order[0]
+        if len(self._rates[self.level]) > _ROUNDS:
             self.settle()
-        else:
-            return False
-        return True
+
+
+def _isotonic(values: Sequence[float], weights: Sequence[int]) -> list[float]:
+    """What rises and comes nearest to these, by squares: neighbours that fall are pooled."""
+    from sklearn.isotonic import isotonic_regression
+
+    return [float(value) for value in isotonic_regression(values, sample_weight=weights)]
