@@ -13,8 +13,7 @@ from pathlib import Path
 from filelock import lock_descriptor
 
 _LOCK = ".lock"
-# Of a folder that may not be locked yet by who has just made it.
-_YOUNG_SECONDS = 60
+_YOUNG_SECONDS = 5  # of a folder that may not be locked yet by who has just made it
 _cleared: set[tuple[Path, str]] = set()
 
 
@@ -22,8 +21,9 @@ _cleared: set[tuple[Path, str]] = set()
 def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     """A new folder that is removed when the block ends.
 
-    As long as it lasts, a file in it, `.lock`, is locked: the kernel drops that however this process ends. The first
-    folder of a kind that a process makes removes those of this user that nobody has locked any more.
+    As long as it lasts, a file in it, `.lock`, is locked: the kernel drops that however this process ends. Before a
+    process makes its first folder of a kind it removes those of this user that nobody has locked any more, and before
+    further ones if some were too young to tell.
 
     Args:
         prefix: of its name, which tells the kind.
@@ -34,8 +34,8 @@ def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     """
     place = Path(tempfile.gettempdir()) if parent is None else parent
     if (place, prefix) not in _cleared:
-        _cleared.add((place, prefix))
-        _clear_stale(place, prefix)
+        if _clear_stale(place, prefix):
+            _cleared.add((place, prefix))
     folder = tempfile.TemporaryDirectory(prefix=prefix, dir=place, ignore_cleanup_errors=True)
     with folder as name:
         lock = os.open(Path(name, _LOCK), os.O_RDWR | os.O_CREAT, 0o600)
@@ -47,7 +47,9 @@ def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
             os.close(lock)
 
 
-def _clear_stale(parent: Path, prefix: str) -> None:
+def _clear_stale(parent: Path, prefix: str) -> bool:
+    """Whether all that is left is of processes that live."""
+    known = True
     for path in parent.glob(f"{prefix}*/{_LOCK}"):
         try:
             lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
@@ -55,10 +57,14 @@ def _clear_stale(parent: Path, prefix: str) -> None:
             continue
         try:
             found = os.fstat(lock)
-            stale = found.st_uid == os.geteuid() and time.time() - found.st_mtime > _YOUNG_SECONDS
-            if stale and lock_descriptor(lock, blocking=False):
+            if found.st_uid != os.geteuid() or not lock_descriptor(lock, blocking=False):
+                continue
+            if time.time() - found.st_mtime > _YOUNG_SECONDS:
                 shutil.rmtree(path.parent, ignore_errors=True)
+            else:
+                known = False
         except OSError:  # a file system without locks
             pass
         finally:
             os.close(lock)
+    return known

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # Phases, which are loads too, in which the servers did not get all that they could do.
 _HELD_BACK: tuple[Literal["alone", "paced"], ...] = ("alone", "paced")
+# Those in which they did, but for the beginnings of others.
+_FULL_SPEED = ("ramp", "measured", "rest")
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ class MeasurementCollector:
             consumption: gives that of spans (start, end) in seconds since the pass began.
         """
         counted, steadiness = steady_windows(windows)
-        # Too short for anything else: all that was not held back.
+        # Too short for anything else: all that was not held back, and what warmed up where there is nothing else.
+        counted = counted or [one for one in windows if one.load.phase in _FULL_SPEED]
         counted = counted or [one for one in windows if one.load.phase not in _HELD_BACK]
         span = sum(one.end - one.start for one in counted)
         clips = self.samples.clips(counted)
@@ -155,7 +158,7 @@ class MeasurementCollector:
             measured_clips=clips,
             measured_seconds=measured_seconds,
             steadiness=steadiness,
-            window_clips_per_s=[one.rate for one in counted if one.load.phase == "measured"],
+            window_clips_per_s=[one.rate for one in counted if one.load.phase == "measured" and one.usable],
             loads=self.loads(windows, counted, rate, total),
             consumption=consumption([(one.start, one.end) for one in counted]) if clips else None,
             concurrency=counted[-1].load.concurrency if counted else 0,
@@ -214,6 +217,8 @@ class MeasurementCollector:
             name = one.load.phase
             if name == "measured" and one.number not in numbers:
                 name = "warm"
+            elif name == "measured" and not one.usable:
+                name = "rest"
             phase = Phase(
                 name=name,
                 start=one.start,

@@ -75,7 +75,8 @@ class Window:
         end: as `start`.
         after: as `before`; None while it lasts.
         counted_after: as `counted_before`.
-        disturbed: whether a worker or a server was lost in it.
+        disturbed: whether a worker or a server was lost in it, or came back.
+        cut_short: whether the clips ran out in it.
     """
 
     number: int
@@ -87,6 +88,7 @@ class Window:
     after: list[Progress] | None = None
     counted_after: list[Statistics | None] | None = None
     disturbed: bool = False
+    cut_short: bool = False
 
     @property
     def rate(self) -> float:
@@ -101,7 +103,7 @@ class Window:
     @property
     def usable(self) -> bool:
         """Whether its rate says something."""
-        return not self.disturbed and self.rate > 0
+        return not self.disturbed and not self.cut_short and self.rate > 0
 
 
 def steady_windows(windows: Sequence[Window]) -> tuple[list[Window], Steadiness]:

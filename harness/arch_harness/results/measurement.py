@@ -173,7 +173,7 @@ class ServerShare(StrictModel):
     """One of the servers that shared the load."""
 
     address: str
-    clips: Count = Field(description="embeddings that came from it")
+    clips: Count = Field(description="embeddings that came from it in the measured phase")
     times: ServerTimes | None = Field(description="null where it was restarted during the run: its counters are lost")
     dropped: Count = Field(description=meaning("dropped"))
 
@@ -273,7 +273,7 @@ class Measurement(SpeedRun):
     """One pass of clips through the servers.
 
     Clips, failures, seconds and faults are of all its phases. Throughput, utilisation, the server's times and the
-    stages are of the measured phase; where that is too short, of all but the one with a single request in flight.
+    stages are of the measured phase; where there is none, of ramp and rest.
     """
 
     clips: Count = Field(description="answered with an embedding; neither failed clips nor stored ones count")
@@ -304,8 +304,11 @@ class Measurement(SpeedRun):
 
     def use(self) -> dict[str, float | None]:
         """Cores and GPUs that were busy while it was measured, by the metric's id; None where nothing is known."""
-        spans = [(phase.start, phase.end) for phase in self.phases if phase.name == "measured"]
-        return self.utilisation.means(spans if self.steadiness != "too short" else ())
+        measured, others = (
+            [(phase.start, phase.end) for phase in self.phases if phase.name in names]
+            for names in (("measured",), ("ramp", "rest"))
+        )
+        return self.utilisation.means(measured or others)
 
     @property
     def latency_ms(self) -> Percentiles | None:

@@ -52,6 +52,8 @@ class PassState:
         windows: the parts of the pass; the last one is open.
         exhausted: whether no clip is coming any more.
         over: whether the plan is, and with it a pass whose clips never run out.
+        drops: times that workers took a server for dead.
+        down: servers that are dead now, for each worker that finds so.
         clips_by_node: that are done, by the id of the node whose workers did them.
         lost_by_node: workers that died, likewise.
     """
@@ -71,6 +73,7 @@ class PassState:
     exhausted: bool = False
     over: bool = False
     drops: int = 0
+    down: int = 0
     deaths_in_vain: int = 0
     clips_by_node: Counter[str] = field(default_factory=Counter)
     lost_by_node: Counter[str] = field(default_factory=Counter)
@@ -115,6 +118,7 @@ class PassState:
             self.over = True
             if self.clips is None:
                 return False
+            last.cut_short = starving
             load = Load("rest", self.level)
         if self.search is not None:
             self.level = self.search.level
@@ -142,8 +146,14 @@ class PassState:
             else:
                 self.waiting.append(PendingChunk(pending.clips, pending.deaths + 1))
 
-    def disturb(self) -> None:
-        """A worker or a server was lost, or one came: what is measured now says nothing."""
+    def disturb(self, servers: bool = False) -> None:
+        """A worker or a server was lost, or one came: what is measured now says nothing.
+
+        Args:
+            servers: whether it was a server, so that what was found of their throughput says nothing either.
+        """
         self.windows[-1].disturbed = True
-        if self.search is not None:
+        if self.search is not None and servers:
+            self.search.restart()
+        elif self.search is not None:
             self.search.restart_window()

@@ -127,8 +127,8 @@ class WorkerPool:
             ArchError: if no server answers for long, or workers die again and again. What had arrived was handed on
                 before; so it was where a KeyboardInterrupt ends the call.
         """
-        level, search = self._level(job)
-        loads = embedding_plan(len(clips), level, search, self._most(job), self._taken_up(level))
+        level, search = self._level(job, len(clips))
+        loads = embedding_plan(len(clips), level, search, self._most(job), self._taken_up)
         plan = loads if measured else unmeasured_plan(len(clips), level, search)
         return self._run(PassState(job, plan, level, search, len(clips), iter(clips)), clips, on_chunk, on_progress)
 
@@ -186,7 +186,7 @@ class WorkerPool:
             seconds = time.perf_counter() - state.started
         return self._streamed(state, seconds, sampler)
 
-    def _level(self, job: Job) -> tuple[int, ConcurrencySearch | None]:
+    def _level(self, job: Job, clips: int) -> tuple[int, ConcurrencySearch | None]:
         """How many requests to keep in flight at first, and the search for more; None where that is known."""
         level = self._concurrency or self._found.get((job.model, job.samples))
         if level is not None:
@@ -194,7 +194,7 @@ class WorkerPool:
         servers = len(self.endpoints)
         start = max(self.workers, _START_PER_SERVER * servers)
         least = _BATCHES_IN_FLIGHT * job.max_batch_size * servers
-        return start, ConcurrencySearch(start, least, max(start, self._most(job)))
+        return start, ConcurrencySearch(start, least, max(start, self._most(job)), clips)
 
     def _most(self, job: Job) -> int:
         """Requests in flight, over all workers and servers."""
@@ -345,7 +345,7 @@ class WorkerPool:
     def _streamed(self, state: PassState, seconds: float, sampler: UtilisationSampler) -> Streamed:
         self._steering.exchange_status(state)
         progress = self._steering.progress()
-        if state.search is not None and state.search.settled:
+        if state.search is not None and state.search.found:
             self._found[state.job.model, state.job.samples] = state.search.level
         everyone = [*self._crew.handles, *state.retired]
         answered = [sum(handle.answered(position) for handle in everyone) for position in range(len(self.endpoints))]
@@ -361,7 +361,7 @@ class WorkerPool:
         measurement = state.collector.measurement(
             windows=state.windows,
             seconds=seconds,
-            concurrency_found=self._concurrency is None and (state.search is None or state.search.settled),
+            concurrency_found=self._concurrency is None and (state.search is None or state.search.found),
             workers=self.workers,
             nodes=self._crew.shares(everyone, state.clips_by_node, state.lost_by_node),
             servers=servers,

@@ -44,11 +44,15 @@ class Steering:
         """Learn how far the workers are, and have them put on the servers what the plan wants."""
         self.exchange_status(state)
         drops = sum(handle.dropped(server) for handle in self._handles for server in range(len(self._servers)))
-        lost, state.drops = drops > state.drops, drops
-        # One that does not answer has its part of the requests in flight, or had.
-        if lost or any(handle.asked for handle in self._present()):
-            state.disturb()
-        if state.advance(self.progress(), self._starving(state)) or lost:
+        down = sum(handle.last.dead for handle in self._present())
+        # Lost, or back: the other servers, or all, give another throughput from now on.
+        others = drops > state.drops or down != state.down
+        state.drops, state.down = drops, down
+        waits = any(handle.last.waited_s > 0 for handle in self._present())
+        # A worker that does not answer has its part of the requests in flight, or had.
+        if others or waits or any(handle.asked for handle in self._present()):
+            state.disturb(servers=others)
+        if state.advance(self.progress(), self._starving(state)) or others:
             self.next_window(state)
 
     def next_window(self, state: PassState) -> None:

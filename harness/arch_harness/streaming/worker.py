@@ -38,6 +38,7 @@ class WorkerStatus:
         dropped: times that a server was taken for dead, by server.
         reads_shared_memory: whether it sends through shared memory, by server.
         waited_s: seconds for which every server has been dead; 0 while one is alive.
+        dead: servers that are taken for dead now.
     """
 
     done: int
@@ -48,6 +49,7 @@ class WorkerStatus:
     dropped: list[int] = field(default_factory=list)
     reads_shared_memory: list[bool] = field(default_factory=list)
     waited_s: float = 0.0
+    dead: int = 0
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ class Worker:
             [connection.dropped for connection in connections],
             [connection.reads_shared_memory for connection in connections],
             self._balancer.waited_s(),
+            sum(not connection.alive for connection in connections),
         )
 
     def stop(self) -> None:

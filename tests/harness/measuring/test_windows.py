@@ -45,6 +45,12 @@ def test_two_are_too_few() -> None:
     assert steady_windows([]) == ([], "too short")
 
 
+def test_what_was_cut_off_when_the_clips_ran_out_does_not_count() -> None:
+    windows = numbered(10, 10.1, 5)
+    windows[-1].cut_short = True
+    assert steady_windows(windows) == (windows[:2], "too short")
+
+
 def test_what_was_disturbed_and_other_phases_do_not_count() -> None:
     windows = [window(0, 10, "ramp"), *(window(number, 10) for number in (1, 2, 3)), window(4, 1, disturbed=True)]
     windows += [window(5, 7, "paced")]

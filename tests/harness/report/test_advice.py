@@ -26,6 +26,7 @@ def case(
     facts: dict[str, Any] | None = None,
     together: bool = True,
     asked: bool = True,
+    shared_memory: bool = False,
     **stages: float,
 ) -> Situation:
     """1,000 clips in 100 s, by 4 workers and with 8 places in flight, on a machine of 16 cores."""
@@ -41,7 +42,12 @@ def case(
         found["server"]["busy_seconds"] = busy
     found |= measured or {}
     return Situation(
-        Measurement.model_validate(found), ModelFacts.model_validate(model("a") | (facts or {})), 16, together, asked
+        Measurement.model_validate(found),
+        ModelFacts.model_validate(model("a") | (facts or {})),
+        16,
+        together,
+        asked,
+        shared_memory,
     )
 
 
@@ -110,6 +116,11 @@ GIVEN = [
     (advice._not_steady, case(measured=WAVERING), "not steady (8.00 to 12.0 clips/s)"),
     (advice._late, case(measured=loads(late_ms=9.0)), "At 7.00 clips/s the client sent clips 9.00 ms late"),
     (
+        advice._late,
+        case(measured=loads(late_ms=900.0, rate=100.0, answered_per_s=20.0)),
+        "At 100 clips/s only 20.0 were answered: the rate is more than model and client keep up with",
+    ),
+    (
         advice._stalls,
         case(measured=STALLED, facts={"max_queue_size": 64}),
         "the bound on the model's queue (64 requests)",
@@ -124,6 +135,9 @@ NOT_GIVEN = [
     (advice._not_found, case(compute_ms=180)),
     (advice._not_found, case(compute_ms=180, measured=FOUND, asked=False)),
     (advice._not_found, case(busy=93.6, asked=False)),
+    (advice._not_found, case(compute_ms=180, asked=False, cores=15.9)),
+    (advice._not_found, case("decoding", decode_ms=900, asked=False)),
+    (advice._not_found, case("client", asked=False)),
     (advice._more_in_flight, case(compute_ms=180, cores=15.9)),
     (advice._more_in_flight, case("network", network_ms=80)),
     (advice._no_more_helps, case(compute_ms=180)),
@@ -143,6 +157,7 @@ NOT_GIVEN = [
     (advice._queue_delay, case(compute_ms=180, **QUEUED)),
     (advice._shared_memory, case("network", network_ms=80, together=False)),
     (advice._shared_memory, case("network", network_ms=80, measured={"transport": "shared-memory"})),
+    (advice._shared_memory, case("network", network_ms=80, shared_memory=True)),
     (advice._shared_memory, case(compute_ms=180)),
     (advice._too_short, case()),
     (advice._too_short, case(measured=REPEATED)),
@@ -170,6 +185,21 @@ def test_advice_is_not_given(rule: Callable[[Situation], str | None], found: Sit
 
 def test_every_rule_is_tested_both_ways() -> None:
     assert {rule for rule, *_ in GIVEN} == {rule for rule, _ in NOT_GIVEN} == set(RULES)
+
+
+@pytest.mark.parametrize(("found", "asked"), [(True, False), (False, False), (False, True)])
+@pytest.mark.parametrize("busy", [40.0, 93.6])
+@pytest.mark.parametrize("cores", [3.0, 15.9])
+@pytest.mark.parametrize("bottleneck", ["server compute", "server queue", "network", "decoding", "client"])
+def test_no_two_pieces_of_advice_contradict(
+    bottleneck: str, cores: float, busy: float, found: bool, asked: bool
+) -> None:
+    situation = case(bottleneck, cores=cores, busy=busy, measured={"concurrency_found": found}, asked=asked)
+    given = {rule for rule in RULES if rule(situation)}
+    more = {advice._more_in_flight, advice._not_found, advice._more_workers}
+    enough = {advice._no_more_helps, advice._no_core_free}
+    assert not (given & more and given & enough), sentences_of(situation)
+    assert not (situation.saturated and given & {advice._more_in_flight, advice._not_found})
 
 
 def test_two_instances_take_turns_and_are_not_blamed_on_the_bound() -> None:

@@ -9,6 +9,8 @@ import pytest
 from arch_harness.measuring.windows import Progress
 from arch_harness.streaming.loads.concurrency import ConcurrencySearch
 
+_MANY = 10**6  # clips of a pass: no window is long enough before it is in time
+
 
 def find(
     throughput: Callable[[int], float],
@@ -20,7 +22,7 @@ def find(
 ) -> ConcurrencySearch:
     """Look every quarter of a second at workers that get answers in batches, until the search is over."""
     random = np.random.default_rng(seed)
-    search = ConcurrencySearch(4, least, 256)
+    search = ConcurrencySearch(4, least, 256, _MANY)
     done, batches, now = [0.0] * workers, [Progress(0, 0.0)] * workers, 0.0
     while not search.settled:
         now += 0.25
@@ -89,25 +91,54 @@ def test_a_machine_that_grows_slower_favours_no_level() -> None:
 
 
 @pytest.mark.parametrize("windows", range(8))
-def test_a_loss_while_levels_are_compared_begins_the_round_anew(windows: int) -> None:
-    """From then on everything takes twice as long; 16 in flight are 15 % better than 8 before and after."""
-    search, done, now, looks, lost = ConcurrencySearch(4, 4, 256), 0, 0.0, 0, False
+def test_a_server_that_is_lost_begins_the_search_anew(windows: int) -> None:
+    """Two servers are best with 16 in flight; the one that is left, of half the speed, with 8."""
+    search, done, now, looks = ConcurrencySearch(4, 4, 256, _MANY), 0, 0.0, 0
     while not search.settled:
-        speed = {4: 100.0, 8: 174.0}.get(search.level, 200.0) / (2 if lost else 1)
+        lost = looks > 2 * windows
+        speed = min(100.0, 12.5 * search.level) if lost else min(200.0, 12.5 * search.level)
         done, now = done + 600, now + 600 / speed
         search.observe([Progress(done, now)])
-        looks += search.comparing
-        if looks > 2 * windows and not lost:
-            lost = True
+        looks += 1
+        if looks == 2 * windows + 1:
+            search.restart()
+            assert (search.level, search.comparing) == (4, False)
+    assert looks > 2 * windows
+    assert (search.level, search.found) == (8, True)
+
+
+@pytest.mark.parametrize("windows", range(8))
+def test_a_window_that_is_disturbed_is_measured_again(windows: int) -> None:
+    """What it shows is nonsense, and changes nothing."""
+    search, done, now, looks = ConcurrencySearch(4, 4, 256, _MANY), 0, 0.0, 0
+    while not search.settled:
+        looks += 1
+        disturbed = looks == 2 * windows + 2
+        done, now = done + 600, now + 600 / (1.0 if disturbed else min(200.0, 12.5 * search.level))
+        if disturbed:
             search.restart_window()
-            assert search.level in (8, 128)  # the first of a round, which goes up or down
-    assert lost
-    assert search.level == 16
+        search.observe([Progress(done, now)])
+    assert (search.level, search.found) == (16, True)
+
+
+def test_a_window_begins_when_what_was_in_flight_before_is_answered() -> None:
+    search, done, now = ConcurrencySearch(4, 4, 256, _MANY), 0, 0.0
+    while search.level < 64:
+        done, now = done + 400, now + 400 / search.level
+        search.observe([Progress(done, now)])
+    assert search.in_flight in (32, 64)
+    search.restart()
+    search.observe([Progress(done, now)])
+    for more in (5, 31):
+        search.observe([Progress(done + more, now + more)])
+        assert search.in_flight >= 32
+    search.observe([Progress(done + 64, now + 64)])
+    assert search.in_flight == search.level == 4
 
 
 def test_levels_are_compared_no_further_once_it_is_told_to_settle() -> None:
     """What the way up and one look more at 32 in flight have shown is what is gone by."""
-    search = ConcurrencySearch(4, 4, 256)
+    search = ConcurrencySearch(4, 4, 256, _MANY)
     done, now, levels = 0, 0.0, []
     while not search.settled:
         levels.append(search.level)
@@ -116,4 +147,31 @@ def test_levels_are_compared_no_further_once_it_is_told_to_settle() -> None:
         if search.comparing and search.level == 32:
             search.settle()
     assert sorted(set(levels)) == [4, 8, 16, 32, 64]
-    assert (search.level, search.comparing) == (8, False)
+    assert (search.level, search.found, search.comparing, search.in_flight) == (8, True, False, 64)
+
+
+def test_one_that_is_told_to_settle_on_its_way_up_takes_what_it_knows_and_says_so() -> None:
+    search = ConcurrencySearch(4, 4, 256, _MANY)
+    done, now = 0, 0.0
+    while search.level < 64:
+        done, now = done + 400, now + 400 / min(16, search.level)
+        search.observe([Progress(done, now)])
+    search.settle()
+    assert (search.level, search.settled, search.found) == (16, True, False)
+    nothing = ConcurrencySearch(4, 4, 256, _MANY)
+    nothing.settle()
+    assert (nothing.level, nothing.settled, nothing.found) == (4, True, False)
+
+
+def test_windows_of_a_short_pass_are_short() -> None:
+    """4 % of the clips are enough, if these are several batches."""
+    search = ConcurrencySearch(4, 16, 256, 2000)
+    done, now = 0, 0.0
+    while not search.settled:
+        now += 0.05
+        done += round(0.05 * 40 * min(search.level, 16))
+        search.observe([Progress(done, now)])
+        if search.comparing:
+            break
+    assert search.comparing
+    assert done < 1400

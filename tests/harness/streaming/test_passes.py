@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from arch_harness.results.measurement import Measurement
+from arch_harness.streaming.loads import concurrency
 from arch_harness.streaming.pool import WorkerPool
 from arch_harness.streaming.wire import Job
 from arch_harness.triton.endpoint import Endpoint
@@ -18,7 +19,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.triton, pytest.mark.slow]
 
 BATCH, SECONDS = 8, 0.02  # of an execution, whatever its size: 400 clips/s at the most, with full batches only
 # A clip's length is part of what a level is remembered by, so each of these is searched for anew.
-CLIPS = (2000, 2000, 40, 40, 2000)
+CLIPS = (6000, 6000, 40, 40, 6000)
 
 CONFIG = f"""\
 backend: "python"
@@ -56,7 +57,10 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
         yield Endpoint(server.grpc_url)
 
 
-def test_the_first_second_and_fifth_pass_fill_the_batches(endpoint: Endpoint, tmp_path: Path) -> None:
+def test_the_first_second_and_fifth_pass_fill_the_batches(
+    endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(concurrency, "_LEAST_S", 0.25)  # a search to its end takes minutes of the server otherwise
     soundfile.write(tmp_path / "clip.wav", np.full(800, 0.1), 16000)
     measured: list[Measurement] = []
     with WorkerPool([endpoint], 2) as pool:
@@ -65,6 +69,7 @@ def test_the_first_second_and_fifth_pass_fill_the_batches(endpoint: Endpoint, tm
             streamed = pool.embed(job, [(index, "clip.wav") for index in range(count)], lambda _: None)
             assert streamed.failures == []
             measured.append(streamed.measurement)
+    assert [one.concurrency_found for one in measured] == [True, True, False, False, True]
     levels = [measured[position].concurrency for position in (0, 1, 4)]
     # With fewer in flight no batch is full. How far beyond it pays to go depends on how busy the client's machine is.
     assert min(levels) >= BATCH, [(one.concurrency, one.clips / one.seconds) for one in measured]

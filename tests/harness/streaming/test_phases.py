@@ -78,8 +78,8 @@ def limited(most: float) -> Callable[[float, float], float]:
 
 
 def embedding(clips: int, capacity: Callable[[float, float], float], search: bool = True) -> Simulated:
-    found = ConcurrencySearch(4, 16, 256) if search else None
-    return simulate(embedding_plan(clips, 4 if search else 16, found, 256, 32), capacity, clips)
+    found = ConcurrencySearch(4, 16, 256, clips) if search else None
+    return simulate(embedding_plan(clips, 4 if search else 16, found, 256, lambda _: 32), capacity, clips)
 
 
 def test_a_long_pass_has_every_phase_and_most_of_it_is_measured() -> None:
@@ -89,6 +89,29 @@ def test_a_long_pass_has_every_phase_and_most_of_it_is_measured() -> None:
     assert 90 <= found.clips("alone") <= 310
     assert found.seconds("paced") == pytest.approx(10, abs=TICK)
     assert found.clips("paced") == pytest.approx(PACED_SHARE * 160 * 10, rel=0.05)
+
+
+def test_what_waited_at_another_load_is_answered_before_a_phase_begins() -> None:
+    """After the search, of which the last level may have been the highest; and after full speed."""
+    found = embedding(20_000, limited(160))
+    phases = [(load, clips) for load, _, clips in found.windows]
+    names = [load.phase for load, _ in phases]
+    last = len(names) - 1 - names[::-1].index("ramp")
+    (ramp, _), (warm, clips) = phases[last : last + 2]
+    assert (warm.phase, warm.concurrency) == ("warm", 16)
+    assert clips >= ramp.concurrency > 16
+    (before, drained), (settling, _), (paced, _) = phases[-4:-1]
+    assert [one.phase for one in (before, settling, paced)] == ["warm", "warm", "paced"]
+    assert (before.concurrency, before.rate) == (1, None)
+    assert drained >= 16 - 1  # what both workers tell is cut to whole clips
+    assert settling.rate == paced.rate
+
+
+def test_a_search_leaves_most_clips_to_be_measured() -> None:
+    """ESC-50 through a small encoder: the windows of the search alone would take all of it."""
+    found = embedding(2000, limited(160))
+    assert "measured" in found.phases()
+    assert found.clips("ramp") < 0.45 * 2000
 
 
 def test_the_loads_are_those_they_say() -> None:
@@ -116,7 +139,7 @@ def test_a_slow_model_gets_windows_of_whole_rounds() -> None:
 def test_a_short_dataset_leaves_out_what_there_are_too_few_clips_for() -> None:
     assert "paced" not in embedding(60, limited(160)).phases()
     assert embedding(60, limited(160)).clips("alone") <= 8
-    assert "measured" not in embedding(500, limited(160)).phases()
+    assert "measured" not in embedding(150, limited(160)).phases()
     # Where three windows fit, but hardly more, they come before the paced load.
     names = [load.phase for load, *_ in embedding(1100, limited(100), search=False).windows]
     assert names.count("measured") >= 3

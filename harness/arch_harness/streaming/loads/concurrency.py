@@ -17,6 +17,7 @@ _FALLEN = 1.10  # beyond the last level that is not so far from the best, more i
 _ROUNDS = 4
 _LEAST_S = 2.0
 _LEAST_CLIPS = 32
+_SHARE = 0.04
 
 
 class ConcurrencySearch:
@@ -37,18 +38,23 @@ class ConcurrencySearch:
         start: the first level.
         least: no level below is the last: batches that never fill show no gain from one level to the next.
         most: the last one, whatever the gain.
+        clips: of the pass. A window that is long in clips, 4 % of them, need not be long in time.
 
     Attributes:
         level: requests to keep in flight now.
+        in_flight: the most that may still be, of this level or of one before it.
         settled: whether the search is over.
+        found: whether it is, and did not end on the way up.
     """
 
-    def __init__(self, start: int, least: int, most: int) -> None:
+    def __init__(self, start: int, least: int, most: int, clips: int) -> None:
         import sklearn.isotonic  # noqa: F401  # takes a second, which no window shall have
 
-        self.level = start
-        self.settled = False
+        self.level = self.in_flight = start
+        self.settled = self.found = False
+        self._start = start
         self._least = least
+        self._enough = _SHARE * clips
         self._most = most
         self._before: list[Progress] | None = None
         self._window: list[Progress] | None = None
@@ -58,12 +64,22 @@ class ConcurrencySearch:
         self._order: list[int] = []  # of the levels of a round
 
     @property
+    def rising(self) -> bool:
+        """Whether the last level brought more than all before: the best may be far beyond."""
+        return not self._vain
+
+    @property
     def comparing(self) -> bool:
         """Whether the way up is over, and what came near the best is measured again."""
         return bool(self._order) and not self.settled
 
     def settle(self) -> None:
-        """Compare no further: take the best of what is known."""
+        """Measure no further: take the best of what is known."""
+        self.settled, self.found = True, bool(self._order)
+        self.in_flight = max(self.in_flight, self.level)
+        if not self._rates:
+            return
+        self._order = self._order or self._plausible()
         for level, rate in self._round.items():
             self._rates[level].append(rate)
         self._round = {}
@@ -72,7 +88,6 @@ class ConcurrencySearch:
         levels = [level for level in means if level <= last]
         risen = _isotonic([means[level] for level in levels], [len(self._rates[level]) for level in levels])
         self.level = next(level for level, mean in zip(levels, risen, strict=True) if mean * GAIN >= risen[-1])
-        self.settled = True
 
     def observe(self, workers: Sequence[Progress]) -> int:
         """Take how far the workers are, in the same order each time, and give the level to use from now on."""
@@ -82,21 +97,28 @@ class ConcurrencySearch:
         if self._before is None or len(now) != len(self._before):
             self._before, self._window = now, None
         elif self._window is None:
-            if done_between(self._before, now) >= self.level and seconds_between(self._before, now) > 0:
-                self._window = now
-        elif (
-            done_between(self._window, now) >= max(_LEAST_CLIPS, self.level)
-            and seconds_between(self._window, now) >= _LEAST_S
-        ):
-            self._close(rate_between(self._window, now))
-            self._before, self._window = None, None
+            waiting = max(self.in_flight, self.level)
+            if done_between(self._before, now) >= waiting and seconds_between(self._before, now) > 0:
+                self._window, self.in_flight = now, self.level
+        elif (done := done_between(self._window, now)) >= max(_LEAST_CLIPS, self.level):
+            seconds = seconds_between(self._window, now)
+            if seconds >= _LEAST_S or (done >= self._enough and seconds > 0):
+                self._close(rate_between(self._window, now))
+                self._before, self._window = None, None
         return self.level
 
     def restart_window(self) -> None:
-        """Measure the level anew: a worker or a server was lost meanwhile."""
+        """Measure the level anew: something was lost meanwhile that is back at once, or a worker was slow to tell."""
         self._before = self._window = None
-        if self.comparing:  # within a round, levels are compared that were measured on the same machines
-            self._round, self.level = {}, self._order[0]
+
+    def restart(self) -> None:
+        """Begin anew: the servers are others now, with a throughput and a best level of their own."""
+        if self.settled:
+            return
+        self.restart_window()
+        self.in_flight = max(self.in_flight, self.level)
+        self.level = self._start
+        self._vain, self._rates, self._round, self._order = 0, {}, {}, []
 
     def _close(self, rate: float) -> None:
         if self.comparing:
@@ -108,12 +130,16 @@ class ConcurrencySearch:
         if (self._vain < _MOST_VAIN or self.level < self._least) and self.level < self._most:
             self.level = min(self._most, FACTOR * self.level)
             return
-        best = max(best, rate)
-        self._order = [level for level, (once,) in self._rates.items() if once * _PLAUSIBLE >= best][::-1]
+        self._order = self._plausible()[::-1]
         if len(self._order) == 1:
             self.settle()
         else:
             self.level = self._order[0]
+
+    def _plausible(self) -> list[int]:
+        """The levels that came near the best."""
+        best = max(rates[0] for rates in self._rates.values())
+        return [level for level, rates in self._rates.items() if rates[0] * _PLAUSIBLE >= best]
 
     def _compare(self, rate: float) -> None:
         self._round[self.level] = rate

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,7 +22,7 @@ _FIRST_CLIPS = 3  # an execution provider makes its plans and takes its memory b
 _ALONE_CLIPS, _ALONE_S, _ALONE_SHARE = 300, 10.0, 0.1
 _WINDOW_S, _WINDOW_CLIPS, _WINDOW_ROUNDS = 2.0, 32, 2
 _WINDOW_SHARE = 0.05  # of the time measured so far: a long pass does not want a window every other second
-_COMPARED_LEFT = 2 / 3  # of the clips of a pass: with fewer, levels that are alike are compared no further
+_SEARCHED_LEFT = 2 / 3  # of the clips of a pass: with fewer, the search ends by what is known
 _SETTLE_S = 1.0
 _PACED_S, _PACED_CLIPS, _PACED_SHARE = 10.0, 100, 0.2
 _PACED_MOST_S = 30.0
@@ -60,7 +60,9 @@ class Seen:
         return rate_between(self.before, self.now)
 
 
-def embedding_plan(clips: int, level: int, search: ConcurrencySearch | None, most: int, taken_up: int) -> Plan:
+def embedding_plan(
+    clips: int, level: int, search: ConcurrencySearch | None, most: int, taken_up: Callable[[int], int]
+) -> Plan:
     """For a pass that embeds a dataset, each clip once; phases for which there are too few clips are left out.
 
     Args:
@@ -68,7 +70,7 @@ def embedding_plan(clips: int, level: int, search: ConcurrencySearch | None, mos
         level: requests in flight, at which the search begins or that are known.
         search: finds how many; None where that is known.
         most: requests that may be in flight where clips are sent at a rate.
-        taken_up: clips that the workers may hold beyond those in flight.
+        taken_up: clips that the workers may hold beyond those in flight, of which it is given the number.
     """
     yield from _alone(min(_ALONE_CLIPS, int(_ALONE_SHARE * clips)))
     if search is not None:
@@ -76,7 +78,8 @@ def embedding_plan(clips: int, level: int, search: ConcurrencySearch | None, mos
         if seen.starving:
             return
         level = search.level
-    yield from _until(Load("warm", level), clips=level)
+    # What the search had in flight before waited longer than what is in flight now.
+    yield from _until(Load("warm", level), clips=level if search is None else max(level, search.in_flight))
     rates: list[float] = []
     seconds = 0.0
     while True:
@@ -86,9 +89,9 @@ def embedding_plan(clips: int, level: int, search: ConcurrencySearch | None, mos
         rates.append(seen.rate)
         seconds += seen.seconds
         paced = min(max(_PACED_CLIPS, PACED_SHARE * seen.rate * (_SETTLE_S + _PACED_S)), _PACED_SHARE * clips)
-        if len(rates) >= STEADY_WINDOWS and (seen.left or 0) <= paced + taken_up + seen.done:
+        if len(rates) >= STEADY_WINDOWS and (seen.left or 0) <= paced + level + taken_up(level) + seen.done:
             break
-    yield from _paced(PACED_SHARE * settled_rate(rates), most)
+    yield from _paced(PACED_SHARE * settled_rate(rates), level, most)
     yield Load("rest", level)
 
 
@@ -119,13 +122,13 @@ def repeat_plan(level: int, paced_rate: float | Literal["own"] | None, most: int
         rates.append(seen.rate)
         seconds += seen.seconds
     if paced_rate is not None:
-        yield from _paced(PACED_SHARE * settled_rate(rates) if paced_rate == "own" else paced_rate, most)
+        yield from _paced(PACED_SHARE * settled_rate(rates) if paced_rate == "own" else paced_rate, level, most)
 
 
 def rate_plan(rate: float, most: int) -> Plan:
     """For the latency at one rate in clips/s; clips never run out."""
     yield from _until(Load("warm", 1), clips=_FIRST_CLIPS)
-    yield from _paced(rate, most)
+    yield from _paced(rate, 1, most)
 
 
 def settled_rate(rates: Sequence[float]) -> float:
@@ -145,14 +148,19 @@ def _until(
 
 
 def _ramp(level: int, search: ConcurrencySearch, clips: int) -> Generator[Load, Seen, Seen]:
-    """Raise the requests in flight until the search has settled, or clips run out; most are left to be measured."""
+    """Raise the requests in flight until the search has settled, or clips run out.
+
+    Most clips are left to be measured, unless the throughput still grows: at a level that is too low there is nothing
+    to be measured.
+    """
     load = Load("ramp", level)
     while True:
         seen = yield load
         if seen.starving:
             return seen
         level = search.observe(seen.now)
-        if search.comparing and seen.left is not None and seen.left < _COMPARED_LEFT * clips:
+        few = seen.left is not None and seen.left < _SEARCHED_LEFT * clips
+        if few and not search.settled and (search.comparing or not search.rising):
             search.settle()
         if search.settled:
             return seen
@@ -171,8 +179,10 @@ def _window(level: int, measured_s: float) -> Generator[Load, Seen, Seen]:
     return (yield from _until(Load("measured", level), clips=clips, seconds=max(_WINDOW_S, _WINDOW_SHARE * measured_s)))
 
 
-def _paced(rate: float, most: int) -> Generator[Load, Seen, None]:
-    # What waited before must be gone, and as much under way as this rate brings.
-    seen = yield from _until(Load("warm", most, rate), seconds=_SETTLE_S)
+def _paced(rate: float, level: int, most: int) -> Generator[Load, Seen, None]:
+    # What waited at full speed must be gone, which at this rate would take long, and as much under way as it brings.
+    seen = yield from _until(Load("warm", 1), clips=level)
+    if not seen.starving:
+        seen = yield from _until(Load("warm", most, rate), seconds=_SETTLE_S)
     if not seen.starving:
         yield from _until(Load("paced", most, rate), clips=_PACED_CLIPS, seconds=_PACED_S, most_s=_PACED_MOST_S)

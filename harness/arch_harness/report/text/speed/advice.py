@@ -23,6 +23,9 @@ _MOSTLY_DELAY = 0.5
 _FULL_BATCH = 0.9
 """Share of the largest batch from which on a longer wait would not fill it more."""
 
+_KEEPS_UP = 0.9
+"""Share of the clips that are sent at a rate from which on those that are answered are as many but for chance."""
+
 _LATE = 0.1
 """Share of the median latency from which on what the client was late by counts."""
 
@@ -37,6 +40,7 @@ class Situation:
         cores: of the client's machine.
         same_machine: whether the servers run on it too.
         asked: whether the number of requests in flight was asked for.
+        shared_memory: whether it was asked for.
     """
 
     measurement: Measurement
@@ -44,6 +48,7 @@ class Situation:
     cores: int
     same_machine: bool
     asked: bool
+    shared_memory: bool = False
 
     @property
     def crowded(self) -> bool:
@@ -109,7 +114,9 @@ def _more_in_flight(case: Situation) -> str | None:
 
 
 def _not_found(case: Situation) -> str | None:
-    if case.asked or case.measurement.concurrency_found or case.saturated:
+    if case.asked or case.measurement.concurrency_found or case.saturated or case.crowded:
+        return None
+    if case.measurement.bottleneck in ("decoding", "client"):  # the places that there are stood empty
         return None
     return "There were too few clips to find how many requests in flight are best: more may bring more (--concurrency)."
 
@@ -151,7 +158,7 @@ def _queue_delay(case: Situation) -> str | None:
 
 def _shared_memory(case: Situation) -> str | None:
     one = case.measurement
-    if one.bottleneck != "network" or not case.same_machine or one.transport != "grpc":
+    if one.bottleneck != "network" or not case.same_machine or one.transport != "grpc" or case.shared_memory:
         return None
     return "Client and server share this machine: --transport shared-memory keeps the audio out of the messages."
 
@@ -181,6 +188,11 @@ def _late(case: Situation) -> str | None:
     )
     if worst is None:
         return None
+    if worst.answered_per_s < _KEEPS_UP * (worst.rate or 0.0):
+        return (
+            f"At {number(worst.rate or 0.0)} clips/s only {number(worst.answered_per_s)} were answered: the rate is "
+            "more than model and client keep up with, and the latency there grows as long as it lasts."
+        )
     return (
         f"At {number(worst.rate or 0.0)} clips/s the client sent clips {number(worst.late_ms or 0.0)} ms late on "
         "average, which is part of the latency there: it was not ready in time, so more workers or cores would show "

@@ -70,7 +70,14 @@ def build_timing(run: Run, results: Sequence[Result], known: Sequence[Column] = 
     situations = [
         (
             result,
-            Situation(one, models[result.model], run.machine.cores, together, run.settings.concurrency is not None),
+            Situation(
+                one,
+                models[result.model],
+                run.machine.cores,
+                together,
+                asked=run.settings.concurrency is not None,
+                shared_memory=run.settings.transport == "shared-memory",
+            ),
         )
         for result, one in measured
     ]
@@ -166,6 +173,7 @@ def _servers(measured: Sequence[tuple[Result, Measurement]], known: Sequence[Col
     )
     found = []
     for result, one in measured:
+        together = sum(share.clips for share in one.servers)
         for share in one.servers if len(one.servers) > 1 else []:
             times = rows.server_row(share.times) if share.times else {}
             found.append(
@@ -174,14 +182,14 @@ def _servers(measured: Sequence[tuple[Result, Measurement]], known: Sequence[Col
                     measured_model(result),
                     clean(share.address),
                     f"{share.clips:,}",
-                    number(100 * share.clips / one.clips) if one.clips else UNKNOWN,
+                    number(100 * share.clips / together) if together else UNKNOWN,
                     *cells_of(of_server, times | {"dropped": share.dropped}),
                 )
             )
     text = (
-        "The servers share the clips by requests under way: the next clip goes to the one with the fewest. A server "
-        "that does not answer is dropped, and taken back when it is ready again; a dash stands where its counters are "
-        "lost."
+        "The servers share the clips by requests under way: the next clip goes to the one with the fewest. Clips and "
+        "shares are of the measured phase. A server that does not answer is dropped, and taken back when it is ready "
+        "again; a dash stands where its counters are lost."
     )
     return Section("Servers", text, Table(columns, found), meanings_of(columns, known))
 
