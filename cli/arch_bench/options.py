@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from arch_common.errors import UsageError
@@ -55,15 +55,64 @@ Servers = Annotated[
     list[str] | None,
     typer.Option("--server", help="HOST:PORT of Triton's gRPC; may be repeated: they share the load. None: start one."),
 ]
-Tls = Annotated[bool, typer.Option("--tls/--no-tls", help="Encrypt, and check the servers' certificates.")]
+_CERTIFICATES = ("tls_ca", "tls_cert", "tls_key")
+
+
+def _agreeing(context: typer.Context, parameter: typer.CallbackParam, value: Any) -> Any:
+    """Let `--no-tls` turn off the certificates of a file, which mean TLS, and certificates turn off its `tls: false`.
+
+    What the command line holds is looked at first, so that a file's defaults can still be taken back here.
+
+    Raises:
+        UsageError: if both are on the command line.
+    """
+    values = {**context.params, str(parameter.name): value}
+    said = [name for name in ("tls", *_CERTIFICATES) if _is_said(context, name) and name in values]
+    if not said:
+        return value
+    certificates = [name for name in said if name != "tls"]
+    without = "tls" in said and not values["tls"]
+    if without and certificates:
+        raise UsageError(f"--no-tls and --{certificates[0].replace('_', '-')}: choose one, for certificates mean TLS")
+    of_file = dict(context.default_map or {})
+    for name in _CERTIFICATES if without else ():
+        of_file.pop(name, None)
+    if certificates and of_file.get("tls") is False:
+        del of_file["tls"]
+    context.default_map = of_file
+    return value
+
+
+def _is_said(context: typer.Context, name: str) -> bool:
+    """Whether an option is on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+Tls = Annotated[
+    bool,
+    typer.Option("--tls/--no-tls", callback=_agreeing, help="Encrypt, and check the servers' certificates."),
+]
 TlsCa = Annotated[
-    Path | None, typer.Option("--tls-ca", help="PEM of the authorities to trust instead of the system's; means --tls.")
+    Path | None,
+    typer.Option(
+        "--tls-ca",
+        callback=_agreeing,
+        help="PEM of the authorities to trust instead of the system's; means --tls.",
+    ),
 ]
 TlsCert = Annotated[
     Path | None,
-    typer.Option("--tls-cert", help="PEM of a certificate of ours, for servers that want one; means --tls."),
+    typer.Option(
+        "--tls-cert",
+        callback=_agreeing,
+        help="PEM of a certificate of ours, for servers that want one; means --tls.",
+    ),
 ]
-TlsKey = Annotated[Path | None, typer.Option("--tls-key", help="PEM of its private key, without a password.")]
+TlsKey = Annotated[
+    Path | None,
+    typer.Option("--tls-key", callback=_agreeing, help="PEM of its private key, without a password."),
+]
 Headers = Annotated[
     list[str] | None,
     typer.Option(

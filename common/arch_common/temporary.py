@@ -33,9 +33,8 @@ def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
         OSError: if it cannot be made.
     """
     place = Path(tempfile.gettempdir()) if parent is None else parent
-    if (place, prefix) not in _cleared:
-        if _clear_stale(place, prefix):
-            _cleared.add((place, prefix))
+    if (place, prefix) not in _cleared and _clear_stale(place, prefix):
+        _cleared.add((place, prefix))
     folder = tempfile.TemporaryDirectory(prefix=prefix, dir=place, ignore_cleanup_errors=True)
     with folder as name:
         lock = os.open(Path(name, _LOCK), os.O_RDWR | os.O_CREAT, 0o600)

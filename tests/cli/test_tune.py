@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ ASKED: dict[str, Any] = {
     "threads": 1,
     "queue_delay": "0",
     "run_seconds": 0.2,
-    "clips": 16,
+    "clips": 1000,  # more than there are
 }
 
 
@@ -67,6 +68,10 @@ def test_a_checkpoint_is_tuned_and_goes_on_where_it_ended(checkpoint: Path, demo
     assert (repository / "logmel" / "config.pbtxt").read_bytes() == before
     assert f"--name {name} --precision {won.configuration[:4]}" in report.commands[0]
     assert found.page.is_file()
+    assert {"onnxruntime", "mlcommons-loadgen"} <= set(report.settings.packages)
+    assert {"nvidia-pytriton", "tritonserver"} & set(report.settings.packages)
+    has = len(list((demo_dataset / "audio").iterdir()))
+    assert (report.settings.clips, report.clips.count) == (1000, has)
     # The same again makes no run, exports nothing, and finds the same.
     journal = (output / "runs.jsonl").read_bytes()
     again = arch_bench.tune(checkpoint, dataset, repository=repository, output=output, **ASKED)
@@ -88,6 +93,7 @@ def test_a_checkpoint_is_tuned_and_goes_on_where_it_ended(checkpoint: Path, demo
     ("asked", "message"),
     [
         ({"slo": "100ms"}, "--slo '100ms' is no promise"),
+        ({"max_loss": ""}, "--max-loss cannot be '': wants percentage points"),
         ({"max_loss": "1"}, "--max-loss cannot be '1': wants percentage points, such as 1pt"),
         ({"max_memory": "4"}, "--max-memory cannot be '4': wants a size with its unit, such as 4GB"),
         ({"max_batch": "8,x"}, "--max-batch cannot be 'x': wants whole numbers"),
@@ -122,7 +128,8 @@ def test_what_is_asked_is_read() -> None:
     found = request_of(
         "p99=1s", "0.5pt", "4GB", "fp32,int8,fp32", "none,6", (), [1, 8], "2", (), "0,500us", (), None, 9, 0
     )
-    assert found.max_loss == 0.005
+    assert found.max_loss == found.allowed_loss == 0.005
+    assert replace(found, max_loss=None).allowed_loss == 0.01
     assert found.max_memory_mib == pytest.approx(3814.7, rel=1e-4)
     assert (found.precisions, found.cuts, found.lengths) == (("fp32", "int8"), (None, 6), ())
     assert (found.batches, found.instances, found.threads, found.delays_us) == ((1, 8), (2,), (), (0, 500))
@@ -143,6 +150,27 @@ def test_a_gpus_searches_for_convolutions_are_tried_there_alone() -> None:
     assert won[-2:] == ["--conv-search", "exhaustive"]
 
 
+def test_a_model_of_the_repository_is_made_by_no_command(
+    repository: Path, demo_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is not written there is nothing to load-test either; a store of the environment is not in the way."""
+    monkeypatch.setenv("ARCH_CACHE", str(tmp_path / "store"))
+    mine, output = tmp_path / "repository", tmp_path / "out"
+    shutil.copytree(repository / "tiny-hubert", mine / "tiny-hubert")
+    words = ["tune", "--model", "tiny-hubert", "--dataset", f"demo={demo_dataset}", "--repository", str(mine)]
+    words += ["--slo", "p99=1s", "--max-batch", "1", "--instances", "1", "--threads", "1", "--run-seconds", "0.1"]
+    words += ["--clips", "4", "--output", str(output)]
+    done = arch(*words, "--no-write")
+    assert done.returncode == 0, done.stderr
+    assert "by hand:" not in done.stdout
+    assert "batches of up to 1, 1 instance of 1 thread, queue delay 0, fp32" in " ".join(done.stdout.split())
+    assert "The same by hand" not in (output / "tune.html").read_text()
+    done = arch(*words)
+    assert done.returncode == 0, done.stderr
+    assert f"by hand: arch load --repository {mine} --model tiny-hubert-b1-i1-t1-d0 " in done.stdout
+    assert (mine / "tiny-hubert-b1-i1-t1-d0").is_dir()
+
+
 def test_names_that_mean_nothing_and_forms_of_what_is_exported(
     repository: Path, demo_dataset: Path, tmp_path: Path
 ) -> None:
@@ -161,3 +189,12 @@ def test_names_that_mean_nothing_and_forms_of_what_is_exported(
             repository=repository,
             output=tmp_path / "out",
         )
+    for option, value in (("max_loss", "1pt"), ("cache", tmp_path / "store")):
+        told = f"is a model of {repository}, of which no score is measured: leave --{option.replace('_', '-')} out"
+        asked: dict[str, Any] = {option: value}
+        with pytest.raises(arch_bench.UsageError, match=told):
+            arch_bench.tune(
+                "tiny-hubert", f"demo={demo_dataset}", slo="p99=1s", repository=repository, output=tmp_path, **asked
+            )
+        done = arch("tune", "--model", "tiny-hubert", *at, f"--{option.replace('_', '-')}", str(value))
+        assert (done.returncode, told in one_line(done)) == (2, True)

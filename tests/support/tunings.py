@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from arch_harness.load.asked import Slo
+from arch_harness.load.report import ClipMix
 from arch_harness.tuning.halving import RUNGS, Speed
 from arch_harness.tuning.report import Tuning
 from arch_harness.tuning.results import FormScore, TuneRun, TuneSettings
@@ -96,5 +97,6 @@ def tuning_of(found: dict[Configuration, Speed] | None = None, **other: Any) -> 
         "run_seconds": 1.0,
         "ceiling": 1500.0,
         "baseline": "hubert-base",
+        "clips": ClipMix(count=24, mean_seconds=2.5, least_seconds=1.0, most_seconds=5.0, unreadable=0),
     }
     return Tuning(**{**asked, **other})

@@ -243,8 +243,8 @@ def _follow(following: Following, run: LoadedRun, repository: Path, verbose: boo
         if not quiet:
             OUT.print(tested)
         OUT.print(str(tested.page) if quiet else f"report: {tested.page}", soft_wrap=True)
-        if tested.invalid:
-            raise ArchError(f"no run of {', '.join(tested.invalid)} is VALID: {tested.page} names the broken rules")
+        if tested.failure:
+            raise ArchError(tested.failure)
 
     def judge() -> None:
         found = following.judge(run, lambda text: ERR.print(text, soft_wrap=True))

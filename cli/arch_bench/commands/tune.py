@@ -16,6 +16,7 @@ from arch_bench.tuning import tuning
 
 
 def tune(
+    context: typer.Context,
     model: Annotated[
         str,
         typer.Option(help="A checkpoint, as arch export takes it; or a model of the repository: its serving alone."),
@@ -23,8 +24,11 @@ def tune(
     dataset: Annotated[str, typer.Option(help="ID, ID=PATH, my.yaml or DIR: whose clips are sent, and scored.")],
     slo: Annotated[str, typer.Option(help="What is promised: p99=100ms, from the moment that a clip is due.")],
     max_loss: Annotated[
-        str, typer.Option(help="In score against the checkpoint in fp32, uncut, in percentage points.")
-    ] = "1pt",
+        str | None,
+        typer.Option(
+            help="In score against the checkpoint in fp32, uncut, in percentage points. [1pt]", show_default=False
+        ),
+    ] = None,
     max_memory: Annotated[
         str | None, typer.Option(help="Of the model's processes: 4GB, 800MiB.", show_default=False)
     ] = None,
@@ -70,6 +74,9 @@ def tune(
 ) -> None:
     """Find the precision, cut, batch, queue delay, instances and threads that carry the most clips within a promise."""
     output = output or api.default_output()
+    source = context.get_parameter_source("cache")
+    if source is not None and source.name == "ENVIRONMENT":
+        cache = None  # which is that of the environment, and not asked of a model that none is used for
     interrupt.catch()
     try:
         with interrupt.honoured():

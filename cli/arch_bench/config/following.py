@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arch_common.errors import ArchError, MissingExtraError, UsageError
-from arch_common.files import can_be_written
+from arch_common.files import can_be_written, check_folder
 from arch_harness.decision.thresholds import read_thresholds
 
 from arch_bench import api, data
 from arch_bench.config.keys import THRESHOLDS
 from arch_bench.decisions.gating import Gate, gate
 from arch_bench.load_tests.testing import LoadTested, check_local, load_test, request_of
-from arch_bench.loaded import LoadedRun, load
+from arch_bench.loaded import RESULTS, LoadedRun, load
 from arch_bench.options import pairs_of
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ class Following:
             if request.transport == "shared-memory":
                 check_local(self._servers)
             api.checked_ray(self._ray_address, request.workers)
+            if number:  # the first's is the run's
+                check_folder(self._folder_of_load(number), "its folder")
         except MissingExtraError:
             raise
         except UsageError as error:
@@ -103,7 +105,10 @@ class Following:
             read_thresholds({name: asked.get(name) for name in THRESHOLDS})
         except UsageError as error:
             faults.append(fault(("gate",), str(error).replace("--", "")))
-        if os.path.realpath(asked["baseline"]) == os.path.realpath(self._output):
+        baseline_folder = Path(asked["baseline"])
+        if baseline_folder.name == RESULTS:  # by which `load` knows a run too
+            baseline_folder = baseline_folder.parent
+        if os.path.realpath(baseline_folder) == os.path.realpath(self._output):
             words = "is the output, which this run writes: it would be held against itself"
             return [*faults, fault(("gate", "baseline"), words)]
         try:
@@ -140,15 +145,18 @@ class Following:
             shared: arguments of `load_test` that are those of the run: repository, command, console.
         """
         found = []
-        for number, asked in enumerate(self._config.loads, 1):
+        for number, asked in enumerate(self._config.loads):
             arguments = dict(asked)
             dataset = arguments.pop("dataset", self._datasets[0])
             models = arguments.pop("model", self._models)
-            output = self._output if number == 1 else self._output / f"load-{number}"
-            given = {**shared, **arguments, "servers": self._servers, "models": models, "output": output}
+            given = {**shared, **arguments, "servers": self._servers, "models": models}
+            given["output"] = self._folder_of_load(number)
             given |= {"data_root": self._data_root, "ray_address": self._ray_address}
             found.append(partial(load_test, dataset, **given))
         return found
+
+    def _folder_of_load(self, number: int) -> Path:
+        return self._output / f"load-{number + 1}" if number else self._output
 
     def judge(self, run: LoadedRun, note: Callable[[str], None]) -> Gate | None:
         """The run held to the file's thresholds, and written where the file says; None without a gate."""

@@ -138,7 +138,12 @@ def parse_config(text: str, name: str, folder: Path, model: ConfigModel) -> Benc
         faults = faults + [_fault(found, one, values, model) for one in error.errors(include_url=False)]
     if faults:
         raise faults_of(name, faults)
-    return _settled(found, {name: _as_given(value) for name, value in _items(given)})
+    settled = _settled(found, {name: _as_given(value) for name, value in _items(given)})
+    mean_tls = [key for key in ("tls-ca", "tls-cert", "tls-key") if key.replace("-", "_") in settled.options]
+    if settled.options.get("tls") is False and mean_tls:
+        words = f"is false beside {mean_tls[0]}, which means TLS: leave one of them out"
+        raise found.error([found.fault(("servers", "tls"), words)])
+    return settled
 
 
 def _items(section: ConfigSection) -> Iterator[tuple[str, Any]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arch_common.errors import MissingExtraError, UsageError
+from arch_common.files import check_folder
 from arch_common.temporary import temporary_folder
 
 from arch_bench import api, data
@@ -48,6 +49,16 @@ class LoadTested:
         """The models none of whose measured runs is VALID."""
         return [one.model.name for one in self.report.models if not any(run.valid for run in one.runs)]
 
+    @property
+    def failure(self) -> str:
+        """Why models have no valid figure, in one line; empty where each has a VALID run."""
+        refused = [one.model.name for one in self.report.models if not one.runs and one.refused]
+        broken = [name for name in self.invalid if name not in refused]
+        parts = [f"no run of {', '.join(broken)} is VALID: {self.page} names the broken rules"] if broken else []
+        if refused:
+            parts.append(f"no rate of {', '.join(refused)} was measured: all are above what this client may send")
+        return "; ".join(parts)
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """For a terminal."""
         from arch_harness.load.formats import TerminalLoad
@@ -76,12 +87,12 @@ def request_of(
     slo: str | None = None,
     rate: str | float | None = None,
     scenario: Scenario = "server",
-    min_duration: float = 10.0,
+    min_duration: float | None = None,
     min_queries: int | None = None,
     full: bool = False,
-    samples_per_query: int = 8,
+    samples_per_query: int | None = None,
     clips: int = 256,
-    repeats: int = 3,
+    repeats: int | None = None,
     seed: int = 0,
     transport: Transport = "grpc",
     hop: float | None = None,
@@ -90,8 +101,10 @@ def request_of(
     """What is asked of a load test, with the defaults of `load_test`; nothing is started.
 
     Raises:
-        UsageError: if it cannot be, or LoadGen is not installed.
+        UsageError: if it cannot be, has no use, or LoadGen is not installed.
     """
+    if full and min_duration is not None:
+        raise UsageError("--full and --min-duration: choose one")
     with needs("load"):
         import mlperf_loadgen  # noqa: F401 - the process that sends imports it, where nobody sees that it is missing
         from arch_harness.load import asked as asking
@@ -100,7 +113,7 @@ def request_of(
         scenario=scenario,
         slo=promise,
         rates=() if rate is None else tuple(asking.parse_rates(str(rate))),
-        min_duration_s=asking.FULL_S if full else min_duration,
+        min_duration_s=asking.FULL_S if full else asking.DEFAULT_DURATION_S if min_duration is None else min_duration,
         min_queries=asking.default_queries(scenario, promise) if min_queries is None else min_queries,
         samples_per_query=samples_per_query,
         clips=clips,
@@ -131,12 +144,12 @@ def load_test(
     slo: str | None = None,
     rate: str | float | None = None,
     scenario: Scenario = "server",
-    min_duration: float = 10.0,
+    min_duration: float | None = None,
     min_queries: int | None = None,
     full: bool = False,
-    samples_per_query: int = 8,
+    samples_per_query: int | None = None,
     clips: int = 256,
-    repeats: int = 3,
+    repeats: int | None = None,
     seed: int = 0,
     transport: Transport = "grpc",
     hop: float | None = None,
@@ -154,18 +167,18 @@ def load_test(
         servers: `HOST:PORT` of Triton's gRPC, or what `endpoints` gives. None: one is started, which needs `serve`.
         models: on the server; by default all that `export` made.
         repository: what a server started here serves.
-        slo: the promise, such as `p99=200ms`; the scenario server needs one.
+        slo: the promise, such as `p99=200ms`; the scenario server needs one, and offline has none.
         rate: clips/s of the curve, `5:100:8`; without it the highest that keeps the promise is searched.
         scenario: of LoadGen: server, offline, single-stream or multi-stream.
-        min_duration: seconds of a run, at least.
+        min_duration: seconds of a run, at least; by default 10.
         min_queries: of a run, at least; by default what LoadGen's early stopping can pass, 459 at p99.
-        full: runs of 600 s, as MLPerf's rules want them.
-        samples_per_query: of multi-stream.
+        full: runs of 600 s, as MLPerf's rules want them, instead of `min_duration`.
+        samples_per_query: of multi-stream; by default 8.
         clips: of the dataset, drawn at random, that are sent again and again.
-        repeats: rounds of three runs around the rate that the search has found.
+        repeats: rounds of three runs around the rate that the search has found; by default 3.
         seed: of arrivals and clips.
         transport: `shared-memory` has servers on this machine read the audio there.
-        hop: seconds between two clips of a stream, for the answer in words.
+        hop: seconds between two clips of a stream, for the answer in words, in the scenario server.
         workers: processes that send together, each with a LoadGen of its own and an equal share of the rate.
         ray_address: of a Ray cluster whose nodes several workers are; by default, or with `local`, they are here. One
             alone always is.
@@ -175,12 +188,13 @@ def load_test(
         console: draws progress and notes; None stays silent.
 
     Raises:
-        UsageError: if something asked for cannot be right.
-        ArchError: if a server is lost.
+        UsageError: if something asked for cannot be right, or another process writes to the folder.
+        ArchError: if a server is lost, or the report cannot be written; what was measured before is in the folder.
     """
     with needs("load"):
-        from arch_harness.load.formats import write_load
-        from arch_harness.load.measure import LoadTest, make_report
+        from arch_harness.bench.resuming.output import held_output
+        from arch_harness.load.measure import LoadTest
+        from arch_harness.load.reporting import LoadReporter
         from arch_harness.load.sending.client import decoded
         from arch_harness.triton.server import Server, common_models
     asked = request_of(
@@ -199,37 +213,45 @@ def load_test(
         workers=workers,
     )
     ray_address = api.checked_ray(ray_address, asked.workers)
-    opened = data.open_dataset(str(dataset), data_root)
     output = Path(output) if output else api.default_output()
+    check_folder(output, "--output")
+    opened = data.open_dataset(str(dataset), data_root)
 
     def note(text: str) -> None:
         if console is not None:
             console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    with ExitStack() as stack:
-        given, named = listed(servers), listed(models)
-        reached = stack.enter_context(api.reached_servers(given, Path(repository), named, note))
-        if asked.transport == "shared-memory":
-            check_local(reached)
-        running = [stack.enter_context(Server(one)) for one in reached]
-        facts = common_models(running, named)
-        rates = {one.sample_rate for one in facts}
-        fleet = None
-        if asked.workers > 1:
-            with needs("bench"):
-                from arch_harness.load.sending.fleet import Fleet
-            fleet = stack.enter_context(Fleet(asked.workers, ray_address, reached))
-        found = []
-        for sample_rate in sorted(rates):
-            with decoded(opened, sample_rate, asked.clips, asked.seed, note) as ready:
-                test = LoadTest(asked, ready, output, note, fleet)
-                group = [one for one in facts if one.sample_rate == sample_rate]
-                # The longest answers take the client longest.
-                ceiling = ceiling_of(test, max(group, key=lambda one: one.embedding_size), note)
-                found += [test.model(one, reached, running, ceiling) for one in group]
-                report = make_report(asked, ready, opened, running, found, command, fleet)
-    write_load(report, output)
-    return LoadTested(output, report)
+    reporter = None
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(held_output(output))
+            given, named = listed(servers), listed(models)
+            reached = stack.enter_context(api.reached_servers(given, Path(repository), named, note))
+            if asked.transport == "shared-memory":
+                check_local(reached)
+            running = [stack.enter_context(Server(one)) for one in reached]
+            facts = common_models(running, named)
+            rates = {one.sample_rate for one in facts}
+            fleet = None
+            if asked.workers > 1:
+                with needs("bench"):
+                    from arch_harness.load.sending.fleet import Fleet
+                fleet = stack.enter_context(Fleet(asked.workers, ray_address, reached))
+            names = [one.name for one in facts]
+            reporter = LoadReporter(asked, opened, running, names, command, output, note, fleet)
+            for sample_rate in sorted(rates):
+                with decoded(opened, sample_rate, asked.clips, asked.seed, note) as ready:
+                    test = LoadTest(asked, ready, output, note, fleet)
+                    group = [one for one in facts if one.sample_rate == sample_rate]
+                    # The longest answers take the client longest.
+                    ceiling = ceiling_of(test, max(group, key=lambda one: one.embedding_size), note)
+                    for one in group:
+                        test.model(one, reached, running, ceiling, reporter.keep)
+    except BaseException:
+        if reporter is not None and reporter.written:
+            note(f"the report of what was measured until then: {output / 'load.html'}")
+        raise
+    return LoadTested(output, reporter.report)
 
 
 def ceiling_of(test: LoadTest, facts: ModelFacts, note: Callable[[str], None]) -> Ceiling:

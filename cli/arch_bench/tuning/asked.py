@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from arch_harness.tuning.space import Form, Space
 
 Several = str | int | Sequence[str | int]
+_USUAL_LOSS = 0.01
 _MIB = {"mb": 1e6 / 2**20, "gb": 1e9 / 2**20, "mib": 1.0, "gib": 1024.0}
 
 
@@ -25,7 +26,7 @@ class TuneRequest:
 
     Attributes:
         slo: the promise.
-        max_loss: in score against the baseline, a share.
+        max_loss: in score against the baseline, a share; None where nothing was asked, see `allowed_loss`.
         max_memory_mib: of a model's processes; None is no limit.
         precisions: that are tried.
         cuts: layers after which the encoder ends; None for all.
@@ -41,7 +42,7 @@ class TuneRequest:
     """
 
     slo: Slo
-    max_loss: float
+    max_loss: float | None
     max_memory_mib: float | None
     precisions: tuple[str, ...]
     cuts: tuple[int | None, ...]
@@ -56,6 +57,11 @@ class TuneRequest:
     seed: int
 
     @property
+    def allowed_loss(self) -> float:
+        """As asked for, or by default a point."""
+        return _USUAL_LOSS if self.max_loss is None else self.max_loss
+
+    @property
     def names_a_form(self) -> bool:
         """Whether anything was asked that makes another model of a checkpoint."""
         return bool(self.precisions or self.cuts or self.lengths)
@@ -63,7 +69,7 @@ class TuneRequest:
 
 def request_of(
     slo: str,
-    max_loss: str,
+    max_loss: str | None,
     max_memory: str | None,
     precision: Several,
     layers: Several,
@@ -118,7 +124,7 @@ def request_of(
         raise UsageError(f"--clips cannot be {clips}: wants 1 or more")
     return TuneRequest(
         parse_slo(slo),
-        _loss(max_loss),
+        None if max_loss is None else _loss(max_loss),
         None if max_memory is None else _mib(max_memory),
         tuple(precisions),
         tuple(None if cut == "none" else int(cut) for cut in cuts),

@@ -157,6 +157,7 @@ def scores_of(
     Raises:
         ArchError: if the baseline has no score.
     """
+    from arch_harness.tuning.choosing import loses_more
     from arch_harness.tuning.results import FormScore
 
     base = next(iter(models.values())).name
@@ -175,7 +176,7 @@ def scores_of(
             reason = "it is the baseline only, and was not asked for"
         elif loss is None:
             reason = "it shares no test clips with the baseline"
-        elif loss > max_loss:
+        elif loses_more(loss, max_loss):
             reason = "it loses more than is allowed"
         interval = None if result is None else result.interval
         facts = next((one for one in run.models if one.name == model.name), None)

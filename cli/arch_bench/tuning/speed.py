@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arch_common import interrupt
-from arch_common.errors import ArchError, UsageError
+from arch_common.errors import ArchError, ExportError, UsageError
 from arch_common.temporary import temporary_folder
 from arch_harness.load.asked import LoadRequest
 from arch_harness.load.measure import LoadTarget, LoadTest, job_of
-from arch_harness.load.search import Observation
+from arch_harness.load.search import Observation, Staircase
 from arch_harness.load.sending.client import Driver
 from arch_harness.triton.endpoint import Endpoint
 from arch_harness.triton.server import Server
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _FIRST = 1.25  # times what the latency of one clip lets expect: a first run that clips pile up in tells the most
 _IN_FLIGHT = 8
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,11 @@ class SpeedMeter:
         self._faults: dict[Configuration, str] = {}
 
     def __call__(self, configuration: Configuration, rung: int) -> Speed:
-        """All runs of a configuration up to a rung; those that the journal lacks are made."""
+        """All runs of a configuration up to a rung; those that the journal lacks are made.
+
+        Raises:
+            ArchError: if no configuration could be measured: there is no server, or nothing can be written.
+        """
         scene, allowed = self._scene, 1 - self._scene.slo.share
         model = scene.models[configuration.form]
         # Without those of later rungs, which an earlier command may have made: all is decided as it was then.
@@ -88,25 +94,40 @@ class SpeedMeter:
             return Speed(runs=tuple(runs), fault=self._faults[configuration])
         stairs = staircase_of(runs, allowed, 1, self._most)
         if next_rung(runs, rung, stairs.is_open) is not None:
-            try:
-                with ExitStack() as stack:
-                    live = stack.enter_context(_live(scene, configuration))
-                    if not runs:
-                        stairs = staircase_of(runs, allowed, live.first_rate(configuration), self._most)
-                    while (place := next_rung(runs, rung, stairs.is_open)) is not None:
-                        seconds = RUNGS[place].length * self._seconds
-                        run = live.run(configuration, place, seconds, stairs.rate, len(runs))
-                        self._journal.add(run)
-                        runs.append(run)
-                        stairs.add(Observation(run.rate, run.over, run.answers), run.answered)
-            except UsageError:
-                raise  # no server at all, or no model that could be tuned
-            except ArchError as error:
-                interrupt.check()
-                self._faults[configuration] = str(error)
-                self._note(f"warning: {configuration.key}: {error}")
-                return Speed(runs=tuple(runs), fault=str(error))
+            with closing(self._missing(configuration, rung, runs, stairs)) as made:
+                for run in made:
+                    self._journal.add(run)  # here, where its failure is not taken for one of the configuration
+        if configuration in self._faults:
+            return Speed(runs=tuple(runs), fault=self._faults[configuration])
         return speed_of(runs, allowed)
+
+    def _missing(
+        self, configuration: Configuration, rung: int, runs: list[TuneRun], stairs: Staircase
+    ) -> Generator[TuneRun, None, None]:
+        """Make the runs up to a rung that a configuration lacks, until one fails; each is put behind the others."""
+        try:
+            with ExitStack() as stack:
+                live = stack.enter_context(_live(self._scene, configuration))
+                if not runs:
+                    start = live.first_rate(configuration)
+                    stairs = staircase_of(runs, 1 - self._scene.slo.share, start, self._most)
+                while (place := next_rung(runs, rung, stairs.is_open)) is not None:
+                    seconds = RUNGS[place].length * self._seconds
+                    run = live.run(configuration, place, seconds, stairs.rate, len(runs))
+                    runs.append(run)
+                    yield run
+                    stairs.add(Observation(run.rate, run.over, run.answers), run.answered)
+        except (UsageError, ExportError):
+            raise  # no server at all, no model that could be tuned, or a configuration that cannot be written
+        except OSError as error:
+            interrupt.check()
+            raise ArchError(f"{configuration.key} cannot be measured: {error.strerror or error}") from error
+        except ArchError as error:
+            interrupt.check()
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _OF_THE_DISK:
+                raise  # all others would fail likewise
+            self._faults[configuration] = str(error)
+            self._note(f"warning: {configuration.key}: {error}")
 
 
 class _Live:

@@ -20,6 +20,7 @@ from arch_bench.extras import needs
 from arch_bench.load_tests.testing import ceiling_of
 from arch_bench.tuning import forms as of_forms
 from arch_bench.tuning.asked import Several, TuneRequest, baseline_of, forms_of, request_of, space_of
+from arch_bench.tuning.machine import of_machine, versions
 from arch_bench.tuning.winner import CALIBRATION, MODELS, check_apart, install, made_by
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 _ANSWERS = 50  # that the shortest run is to have by default
 _LEAST_S, _MOST_S = 1.0, 60.0
-_NO_MEMORY = "--max-memory cannot be kept: this server does not tell what memory its models take"
 _CONCURRENCY = 4  # requests in flight for each core while accuracy is measured, whose speed does not matter
 
 
@@ -69,7 +69,7 @@ def tune(
     dataset: str | Path,
     *,
     slo: str,
-    max_loss: str = "1pt",
+    max_loss: str | None = None,
     max_memory: str | None = None,
     precision: Several = (),
     layers: Several = (),
@@ -97,7 +97,7 @@ def tune(
             is tuned.
         dataset: whose clips are sent, each as long as it is, and which the forms of a checkpoint are scored on.
         slo: the promise, such as `p99=100ms`.
-        max_loss: in score against fp32 uncut, in percentage points.
+        max_loss: in score against fp32 uncut, in percentage points; by default 1pt. None of a model of the repository.
         max_memory: of a model's processes, such as `4GB`.
         precision: that are tried; by default those of this machine. As the next seven, a list, or a text with commas.
         layers: none, or layers to cut after; by default none.
@@ -113,7 +113,7 @@ def tune(
         repository: where a model by name is, and where the winner is written.
         output: folder for the report; the same again goes on where it was interrupted. By default a new one.
         data_root: where an id without a path is looked for.
-        cache: the embedding store.
+        cache: the embedding store that forms of a checkpoint are scored with; none of a model of the repository.
         write: whether the winner is written into the repository.
         command: what the report names as its origin.
         console: draws progress and notes; None stays silent.
@@ -133,22 +133,23 @@ def tune(
     if write:
         check_folder(repository, "--repository")
     check_apart(output, repository)
-    run = _Run(str(model), str(dataset), data_root, asked, output, repository, console)
+    run = _Run(str(model), str(dataset), data_root, cache, asked, output, repository, console)
     from arch_harness.bench.resuming.output import held_output
     from arch_harness.tuning.formats import write_tuning
 
     with held_output(output):
-        found = run.search(cache)
+        found = run.search()
         won = found.winner()
         name, variant = f"{run.models[won.form].name}-{won.suffix}", None
         if write:
             try:
                 variant = run.write(won)
             except ArchError:  # what was measured is told all the same
-                write_tuning(found.report(command, run.notes, "", run.commands(won, name)), output)
+                write_tuning(found.report(command, run.notes, "", run.commands(won, name, written=False)), output)
                 raise
             name = variant.name
-        report = found.report(command, run.notes, name if variant else "", run.commands(won, name))
+        commands = run.commands(won, name, written=variant is not None)
+        report = found.report(command, run.notes, name if variant else "", commands)
         write_tuning(report, output)
     return Tuned(output, report, variant)
 
@@ -161,18 +162,19 @@ class _Run:
         model: str,
         dataset: str,
         data_root: str | Path | None,
+        cache: str | Path | None,
         asked: TuneRequest,
         output: Path,
         repository: Path,
         console: Console | None,
     ) -> None:
-        self._model, self._asked = model, asked
+        self._model, self._asked, self._cache = model, asked, cache
         self._output, self._repository, self._console = output, repository, console
         self._cores = len(os.sched_getaffinity(0))
         self.notes: list[str] = []
         self.models: dict[Form, FormModel] = {}
         self._exported = self._find()
-        self._target, self._precisions = _of_machine()
+        self._target, self._precisions = of_machine()
         if asked.conv_searches and self._served_for != "gpu":
             raise UsageError(f"--conv-search needs a model for --target gpu, and this one is for {self._served_for}")
         self._dataset = data.open_dataset(dataset, data_root)
@@ -187,7 +189,7 @@ class _Run:
         """The model of the repository that is meant; None for a checkpoint, which a name means if it can.
 
         Raises:
-            UsageError: if it is neither, or forms are asked of a model that is exported already.
+            UsageError: if it is neither, or forms or scores are asked of a model that is exported already.
         """
         from arch_export.request import settle_request
 
@@ -204,6 +206,11 @@ class _Run:
                 f"{self._model} is a model of {self._repository}, of which the serving alone can be tuned: for "
                 "--precision, --layers and --lengths name its checkpoint"
             )
+        if self._asked.max_loss is not None or self._cache is not None:
+            raise UsageError(
+                f"{self._model} is a model of {self._repository}, of which no score is measured: leave "
+                f"{'--cache' if self._asked.max_loss is None else '--max-loss'} out, or name its checkpoint"
+            )
         lacking = [name for name in ("precision", "target", "sample_rate", "source") if name not in found.facts]
         if lacking:
             raise ExportUsageError(
@@ -212,8 +219,9 @@ class _Run:
             )
         return found
 
-    def search(self, cache: str | Path | None) -> Tuning:
+    def search(self) -> Tuning:
         """Export, score and measure what is not there yet."""
+        from arch_harness.load.measure import mix_of
         from arch_harness.load.sending.client import decoded
         from arch_harness.tuning.halving import halve
         from arch_harness.tuning.journal import Journal
@@ -226,12 +234,12 @@ class _Run:
         journal = Journal(self._output, settings)
         if journal.count:
             self._note(f"going on after the {journal.count:,} runs in {self._output}")
-        scores = self._scores(cache)
+        scores = self._scores()
         forms = [form for form, score in scores.items() if score.admissible]
         if not forms:
             from arch_harness.tuning.choosing import nothing_lossless
 
-            raise ArchError("; ".join([nothing_lossless(list(scores.values()), asked.max_loss), *self.notes]))
+            raise ArchError("; ".join([nothing_lossless(list(scores.values()), asked.allowed_loss), *self.notes]))
         space = space_of(asked, forms, self._cores, self._target == "gpu", self._served_for == "gpu")
         configurations = space.configurations(form for form in forms if not self.models[form].batched)
         rates = {self.models[form].facts["sample_rate"] for form in forms}
@@ -248,19 +256,17 @@ class _Run:
                 self._note(f"rung {rung + 1}: {count} of {len(configurations)} configurations")
 
             found = halve(configurations, meter, fits, lambda form: scores[form].score or 0.0, asked.seed, shown)
-        told = [one for one in found.values() if one.memory_mib is not None]
-        if asked.max_memory_mib is not None and not told:
-            raise ArchError(_NO_MEMORY)
         return Tuning(
             settings=settings,
             slo=asked.slo,
             forms=scores,
             found=found,
-            max_loss=None if self._exported else asked.max_loss,
+            max_loss=None if self._exported else asked.allowed_loss,
             max_memory_mib=asked.max_memory_mib,
             run_seconds=seconds,
             ceiling=ceiling,
             baseline=next(iter(scores.values())).model,
+            clips=mix_of(clips),
         )
 
     def _settings(self) -> TuneSettings:
@@ -282,10 +288,10 @@ class _Run:
             cores=machine.cores,
             gpus=machine.gpus,
             target=self._target,
-            packages=machine.packages,
+            packages=machine.packages | versions(),
         )
 
-    def _scores(self, cache: str | Path | None) -> dict[Form, FormScore]:
+    def _scores(self) -> dict[Form, FormScore]:
         """Export the forms and score them, each once; of a model that is exported already there is one, not scored."""
         from arch_harness.tuning.space import Form
 
@@ -317,11 +323,11 @@ class _Run:
                 output=folder,
                 seed=asked.seed,
                 concurrency=_CONCURRENCY * self._cores,
-                cache=cache,
+                cache=self._cache,
                 command="arch tune",
                 console=self._console,
             ).run
-        return of_forms.scores_of(scored, self.models, tried, asked.max_loss)
+        return of_forms.scores_of(scored, self.models, tried, asked.allowed_loss)
 
     def _say_what_is_not_tried(self) -> None:
         left = []
@@ -336,6 +342,7 @@ class _Run:
         """Length of the shortest runs in s, and clips/s that the client may send; as an earlier command had them."""
         from arch_harness.load.asked import LoadRequest
         from arch_harness.load.measure import LoadTest
+        from arch_harness.tuning.choosing import NO_MEMORY
         from arch_harness.tuning.space import Configuration
 
         from arch_bench.tuning.speed import measured_alone
@@ -350,7 +357,7 @@ class _Run:
         usual = Configuration(form, 8 if self.models[form].batched else 1, 1, self._cores, 0)
         with measured_alone(scene, usual) as (facts, alone_ms, memory_mib):
             if self._asked.max_memory_mib is not None and memory_mib is None:
-                raise ArchError(_NO_MEMORY)
+                raise ArchError(NO_MEMORY)
         with temporary_folder("arch-tune-") as folder:
             test = LoadTest(LoadRequest(slo=self._asked.slo), clips, folder, self._note)
             ceiling = ceiling_of(test, facts, self._note)
@@ -363,8 +370,10 @@ class _Run:
         """Install the winner in the repository."""
         return install(self.models[won.form], won, self._repository, self.notes)
 
-    def commands(self, won: Configuration, name: str) -> list[str]:
-        """What makes the winner by hand, where it is a checkpoint's, and what measures it."""
+    def commands(self, won: Configuration, name: str, *, written: bool) -> list[str]:
+        """What makes the winner by hand, where it is a checkpoint's, and what measures it once it is there."""
+        if self._exported and not written:
+            return []
         facts = self.models[won.form].facts
         made = None if self._exported else made_by(self._model, facts, won, name, self._repository)
         slo = self._asked.slo
@@ -377,14 +386,3 @@ class _Run:
     def _note(self, text: str) -> None:
         if self._console is not None:
             self._console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _of_machine() -> tuple[str, list[str]]:
-    """The target of exports, and the precisions that this machine runs."""
-    from arch_common import session
-    from arch_harness.measuring.machine import describe_machine
-
-    if session.has_cuda() and describe_machine().gpus:
-        return "gpu", ["fp32", "tf32", "fp16"]
-    bf16 = [] if session.bf16_obstacle() or session.missing_for_bf16() else ["bf16"]
-    return "auto", ["fp32", "int8", *bf16]

@@ -15,7 +15,11 @@ Scenario = Literal["server", "offline", "single-stream", "multi-stream"]
 FULL_S = 600.0
 """Of a run by MLPerf's rules."""
 
+DEFAULT_DURATION_S = 10.0
+DEFAULT_SAMPLES = 8
+DEFAULT_REPEATS = 3
 DEFAULT_STEPS = 8
+_HIGHEST = 99.999  # with each further 9 early stopping wants ten times as many queries
 _CONFIDENCE = 0.99  # LoadGen's own for early stopping
 _MOST_STEPS = 50
 _NUMBER = r"(\d{1,9}(?:\.\d{1,9})?)"
@@ -45,11 +49,16 @@ def parse_slo(text: str) -> Slo:
     """The promise in `p99=200ms`.
 
     Raises:
-        UsageError: if it is none.
+        UsageError: if it is none, or of a percentile that no run is long enough for.
     """
     found = re.fullmatch(rf"p{_NUMBER} ?(?:=|<=|<) ?{_NUMBER} ?(ms|s)", text.strip())
     if found is None or not 50 <= float(found[1]) < 100 or float(found[2]) <= 0:
         raise UsageError(f"--slo {text!r} is no promise: wants a percentile from p50 and a time, such as p99=200ms")
+    if float(found[1]) > _HIGHEST:
+        queries = least_queries(_HIGHEST / 100)
+        raise UsageError(
+            f"--slo {text!r} cannot be tested: p{_HIGHEST:g} is the highest, with {queries:,} queries a run"
+        )
     return Slo(round(float(found[1]) / 100, 9), float(found[2]) * (1000 if found[3] == "s" else 1))
 
 
@@ -95,9 +104,9 @@ class LoadRequest:
         rates: clips/s of the curve; empty searches the highest.
         min_duration_s: the least length of a run.
         min_queries: the fewest queries of a run.
-        samples_per_query: clips of a query, multi-stream only.
+        samples_per_query: clips of a query, multi-stream only; None for `DEFAULT_SAMPLES`.
         clips: of the dataset that are sent, again and again.
-        repeats: rounds of three runs around the rate that the search has found.
+        repeats: rounds of three runs around the rate that the search has found; None for `DEFAULT_REPEATS`.
         seed: of the arrivals and of the clips.
         transport: how the audio goes to the servers, and to the one that the client's ceiling is measured against.
         hop_s: seconds between two clips of a stream, for the answer in words; None for clips that follow one another.
@@ -107,11 +116,11 @@ class LoadRequest:
     scenario: Scenario = "server"
     slo: Slo | None = None
     rates: tuple[float, ...] = ()
-    min_duration_s: float = 10.0
+    min_duration_s: float = DEFAULT_DURATION_S
     min_queries: int = 100
-    samples_per_query: int = 8
+    samples_per_query: int | None = None
     clips: int = 256
-    repeats: int = 3
+    repeats: int | None = None
     seed: int = 0
     transport: Transport = "grpc"
     hop_s: float | None = None
@@ -122,6 +131,7 @@ class LoadRequest:
             raise UsageError(f"--rate is of the scenario server: LoadGen sends {self.scenario} as fast as answers come")
         if self.scenario == "server" and self.slo is None:
             raise UsageError("--slo is missing: the scenario server holds a rate to a promise, such as p99=200ms")
+        self._check_used()
         if self.workers > 1 and self.scenario not in ("server", "offline"):
             raise UsageError(
                 f"--workers is of the scenarios server and offline: in {self.scenario} one process waits for answers"
@@ -130,12 +140,29 @@ class LoadRequest:
             ("--min-duration", self.min_duration_s, 0.1),
             ("--min-queries", self.min_queries, 1),
             ("--clips", self.clips, 1),
+            ("--samples-per-query", self.samples_per_query, 1),
             ("--repeats", self.repeats, 1),
             ("--workers", self.workers, 1),
-            ("--hop", 1.0 if self.hop_s is None else self.hop_s, 0.001),
+            ("--hop", self.hop_s, 0.001),
         ):
-            if not least <= value < 1e9:
+            if value is not None and not least <= value < 1e9:
                 raise UsageError(f"{name} cannot be {value:g}: wants {least:g} or more")
+
+    def _check_used(self) -> None:
+        """Refuse what the scenario has no use for: it would be left out without a word.
+
+        Raises:
+            UsageError: if there is any.
+        """
+        if self.scenario == "offline" and self.slo is not None:
+            raise UsageError("--slo is of the other scenarios: offline sends all clips at once and judges no latency")
+        if self.scenario != "multi-stream" and self.samples_per_query is not None:
+            raise UsageError(f"--samples-per-query is of the scenario multi-stream: in {self.scenario} it has no use")
+        if self.scenario != "server" and self.hop_s is not None:
+            raise UsageError(f"--hop is of the scenario server: in {self.scenario} no streams are counted")
+        if self.repeats is not None and (self.scenario != "server" or self.rates):
+            why = "with --rate" if self.rates else f"in {self.scenario}"
+            raise UsageError(f"--repeats is of the search for the highest rate: {why} there is none")
 
     @property
     def share(self) -> float:

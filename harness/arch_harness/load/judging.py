@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from arch_harness.load.logs import merged, percentile
-from arch_harness.load.report import Broken, LoadRun
+from arch_harness.load.report import EVERY_CLIP, IN_TIME, Broken, LoadRun
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,15 +47,19 @@ def judged(
     late_ms = percentile(np.sort(samples.issued), 0.99)
     over = 0 if slo is None else int((latencies > slo.milliseconds).sum())
     in_time = None if slo is None else int(((samples.done <= slo.milliseconds) & ~failed).sum())
+    kept = None if slo is None else slo.kept(over, len(latencies))
     broken = _broken(parts, asked)
+    if rate is None and kept is False:  # in the streams LoadGen knows of no limit
+        advice = f"{over:,} of {len(latencies):,} queries were late: promise less, or answer faster"
+        broken.append(Broken(rule=str(slo), advice=advice))
     if failed.any():
         reason = max(reasons, key=lambda one: reasons[one])
-        broken.append(Broken(rule="every clip answered", advice=f"{int(failed.sum())} failed, most with: {reason}"))
+        broken.append(Broken(rule=EVERY_CLIP, advice=f"{int(failed.sum())} failed, most with: {reason}"))
     if rate is not None and slo is not None and late_ms > _LATE_SHARE * slo.milliseconds:
         advice = (
             f"it was {late_ms:.0f} ms late (p99): run it on another machine than the server, or with less beside it"
         )
-        broken.append(Broken(rule="the client sends in time", advice=advice))
+        broken.append(Broken(rule=IN_TIME, advice=advice))
     firsts = [part.first for part in parts]
     log = parts[0].log
     return LoadRun(
@@ -72,7 +76,7 @@ def judged(
         **{f"p{q}_ms": _finite(percentile(latencies, q / 100)) for q in (50, 90, 95, 99)},
         judged_ms=_finite(percentile(latencies, asked.share)),
         late_ms=max(0.0, late_ms),
-        kept=None if slo is None else slo.kept(over, len(latencies)),
+        kept=kept,
         valid=all(part.log.values["result_validity"] == "VALID" for part in parts) and not broken,
         broken=broken,
         requested=_plain(log.settings("requested")),

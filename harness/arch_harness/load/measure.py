@@ -6,25 +6,24 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from arch_common.errors import ArchError, reason_of
+
+from arch_harness.load.asked import DEFAULT_REPEATS, DEFAULT_SAMPLES
 from arch_harness.load.judging import judged
-from arch_harness.load.report import Ceiling, ClipMix, LoadReport, LoadRun, ModelLoad, SenderFacts, SloFacts, Sustained
+from arch_harness.load.report import Ceiling, ClipMix, LoadRun, ModelLoad, Sustained
 from arch_harness.load.search import Observation, find_highest
 from arch_harness.load.sending.client import Clips, Driver
 from arch_harness.load.sending.messages import Order
-from arch_harness.measuring.machine import describe_machine
 from arch_harness.streaming.wire import Job
 from arch_harness.triton.endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from arch_harness.datasets.dataset import Dataset
     from arch_harness.load.asked import LoadRequest, Scenario
     from arch_harness.load.logs import Part
-    from arch_harness.load.sending.fleet import Fleet, SenderHandle
+    from arch_harness.load.sending.fleet import Fleet
     from arch_harness.results.measurement import ServerTimes
     from arch_harness.results.run import ModelFacts
     from arch_harness.triton.server import Server
@@ -126,32 +125,74 @@ class LoadTest:
         return self._fleet.sending(endpoints, job, self._clips, self._asked.transport)
 
     def model(
-        self, facts: ModelFacts, endpoints: Sequence[Endpoint], servers: Sequence[Server], ceiling: Ceiling
+        self,
+        facts: ModelFacts,
+        endpoints: Sequence[Endpoint],
+        servers: Sequence[Server],
+        ceiling: Ceiling,
+        keep: Callable[[ModelLoad], object] = lambda _: None,
     ) -> ModelLoad:
-        """All runs of a model."""
-        self._runs = []
-        refused: list[float] = []
-        sustained = None
-        in_flight = _IN_FLIGHT_BATCHES * max(1, facts.max_batch_size) * facts.instances * len(servers)
-        with self._sending([endpoints] * self._processes, job_of(facts)) as driver:
-            target = LoadTarget(driver, servers, facts.name, in_flight)
-            alone_ms = self.warm(target)
-            if self._asked.scenario != "server":
-                self._once(target, alone_ms)
-            elif self._asked.rates:
-                most = ceiling.most or math.inf
-                refused = [rate for rate in self._asked.rates if rate > most]
-                for rate in self._asked.rates:
-                    if rate <= most:
-                        self.at_rate(target, rate, "curve")
-            else:
-                sustained = self._search(target, 1e3 / alone_ms, ceiling)
-        if refused:
-            shown = ", ".join(f"{rate:.3g}" for rate in refused)
+        """All runs of a model.
+
+        Args:
+            facts: of the model.
+            endpoints: the servers.
+            servers: likewise.
+            ceiling: what the client may send.
+            keep: takes what is returned; before an error is raised, what was measured until then.
+
+        Raises:
+            ArchError: if a server or a process that sends is lost.
+        """
+        most = ceiling.most or math.inf
+        found = ModelLoad(
+            model=facts,
+            clips=mix_of(self._clips),
+            ceiling=ceiling,
+            runs=[],
+            refused=[rate for rate in self._asked.rates if rate > most],
+            sustained=None,
+            unfinished=None,
+        )
+        self._runs = found.runs
+        ended = False
+        try:
+            with self._sending([endpoints] * self._processes, job_of(facts)) as driver:
+                found.sustained = self._measure(facts, servers, driver, most)
+                ended = True
+        except BaseException as error:
+            if not ended:
+                words = str(error) if isinstance(error, ArchError) else reason_of(error)
+                found.unfinished = "interrupted" if isinstance(error, KeyboardInterrupt) else words
+            try:
+                keep(found)
+            except ArchError as also:  # what failed first is what is raised
+                self._note(f"warning: {also}")
+            raise
+        if found.refused:
+            shown = ", ".join(f"{rate:.3g}" for rate in found.refused)
             self._note(
                 f"warning: {facts.name}: {shown} clips/s are left out: above {ALLOWED:.0%} of what this client sends"
             )
-        return ModelLoad(model=facts, ceiling=ceiling, runs=self._runs, refused=refused, sustained=sustained)
+        keep(found)
+        return found
+
+    def _measure(
+        self, facts: ModelFacts, servers: Sequence[Server], driver: RunsParts, most: float
+    ) -> Sustained | None:
+        """The runs of a model at no more than so many clips/s; the highest rate where that is searched."""
+        in_flight = _IN_FLIGHT_BATCHES * max(1, facts.max_batch_size) * facts.instances * len(servers)
+        target = LoadTarget(driver, servers, facts.name, in_flight)
+        alone_ms = self.warm(target)
+        if self._asked.scenario != "server":
+            self._once(target, alone_ms)
+        elif self._asked.rates:
+            for rate in self._asked.rates:
+                if rate <= most:
+                    self.at_rate(target, rate, "curve")
+        else:
+            return self._search(target, 1e3 / alone_ms, most)
+        return None
 
     def warm(self, target: LoadTarget) -> float:
         """Let a model answer its first clips, which are slow; the mean latency of one in flight then, in ms."""
@@ -176,7 +217,9 @@ class LoadTest:
             # Half of what it was: LoadGen makes its queries beforehand, and must not run out of them.
             settings["single_stream_expected_latency_ns"] = round(alone_ms * 0.5e6)
             settings["multi_stream_expected_latency_ns"] = round(alone_ms * 0.5e6)
-            settings["multi_stream_samples_per_query"] = self._asked.samples_per_query
+            settings["multi_stream_samples_per_query"] = self._asked.samples_per_query or DEFAULT_SAMPLES
+            for stream in ("single_stream", "multi_stream"):
+                settings[f"{stream}_target_latency_percentile"] = self._asked.share
         settings |= self._lengths()
         self._keep(target, self.run_once(target, scenario, settings, None, "measured"))
 
@@ -198,7 +241,7 @@ class LoadTest:
         }
         return self._keep(target, self.run_once(target, "server", settings, rate, purpose))
 
-    def _search(self, target: LoadTarget, alone_rate: float, ceiling: Ceiling) -> Sustained:
+    def _search(self, target: LoadTarget, alone_rate: float, most: float) -> Sustained:
         slo = self._asked.slo
         assert slo is not None  # noqa: S101
 
@@ -206,8 +249,8 @@ class LoadTest:
             run = self.at_rate(target, rate, "search")
             return Observation(rate, run.over, run.queries)
 
-        most = ceiling.most or math.inf
-        found = find_highest(measure, 1 - slo.share, _START_SHARE * alone_rate, most, self._asked.repeats)
+        repeats = self._asked.repeats or DEFAULT_REPEATS
+        found = find_highest(measure, 1 - slo.share, _START_SHARE * alone_rate, most, repeats)
         valid = [run.rate for run in self._runs if run.valid and run.rate is not None]
         return Sustained(
             rate=found.rate,
@@ -261,59 +304,6 @@ def mix_of(clips: Clips) -> ClipMix:
         least_seconds=min(seconds),
         most_seconds=max(seconds),
         unreadable=clips.unreadable,
-    )
-
-
-def make_report(
-    asked: LoadRequest,
-    clips: Clips,
-    dataset: Dataset,
-    servers: Sequence[Server],
-    models: Sequence[ModelLoad],
-    command: str,
-    fleet: Fleet | None = None,
-) -> LoadReport:
-    """All of it, as it is stored."""
-    slo = asked.slo
-    return LoadReport(
-        arch_version=version("arch-bench"),
-        loadgen_version=version("mlcommons-loadgen"),
-        command=command,
-        created=datetime.now(UTC),
-        machine=describe_machine(),
-        servers=[server.facts() for server in servers],
-        transport=asked.transport,
-        senders=[] if fleet is None else [_sender_facts(one) for one in fleet.senders],
-        round_trips=_round_trips(servers, fleet),
-        dataset=dataset.id,
-        listing=dataset.listing,
-        clips=mix_of(clips),
-        scenario=asked.scenario,
-        slo=None if slo is None else SloFacts(share=slo.share, milliseconds=slo.milliseconds),
-        hop_s=asked.hop_s,
-        seed=asked.seed,
-        models=list(models),
-    )
-
-
-def _round_trips(servers: Sequence[Server], fleet: Fleet | None) -> dict[str, float]:
-    """From who sends; where several do, from where it takes longest."""
-    if fleet is None:
-        return {one.address: one.round_trip_ms() for one in servers if not one.endpoint.loopback}
-    found: dict[str, float] = {}
-    for one in fleet.senders:
-        found |= {address: max(ms, found.get(address, 0.0)) for address, ms in one.round_trips.items()}
-    return found
-
-
-def _sender_facts(one: SenderHandle) -> SenderFacts:
-    return SenderFacts(
-        host=one.machine.place.host,
-        address=None if one.node is None else one.node.address,
-        cpu=one.machine.cpu,
-        cores=one.machine.cores,
-        clock_ms=1e3 * one.clock.offset,
-        clock_uncertain_ms=1e3 * one.clock.uncertain,
     )
 
 

@@ -15,6 +15,10 @@ from arch_harness.results.schema import Count, NonNegative, Share, StrictModel, 
 
 Setting = str | int | float | bool | None
 
+EVERY_CLIP = "every clip answered"
+IN_TIME = "the client sends in time"
+"""Our own rules, beside LoadGen's: a run that breaks one says less of the server."""
+
 
 class SloFacts(StrictModel):
     """What is promised."""
@@ -105,16 +109,6 @@ class Sustained(StrictModel):
     valid_up_to: NonNegative | None = Field(description="the highest rate of a run that LoadGen calls VALID, clips/s")
 
 
-class ModelLoad(StrictModel):
-    """One model."""
-
-    model: ModelFacts
-    ceiling: Ceiling
-    runs: list[LoadRun]
-    refused: list[NonNegative] = Field(description="rates that were asked for, above what the client may send")
-    sustained: Sustained | None = Field(description="null where it was not searched")
-
-
 class ClipMix(StrictModel):
     """The clips that were sent, each as long as it is."""
 
@@ -125,10 +119,22 @@ class ClipMix(StrictModel):
     unreadable: Count
 
 
+class ModelLoad(StrictModel):
+    """One model."""
+
+    model: ModelFacts
+    clips: ClipMix = Field(description="that it was sent, at its sample rate")
+    ceiling: Ceiling
+    runs: list[LoadRun]
+    refused: list[NonNegative] = Field(description="rates that were asked for, above what the client may send")
+    sustained: Sustained | None = Field(description="null where it was not searched, or not to the end")
+    unfinished: str | None = Field(description="why its runs ended before all were made; null where all were")
+
+
 class LoadReport(StrictModel):
     """The whole of `load.json`."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     arch_version: str
     loadgen_version: str
     command: str
@@ -137,19 +143,20 @@ class LoadReport(StrictModel):
     servers: list[ServerFacts]
     transport: Transport = Field(default="grpc", description="how the audio went to the servers, and for the ceiling")
     senders: list[SenderFacts] = Field(default=[], description="the processes that sent; empty for one, on `machine`")
-    round_trips: dict[str, NonNegative] = Field(
+    round_trips: dict[str, NonNegative | None] = Field(
         default={},
         description="ms of a call for which a server does nothing, the median of 20: the network's part of each "
-        "latency, by the addresses of servers on other machines; from where it takes longest, where several send",
+        "latency, by the addresses of servers on other machines; from where it takes longest, where several send; "
+        "null where it could not be measured",
     )
     dataset: str
     listing: str = Field(description="digest of the dataset's clips, labels and folds")
-    clips: ClipMix
     scenario: Scenario
     slo: SloFacts | None
     hop_s: NonNegative | None = Field(description="seconds between two clips of a stream, for the answer in words")
     seed: Count
     models: list[ModelLoad]
+    unmeasured: list[str] = Field(description="models that were to be measured too, had the test not ended before")
 
 
 LOAD_SCHEMA_VERSION: int = LoadReport.model_fields["schema_version"].default

@@ -30,7 +30,8 @@ _UP, _DOWN = 2.0, 1.5  # from a run to the next until one has kept the promise a
 _FOLLOWED = 0.95  # of the rate must be answered, or the clips piled up
 _HOPELESS = 16  # times less than the first rate, at which clips hardly meet: who is late there is late at any rate
 _BELOW = 0.9  # of what was answered then: near the limit of the server, and below it
-_NEAR = 0.18  # of the logarithm of a rate: within which that of a tail is taken to be linear in it
+NEAR = 0.18
+"""Of the logarithm of a rate, within which that of a tail is taken to be linear in it: the runs that say the rate."""
 _PLACES = np.linspace(-0.7, 0.7, 701)
 # Of log share over log rate: 5.6 in a queue (M/M/1) of which 1 % is late at half its capacity, and more nearer to it.
 _SLOPES = np.geomspace(5.0, 300.0, 60)
@@ -233,7 +234,7 @@ def crossing(runs: Sequence[Observation], allowed: float) -> float:
 def fitted(runs: Sequence[Observation], allowed: float) -> tuple[float, float, float]:
     """The rate at which the share of late answers is the one that is allowed, and the ends of its 95 % interval."""
     centre = crossing(runs, allowed)
-    near = [run for run in runs if abs(math.log(run.rate / centre)) <= _NEAR]
+    near = [run for run in runs if abs(math.log(run.rate / centre)) <= NEAR]
     for side in (False, True):  # it may lie between runs that are far apart: the nearest of each kind at the least
         kind = [run for run in runs if (run.over > allowed * run.answers) is side]
         if kind and not any(run in near for run in kind):

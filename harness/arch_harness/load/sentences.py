@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from arch_harness.load.report import EVERY_CLIP, IN_TIME
+from arch_harness.load.search import NEAR
 from arch_harness.report.text.numbers import UNKNOWN, clean, number, percent
 from arch_harness.report.text.tables import Column, Section, Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from arch_harness.load.report import LoadReport, LoadRun, ModelLoad, SenderFacts
+    from arch_harness.load.report import ClipMix, LoadReport, LoadRun, ModelLoad, SenderFacts
 
 _SCENARIOS = {
     "server": "Server: clips at random moments, latency from the moment that each is due",
@@ -30,26 +33,65 @@ def answers(report: LoadReport) -> list[str]:
 
 def _answer(report: LoadReport, one: ModelLoad) -> str:
     found = one.sustained
+    if one.unfinished is not None:
+        return _unfinished_answer(report, one, one.unfinished)
     if found is None:
         return _curve_answer(report, one)
     slo = report.slo.slo if report.slo else None
+    doubts = "".join(f" Near that rate {short}." for short, _ in _doubts(one))
     if found.rate <= 0:
-        return f"does not keep {slo}, not even at {number(found.high)} clips/s."
+        return f"does not keep {slo}, not even at {number(found.high)} clips/s.{doubts}"
     interval = "or more" if found.at_least else f"({number(found.low)}–{number(found.high)})"
-    text = f"sustains {number(found.rate)} clips/s {interval} at {slo}: {_in_audio(report, found.rate)}."
+    text = f"sustains {number(found.rate)} clips/s {interval} at {slo}: {_in_audio(report, one, found.rate)}."
     if found.at_least:
         text += " This client may send no more; drive the load from a faster machine to learn more."
     if found.valid_up_to is None:
         text += " No run is VALID by LoadGen's rules."
     else:
         text += f" LoadGen calls runs VALID up to {number(found.valid_up_to)} clips/s."
-    return text
+    return text + doubts
+
+
+def _doubts(one: ModelLoad) -> list[tuple[str, str]]:
+    """Why the rate that was found may not be the servers' own, in short and whole: rules of ours, broken near it."""
+    found = one.sustained
+    place = 0.0 if found is None else found.rate or found.high
+    if place <= 0:
+        return []
+    near = [run for run in one.runs if run.rate and abs(math.log(run.rate / place)) <= NEAR]
+    late, failed = ([run for run in near if any(b.rule == rule for b in run.broken)] for rule in (IN_TIME, EVERY_CLIP))
+    where = f"of the {len(near)} runs near {number(place)} clips/s"
+    doubts = []
+    if late:
+        worst = number(max(run.late_ms for run in late))
+        words = f"in {len(late)} {where} this client sent late, at worst by {worst} ms (p99), which counts against the"
+        doubts.append(("this client sent late, so that the servers may carry more", f"{words} servers"))
+    if failed:
+        reasons: Counter[str] = sum((Counter(run.reasons) for run in failed), Counter())
+        words = (
+            f"in {len(failed)} {where} {sum(run.failed for run in failed):,} clips failed, which count as late; most"
+        )
+        doubts.append(("clips failed", f"{words} with: {clean(max(reasons, key=lambda one: reasons[one]))}"))
+    return doubts
+
+
+def _unfinished_answer(report: LoadReport, one: ModelLoad, why: str) -> str:
+    if not one.runs:
+        return f"was not measured: {clean(why)}."
+    text = f"was not measured to the end: {clean(why)}. Of the {len(one.runs):,} runs that had ended"
+    kept = [run for run in one.runs if run.kept]
+    rates = [run.rate for run in kept if run.rate is not None]
+    if report.slo is None or not rates:
+        return f"{text} {len(kept) or 'none'} kept {report.slo.slo}." if report.slo else f"{text} none gives an answer."
+    return f"{text} the highest that kept {report.slo.slo} is at {number(max(rates))} clips/s, which is no answer yet."
 
 
 def _curve_answer(report: LoadReport, one: ModelLoad) -> str:
     slo = report.slo.slo if report.slo else None
     if report.scenario != "server":
-        return "; ".join(_run_answer(report, run) for run in one.runs) + "."
+        return "; ".join(_run_answer(report, one, run) for run in one.runs) + "."
+    if not one.runs:
+        return f"was measured at no rate: {_above(one)}."
     kept = [run.rate for run in one.runs if run.kept and run.rate is not None]
     lost = [run.rate for run in one.runs if run.kept is False and run.rate is not None]
     first = min(lost, default=None)
@@ -57,19 +99,30 @@ def _curve_answer(report: LoadReport, one: ModelLoad) -> str:
     if not below:
         return f"keeps {slo} at none of the rates that were measured."
     until = "" if first is None else f"; the first rate that does not is {number(first)}"
-    return f"keeps {slo} up to {number(max(below))} clips/s{until}: {_in_audio(report, max(below))}."
+    return f"keeps {slo} up to {number(max(below))} clips/s{until}: {_in_audio(report, one, max(below))}."
 
 
-def _run_answer(report: LoadReport, run: LoadRun) -> str:
+def _above(one: ModelLoad) -> str:
+    """The rates that were asked for and not measured, and why."""
+    rates = ", ".join(map(number, one.refused))
+    return (
+        f"{rates} clips/s {'is' if len(one.refused) == 1 else 'are'} above {percent(one.ceiling.allowed)} % of the "
+        f"{number(one.ceiling.clips_per_s or 0)} clips/s that this client sends"
+    )
+
+
+def _run_answer(report: LoadReport, one: ModelLoad, run: LoadRun) -> str:
     judged = UNKNOWN if run.judged_ms is None else f"{number(run.judged_ms)} ms"
     percentile = report.slo.slo.name if report.slo else "p90" if report.scenario == "single-stream" else "p99"
-    audio = number(run.clips_per_s * report.clips.mean_seconds)
+    audio = number(run.clips_per_s * one.clips.mean_seconds)
     latency = "" if report.scenario == "offline" else f", {percentile} {judged}"
+    if report.slo is not None:
+        latency += f", and {'keeps' if run.kept else 'does not keep'} {report.slo.slo}"
     return f"answers {number(run.clips_per_s)} clips/s, {audio} seconds of audio a second{latency}"
 
 
-def _in_audio(report: LoadReport, rate: float) -> str:
-    mean = report.clips.mean_seconds
+def _in_audio(report: LoadReport, one: ModelLoad, rate: float) -> str:
+    mean = one.clips.mean_seconds
     hop = report.hop_s or mean
     every = "that follow one another" if report.hop_s is None else f"each {number(hop)} s apart"
     return (
@@ -86,22 +139,25 @@ def warnings(report: LoadReport) -> list[str]:
         if one.ceiling.clips_per_s is None:
             lines.append(f"{name}: the client may be the limit: {clean(one.ceiling.where)}")
         if one.refused:
-            rates = ", ".join(map(number, one.refused))
-            lines.append(
-                f"{name}: {rates} clips/s were not measured: above {percent(one.ceiling.allowed)} % of the "
-                f"{number(one.ceiling.clips_per_s or 0)} clips/s that this client sends"
-            )
+            lines.append(f"{name}: not measured: {_above(one)}")
+        lines += [f"{name}: {text}" for _, text in _doubts(one)]
         foreign = sum(run.server.foreign_requests for run in one.runs if run.server)
         if foreign:
             lines.append(f"{name}: others sent {foreign:,} requests meanwhile")
         for run in one.runs[-1:] if report.scenario != "server" else one.runs:
-            lines += [f"{name}{_at(run)} is INVALID: {b.rule}: {b.advice}" for b in run.broken if one.sustained is None]
+            lines += [
+                f"{name}{_at(run)} is INVALID: {b.rule}: {b.advice}" for b in run.broken if run.purpose != "search"
+            ]
+    lines += [f"{clean(name)} was not measured: the test ended before" for name in report.unmeasured]
     return lines
 
 
 def network(report: LoadReport) -> str:
     """What the network takes of each latency, where servers are on other machines; empty where none is."""
-    trips = [f"{number(ms)} ms to {clean(address)}" for address, ms in report.round_trips.items()]
+    trips = [
+        f"{'not known' if ms is None else f'{number(ms)} ms'} to {clean(address)}"
+        for address, ms in report.round_trips.items()
+    ]
     return (
         f"network round trip {', '.join(trips)}: part of each latency, and not in the client's ceiling" if trips else ""
     )
@@ -147,15 +203,13 @@ def _at(run: LoadRun) -> str:
 
 def method(report: LoadReport) -> list[tuple[str, str]]:
     """How it was measured, as terms."""
-    mix = report.clips
-    lengths = f"{number(mix.least_seconds)} to {number(mix.most_seconds)} s, {number(mix.mean_seconds)} s in the mean"
+    mixes: dict[str, list[str]] = {}  # by what is said of them: those of most tests are one
+    for one in report.models:
+        mixes.setdefault(_lengths(report, one.clips), []).append(clean(one.model.name))
     return [
         ("Scenario", _SCENARIOS[report.scenario]),
         ("Promise", str(report.slo.slo) if report.slo else "none"),
-        (
-            "Clips",
-            f"{mix.count:,} of {clean(report.dataset)}, {lengths}, decoded beforehand, each sent as long as it is",
-        ),
+        *[(f"Clips, {', '.join(names)}" if len(mixes) > 1 else "Clips", text) for text, names in mixes.items()],
         ("Servers", ", ".join(f"{one.address} (Triton {one.version})" for one in report.servers)),
         ("Audio", "in requests over gRPC" if report.transport == "grpc" else "read by the servers in shared memory"),
         *([("Network", network(report))] if report.round_trips else []),
@@ -169,6 +223,11 @@ def method(report: LoadReport) -> list[tuple[str, str]]:
         ],
         ("When", report.created.strftime("%Y-%m-%d %H:%M %Z")),
     ]
+
+
+def _lengths(report: LoadReport, mix: ClipMix) -> str:
+    lengths = f"{number(mix.least_seconds)} to {number(mix.most_seconds)} s, {number(mix.mean_seconds)} s in the mean"
+    return f"{mix.count:,} of {clean(report.dataset)}, {lengths}, decoded beforehand, each sent as long as it is"
 
 
 def runs_table(one: ModelLoad) -> Table:

@@ -10,6 +10,15 @@ from arch_harness.tuning.halving import RUNGS, Speed, is_usable
 from arch_harness.tuning.results import FormScore
 from arch_harness.tuning.space import Configuration, Form
 
+NO_MEMORY = "--max-memory cannot be kept: this server does not tell what memory its models take"
+
+_EXACT = 1e-9  # what rounding may add to a difference
+
+
+def loses_more(loss: float, allowed: float) -> bool:
+    """Whether a loss, a share as `allowed`, is more than that by more than rounding: 0.90 less 0.89 is above 0.01."""
+    return loss > allowed + _EXACT
+
 
 def finished(found: Mapping[Configuration, Speed], fits: Callable[[Speed], bool]) -> list[Configuration]:
     """Those that were measured to the end and may be chosen, the fastest first."""
@@ -35,7 +44,7 @@ def front_of(
 
 def nothing_lossless(forms: Sequence[FormScore], max_loss: float) -> str:
     """What to say where every form that was to be tried loses too much."""
-    known = [one for one in forms if one.loss is not None and one.loss > max_loss]
+    known = [one for one in forms if one.loss is not None and loses_more(one.loss, max_loss)]
     if not known:
         return "no form of the encoder could be scored: " + "; ".join(f"{one.model}: {one.reason}" for one in forms)
     nearest = min(known, key=lambda one: one.loss or 0.0)
@@ -47,17 +56,21 @@ def nothing_lossless(forms: Sequence[FormScore], max_loss: float) -> str:
 
 
 def nothing_fits(found: Mapping[Configuration, Speed], slo: Slo, max_memory_mib: float | None) -> str:
-    """What to say where no configuration may be chosen: which constraint it is, and what comes nearest."""
-    ran = {one: speed for one, speed in found.items() if speed.runs}
+    """What to say where no configuration may be chosen: which constraint it is, what comes nearest, what has failed."""
+    faulty = [(one.key, speed.fault) for one, speed in found.items() if speed.fault]
+    more = f", and {len(faulty) - 1} more" if len(faulty) > 1 else ""
+    failed = f"{faulty[0][0]}{more}: {faulty[0][1]}" if faulty else ""
+    # What has failed after its first runs has kept the promise in them, perhaps: it is no reason.
+    ran = {one: speed for one, speed in found.items() if speed.runs and not speed.fault}
     if not ran:
-        one, speed = next(iter(found.items()))
-        return f"no configuration could be measured; {one.key}: {speed.fault}"
+        return f"no configuration could be measured; {failed}"
+    beside_it = f"; not measured: {failed}" if failed else ""
     small = {one: speed for one, speed in ran.items() if keeps_memory(speed.memory_mib, max_memory_mib)}
     if not small:
         one = min(ran, key=lambda one: ran[one].memory_mib or 0)
         return (
             f"no configuration keeps --max-memory {number(max_memory_mib or 0)} MiB: the smallest is {one.key} with "
-            f"{number(ran[one].memory_mib or 0)} MiB"
+            f"{number(ran[one].memory_mib or 0)} MiB{beside_it}"
         )
     nearest = max(small, key=lambda one: small[one].rank)
     told = small[nearest].nearest_ms
@@ -66,7 +79,7 @@ def nothing_fits(found: Mapping[Configuration, Speed], slo: Slo, max_memory_mib:
     beside = "" if max_memory_mib is None or len(small) == len(ran) else f" within {number(max_memory_mib)} MiB"
     return (
         f"no configuration{beside} keeps {slo}, not even at {number(lowest)} clips/s: the nearest is {nearest.key} "
-        f"with {what}"
+        f"with {what}{beside_it}"
     )
 
 

@@ -84,6 +84,11 @@ class Speed:
         return min((run.judged_ms for run in self.runs if run.judged_ms is not None), default=None)
 
     @property
+    def late_ms(self) -> float | None:
+        """How late the client was in the worst of the longest runs, which decide the rate (p99); None without a run."""
+        return max((run.late_ms for run in self.runs if run.rung == self.rung), default=None)
+
+    @property
     def rank(self) -> tuple[float, float]:
         """The better the higher: by the rate, and where no promise was kept by how near it came."""
         return self.rate, -(math.inf if self.nearest_ms is None else self.nearest_ms)

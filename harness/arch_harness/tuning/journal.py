@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from arch_harness.tuning.results import TuneRun, TuneSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 JOURNAL = "runs.jsonl"
 
@@ -63,6 +63,8 @@ class Journal:
             was, now = getattr(earlier, name), getattr(settings, name)
             if was != now:
                 what = "the model's files are others" if name == "source" else f"its {name} is {was}, and {now} now"
+                if name == "packages":
+                    what = _other_version(was, now)
                 raise UsageError(f"{self._path.parent} holds another tuning, {what}: name another --output")
 
     @property
@@ -96,3 +98,9 @@ class Journal:
                 os.fsync(file.fileno())
         except OSError as error:
             raise ArchError(f"cannot write {self._path}: {error.strerror or error}") from error
+
+
+def _other_version(was: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """The first of the packages whose version is another."""
+    name = next(one for one in sorted({*was, *now}) if was.get(one) != now.get(one))
+    return f"its {name} is {was.get(name, 'not there')}, and {now.get(name, 'not there')} now"

@@ -10,8 +10,9 @@ from importlib.metadata import version
 from arch_common.errors import ArchError
 
 from arch_harness.load.asked import Slo
+from arch_harness.load.report import ClipMix
 from arch_harness.measuring.machine import describe_machine
-from arch_harness.tuning.choosing import finished, front_of, keeps_memory, nothing_fits
+from arch_harness.tuning.choosing import NO_MEMORY, finished, front_of, keeps_memory, nothing_fits
 from arch_harness.tuning.halving import RUNGS, Speed
 from arch_harness.tuning.results import FormScore, TunedPoint, TuneReport, TuneSettings
 from arch_harness.tuning.space import Configuration, Form
@@ -31,6 +32,7 @@ class Tuning:
         run_seconds: length of the shortest runs.
         ceiling: clips/s that the client may send; None where it is not known.
         baseline: the model that losses are against.
+        clips: that were sent.
     """
 
     settings: TuneSettings
@@ -42,6 +44,7 @@ class Tuning:
     run_seconds: float
     ceiling: float | None
     baseline: str
+    clips: ClipMix
 
     def fits(self, speed: Speed) -> bool:
         """Whether the memory is within what is allowed; one that is not told is."""
@@ -55,8 +58,12 @@ class Tuning:
         """The fastest that keeps all that was asked for.
 
         Raises:
-            ArchError: if none does; the message says which of it is not kept, and what comes nearest.
+            ArchError: if none does; the message says which of it is not kept, and what comes nearest. Or if memory is
+                bounded, and the server tells of no configuration that ran what it takes.
         """
+        ran = [speed for speed in self.found.values() if speed.runs]
+        if self.max_memory_mib is not None and ran and all(speed.memory_mib is None for speed in ran):
+            raise ArchError(NO_MEMORY)
         ranked = finished(self.found, self.fits)
         if not ranked:
             raise ArchError(nothing_fits(self.found, self.slo, self.max_memory_mib))
@@ -86,6 +93,7 @@ class Tuning:
             run_seconds=self.run_seconds,
             ceiling=self.ceiling,
             baseline=self.baseline,
+            clips=self.clips,
             forms=list(self.forms.values()),
             points=points,
             notes=list(notes),
@@ -129,6 +137,7 @@ def _point(one: Configuration, speed: Speed, place: int, on_front: bool, chosen:
         high=speed.high,
         at_least=speed.at_least,
         nearest_ms=speed.nearest_ms,
+        late_ms=speed.late_ms,
         memory_mib=speed.memory_mib,
         runs=len(speed.runs),
         seconds=speed.seconds,

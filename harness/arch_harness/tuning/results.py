@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from arch_harness.load.report import ClipMix
 from arch_harness.results.run import Machine
 from arch_harness.results.schema import Count, NonNegative, Share, StrictModel
 
@@ -21,13 +22,13 @@ class TuneSettings(StrictModel):
     share: Share = Field(description="of the answers that come in time")
     milliseconds: NonNegative = Field(description="from the moment that a clip is due until its answer")
     run_seconds: NonNegative | None = Field(description="of the shortest runs, as asked for; null for what suits")
-    clips: Count = Field(description="of the dataset that are sent again and again")
+    clips: Count = Field(description="of the dataset that are sent again and again, at most: so many were asked for")
     seed: Count
     cpu: str
     cores: Count
     gpus: list[str] = Field(default_factory=list)
     target: str = Field(default="", description="of the exports")
-    packages: dict[str, str] = Field(default_factory=dict, description="versions of those that compute")
+    packages: dict[str, str] = Field(default_factory=dict, description="versions of what computes, serves and sends")
 
 
 class TuneRun(StrictModel):
@@ -87,6 +88,10 @@ class TunedPoint(StrictModel):
     high: NonNegative
     at_least: bool = Field(description="no run has broken the promise: it may be more")
     nearest_ms: NonNegative | None = Field(description="the lowest of the promised percentile in any run")
+    late_ms: NonNegative | None = Field(
+        description="99th percentile of how late the client itself was, in the worst of the runs of the last rung that "
+        "it reached; null where it did not run"
+    )
     memory_mib: NonNegative | None
     runs: Count
     seconds: NonNegative = Field(description="of all its runs")
@@ -109,6 +114,7 @@ class TuneReport(StrictModel):
     run_seconds: NonNegative = Field(description="length of the shortest runs")
     ceiling: NonNegative | None = Field(description="clips/s that the client may send; null where that is not known")
     baseline: str = Field(description="the model that losses are against")
+    clips: ClipMix
     forms: list[FormScore]
     points: list[TunedPoint]
     notes: list[str] = Field(description="what was not tried, and what must be known")

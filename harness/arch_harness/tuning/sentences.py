@@ -8,12 +8,13 @@ from arch_harness.decision.document import DecisionText
 from arch_harness.load.asked import Slo
 from arch_harness.report.text.numbers import UNKNOWN, clean, number, percent, plural
 from arch_harness.report.text.tables import Column, Section, Table
-from arch_harness.tuning.choosing import keeps_memory
+from arch_harness.tuning.choosing import keeps_memory, loses_more
 from arch_harness.tuning.halving import KEEP, RUNGS
 from arch_harness.tuning.results import FormScore, TunedPoint, TuneReport
 from arch_harness.tuning.space import delay_text, suffix_of
 
 _PER_S = " clips/s"
+_LATE_SHARE = 0.1  # of the promised time, by which the client may be late: as in a load test
 
 
 def slo_of(report: TuneReport) -> Slo:
@@ -117,18 +118,33 @@ def warnings(report: TuneReport) -> list[str]:
     lines = list(map(clean, report.notes))
     form = report.forms[report.chosen.form]
     limit = report.max_loss
-    if limit is not None and form.loss_high is not None and form.loss_high > limit:
+    if limit is not None and form.loss_high is not None and loses_more(form.loss_high, limit):
         lines.append(
             f"the loss of {clean(form.model)} may be more than the {percent(limit)} points that are allowed: its "
             f"interval reaches {percent(form.loss_high)}"
         )
     if report.chosen.at_least:
         lines.append("no run has broken the promise: this client may send no more, so the winner is one of several")
+    lines += _late(report)
     faults = [one for one in report.points if one.fault]
     if faults:
         more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
         lines.append(f"{name_of(report, faults[0])}{more} could not be measured: {clean(faults[0].fault)}")
     return lines
+
+
+def _late(report: TuneReport) -> list[str]:
+    """Of the winner and the next fastest, between which the client may have decided."""
+    allowed = _LATE_SHARE * report.settings.milliseconds
+    second = [one for one in _measured(report) if not one.chosen][:1]
+    late = [one for one in (report.chosen, *second) if (one.late_ms or 0.0) > allowed]
+    if not late:
+        return []
+    told = " and ".join(f"{number(one.late_ms or 0.0)} ms (p99) with {name_of(report, one)}" for one in late)
+    return [
+        f"the client was late itself: {told}, of {number(report.settings.milliseconds)} ms that are promised. It "
+        "shares the cores with the server, and may be what limits the rate: ask arch load on another machine"
+    ]
 
 
 def _score(form: FormScore) -> str:
@@ -254,17 +270,22 @@ def effort(report: TuneReport) -> str:
 
 def method(report: TuneReport) -> list[tuple[str, str]]:
     """How it was measured, as terms."""
-    settings = report.settings
     ceiling = "not known" if report.ceiling is None else f"{number(report.ceiling)} clips/s"
     return [
         ("Promise", str(slo_of(report))),
         ("Search", effort(report)),
         ("Shortest run", f"{number(report.run_seconds)} s; later ones " + ", ".join(_lengths())),
-        ("Clips", f"{settings.clips:,} of {clean(settings.dataset)}, each sent as long as it is, at random moments"),
+        ("Clips", f"{_clips(report)}, each sent as long as it is, at random moments"),
         ("The client may send", ceiling),
         ("Machine", f"{report.machine.cpu}, {report.machine.cores} cores, for client and server"),
         ("When", report.created.strftime("%Y-%m-%d %H:%M %Z")),
     ]
+
+
+def _clips(report: TuneReport) -> str:
+    sent = report.clips
+    left_out = f" ({plural(sent.unreadable, 'file')} could not be read)" if sent.unreadable else ""
+    return f"{sent.count:,} of {clean(report.settings.dataset)}{left_out}"
 
 
 def _lengths() -> list[str]:

@@ -72,8 +72,39 @@ gate:
     ]
 
 
-def test_a_baseline_that_the_run_itself_writes(tmp_path: Path, demo_dataset: Path) -> None:
-    text = f"datasets: [demo={demo_dataset}]\ngate:\n  max-drop: 1pt\n  baseline: ./out/\n"
+def test_load_tests_that_cannot_be_are_told_by_their_lines(tmp_path: Path, demo_dataset: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "load-2").write_text("no folder")
+    text = f"""\
+datasets: [demo={demo_dataset}]
+loads:
+  - {{slo: p99=1s, full: true, min-duration: 10}}
+  - {{slo: p99=1s}}
+  - {{slo: p99=1s, samples-per-query: 8}}
+  - {{slo: p99=1s, rate: 5, repeats: 3}}
+  - {{scenario: single-stream, hop: 1}}
+  - {{scenario: offline, slo: p99=1s}}
+  - {{scenario: multi-stream, slo: p99=1s, samples-per-query: 8}}
+"""
+    with pytest.raises(ConfigError) as caught:
+        following(text, tmp_path)
+    assert [line.replace(str(tmp_path), "TMP") for line in str(caught.value).split("\n")] == [
+        "bench.yaml:3:5: loads[0]: --full and --min-duration: choose one",
+        "bench.yaml:4:5: loads[1]: its folder TMP/out/load-2 is a file, and must be a folder",
+        "bench.yaml:5:5: loads[2]: --samples-per-query is of the scenario multi-stream: in server it has no use",
+        "bench.yaml:6:5: loads[3]: --repeats is of the search for the highest rate: with --rate there is none",
+        "bench.yaml:7:5: loads[4]: --hop is of the scenario server: in single-stream no streams are counted",
+        "bench.yaml:8:5: loads[5]: --slo is of the other scenarios: offline sends all clips at once and judges no "
+        "latency",
+    ]
+
+
+@pytest.mark.parametrize("named", ["./out/", "out/results.json", "now", "now/results.json"])
+def test_a_baseline_that_the_run_itself_writes(named: str, tmp_path: Path, demo_dataset: Path) -> None:
+    (tmp_path / "out").mkdir()
+    write_run(run_of(("a", "b"), ("demo",)), tmp_path / "out" / "results.json")  # of an earlier run into the folder
+    (tmp_path / "now").symlink_to("out")
+    text = f"datasets: [demo={demo_dataset}]\ngate:\n  max-drop: 1pt\n  baseline: {named}\n"
     with pytest.raises(ConfigError, match=r"^bench\.yaml:4:3: gate\.baseline: is the output, which this run writes"):
         following(text, tmp_path)
 

@@ -84,12 +84,6 @@ def test_defaults_and_help_are_those_of_the_options() -> None:
     assert checked > 50
 
 
-def test_every_switch_of_a_file_can_be_turned_off_on_the_command_line() -> None:
-    for name, option in parameters("bench").items():
-        if name in BENCH and option.is_flag:
-            assert option.secondary_opts, name
-
-
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
     return generate_docs()

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 RUNNER = CliRunner()
+ENDPOINTS_OF = options.endpoints_of  # the real one
 NAMES = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S")), min_size=1, max_size=12).filter(
     lambda text: not text.startswith("-") and text.strip()
 )
@@ -110,7 +111,8 @@ def command_lines(draw: st.DrawFn) -> list[str]:
             words += [name, one]
     for name in draw(st.lists(st.sampled_from(SWITCHES), unique=True)):
         if not (name == "quiet" and "--verbose" in words) and not (name == "verbose" and "--quiet" in words):
-            words.append(draw(st.sampled_from([f"--{name}", f"--no-{name}"])))
+            is_needed = name == "tls" and {"--tls-ca", "--tls-cert", "--tls-key"} & {*words}
+            words.append(draw(st.sampled_from([f"--{name}"] if is_needed else [f"--{name}", f"--no-{name}"])))
     return words
 
 
@@ -211,6 +213,59 @@ def test_the_command_line_goes_before_the_file(file: Path, monkeypatch: pytest.M
     merged = yaml.safe_load(printed("-f", str(file), *words))
     assert merged["probes"] == {"seeds": 3, "layers": False}
     assert (merged["datasets"], merged["quiet"], merged["verbose"]) == (["emovo"], False, True)
+
+
+def switched(on: bool) -> dict[str, Any]:
+    """What a file says that turns every switch on, or off, by its keys; what means one that is on stands beside it."""
+    found: dict[str, Any] = {"datasets": ["esc50"]}
+    for name in SWITCHES:
+        section, *key = BENCH[name]
+        if key:
+            found.setdefault(section, {})[key[0]] = on
+        else:
+            found[section] = on
+    if on:
+        found["servers"] |= {"addresses": ["a:1"], "tls-ca": "ca.pem", "tls-cert": "cert.pem", "tls-key": "key.pem"}
+        del found["verbose"]  # not beside quiet
+    return found
+
+
+def test_every_switch_of_a_file_can_be_turned_off_on_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arch_bench.commands.bench._following", lambda *_: None)
+    whole: Any = typer.main.get_command(app)
+    switches = {one.name for one in whole.commands["bench"].params if one.is_flag and one.name in BENCH}
+    assert switches == {*SWITCHES}
+    Path("on.yaml").write_text(yaml.safe_dump(switched(on=True)))
+    Path("off.yaml").write_text(yaml.safe_dump(switched(on=False)))
+    off = [f"--no-{name}" for name in SWITCHES]
+    found, wanted = asked("-f", "on.yaml", *off), asked("-f", "off.yaml", "--server", "a:1")
+    assert found == wanted
+    assert found["servers"] == [["a:1"], False, None, None, [None, None]]
+    assert (found["layers"], found["recompute"], found["console"]) == (False, False, True)
+    merged = yaml.safe_load(printed("-f", "on.yaml", *off))
+    assert merged == {**switched(on=False), "servers": {"addresses": ["a:1"], "tls": False}}
+    # The file's certificates are not even looked for.
+    monkeypatch.setattr(options, "endpoints_of", ENDPOINTS_OF)
+    (endpoint,) = asked("-f", "on.yaml", "--no-tls")["servers"]
+    assert (endpoint.address, endpoint.tls) == ("a:1", False)
+
+
+@pytest.mark.parametrize("certificate", ["--tls-ca", "--tls-cert", "--tls-key"])
+def test_certificates_and_none_cannot_both_be_asked_for(certificate: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arch_bench.commands.bench._following", lambda *_: None)
+    for words in (["--no-tls", certificate, "x.pem"], [certificate, "x.pem", "--no-tls"]):
+        done = RUNNER.invoke(app, ["bench", "--dataset", "esc50", "--server", "a:1", *words])
+        assert isinstance(done.exception, UsageError)
+        assert str(done.exception) == f"--no-tls and {certificate}: choose one, for certificates mean TLS"
+    # Of the command line and a file the command line goes first, whichever says no.
+    Path("b.yaml").write_text("datasets: [esc50]\nservers: {tls: false}\n")
+    assert yaml.safe_load(printed("-f", "b.yaml", certificate, "x.pem"))["servers"] == {certificate[2:]: "x.pem"}
+    Path("c.yaml").write_text(f"datasets: [esc50]\nservers: {{tls: false, {certificate[2:]}: x.pem}}\n")
+    done = RUNNER.invoke(app, ["bench", "-f", "c.yaml"])
+    assert isinstance(done.exception, ConfigError)
+    assert str(done.exception) == (
+        f"c.yaml:2:11: servers.tls: is false beside {certificate[2:]}, which means TLS: leave one of them out"
+    )
 
 
 def test_the_environment_goes_before_the_file_and_is_not_printed(

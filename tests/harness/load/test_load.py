@@ -177,6 +177,25 @@ def test_offline_and_multi_stream(scene: tuple[LoadTest, LoadTarget]) -> None:
     assert multi.broken[0].advice.endswith("--min-queries 662 is enough if none more is late")
 
 
+def test_loadgen_is_told_the_percentile_that_is_promised(
+    scene: tuple[LoadTest, LoadTarget], clips: Clips, tmp_path: Path
+) -> None:
+    """Or it judges p99 of the queries that are enough for p90."""
+    from arch_harness.load.asked import LoadRequest, Slo, default_queries
+    from arch_harness.load.measure import LoadTest
+
+    for scenario in ("multi-stream", "single-stream"):
+        slo = Slo(0.8, 5000)
+        queries = default_queries(scenario, slo)
+        asked = LoadRequest(scenario, slo, min_duration_s=0.1, min_queries=queries)
+        test = LoadTest(asked, clips, tmp_path, print)
+        test._once(scene[1], 5.0)
+        (run,) = test._runs
+        assert run.effective["target_latency_percentile"] == 0.8
+        assert run.valid, run.broken
+        assert run.kept
+
+
 def test_clips_that_fail_count_as_late_and_make_a_run_invalid() -> None:
     from arch_harness.load.logs import SampleTimes, percentile
 
@@ -262,6 +281,48 @@ def test_ctrl_c_ends_it_and_what_it_started(server: LocalServer, demo_dataset: P
     assert code == 130
     assert last == f"interrupted; LoadGen's logs of the runs that ended are in {tmp_path / 'out'}"
     assert still_running("ctrl-c-load") == []
+
+
+def test_a_report_that_has_no_place_is_refused_before_anything_is_started(demo_dataset: Path, tmp_path: Path) -> None:
+    from arch_harness.bench.resuming.output import held_output
+
+    def refused(output: Path) -> str:
+        done = arch(
+            *("load", "--server", "127.0.0.1:9", "--dataset", f"demo={demo_dataset}", "--slo", "p99=1s"),
+            *("--output", str(output)),
+        )
+        assert done.returncode == 2
+        return one_line(done)
+
+    (tmp_path / "README.md").write_text("no folder")
+    assert refused(tmp_path / "README.md").endswith("README.md is a file, and must be a folder")
+    assert refused(tmp_path / "README.md" / "out").startswith("arch: --output ")
+    with held_output(tmp_path / "out"):
+        assert "is being written by" in refused(tmp_path / "out")
+
+
+def test_ctrl_c_costs_no_run_that_had_ended(server: LocalServer, demo_dataset: Path, tmp_path: Path) -> None:
+    code, last = interrupted(
+        *("ctrl-c-kept", ": p99 ", 0.5, 20, "load", "--server", server.grpc_url, "--model", "logmel"),
+        *("--dataset", f"demo={demo_dataset}", "--slo", "p99=5s", "--rate", "50:60:2", "--min-queries", "20"),
+        *("--min-duration", "4", "--clips", "8", "--output", str(tmp_path / "out")),
+    )
+    assert code == 130
+    assert last == f"interrupted; LoadGen's logs of the runs that ended are in {tmp_path / 'out'}"
+    (one,) = read_load_test(tmp_path / "out").report.models
+    assert one.unfinished == "interrupted"
+    assert [run.rate for run in one.runs] == [50]
+
+
+def test_options_without_a_use_are_one_line(demo_dataset: Path) -> None:
+    for options, line in (
+        (("--full", "--min-duration", "10", "--slo", "p99=1s"), "--full and --min-duration: choose one"),
+        (("--hop", "1", "--scenario", "offline"), "--hop is of the scenario server: in offline no streams are counted"),
+        (("--repeats", "3", "--slo", "p99=1s", "--rate", "5"), "--repeats is of the search for the highest rate: "),
+    ):
+        done = arch("load", "--dataset", f"demo={demo_dataset}", *options)
+        assert done.returncode == 2
+        assert one_line(done).startswith(f"arch: {line}")
 
 
 def test_usage() -> None:

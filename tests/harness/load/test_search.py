@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from arch_common.errors import UsageError
@@ -99,6 +101,10 @@ def test_promises() -> None:
     for wrong in ("200ms", "p100=5ms", "p40=5ms", "p99=0ms", "p99=5", "p99=5 min"):
         with pytest.raises(UsageError, match="is no promise"):
             parse_slo(wrong)
+    assert parse_slo("p99.999=1s") == Slo(0.99999, 1000)
+    for wrong in ("p99.9991=1s", "p99.99999999=200ms", "p99.999999999=200ms"):
+        with pytest.raises(UsageError, match=r"^--slo '.*' cannot be tested: p99\.999 is the highest, with 460,515 "):
+            parse_slo(wrong)
 
 
 def test_rates() -> None:
@@ -125,3 +131,25 @@ def test_what_cannot_be_asked() -> None:
         LoadRequest("offline", rates=(5.0,))
     with pytest.raises(UsageError, match="--min-duration"):
         LoadRequest("offline", min_duration_s=0)
+    with pytest.raises(UsageError, match=r"^--samples-per-query cannot be 0"):
+        LoadRequest("multi-stream", samples_per_query=0)
+
+
+SLO = Slo(0.99, 200)
+
+
+@pytest.mark.parametrize(
+    ("option", "given"),
+    [
+        ("--slo", {"scenario": "offline", "slo": SLO}),
+        ("--samples-per-query", {"slo": SLO, "samples_per_query": 8}),
+        ("--samples-per-query", {"scenario": "single-stream", "samples_per_query": 2}),
+        ("--hop", {"scenario": "single-stream", "hop_s": 0.3}),
+        ("--hop", {"scenario": "offline", "hop_s": 0.3}),
+        ("--repeats", {"slo": SLO, "rates": (5.0,), "repeats": 3}),
+        ("--repeats", {"scenario": "multi-stream", "repeats": 3}),
+    ],
+)
+def test_what_has_no_use_is_refused(option: str, given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"^{option} is of "):
+        LoadRequest(**given)

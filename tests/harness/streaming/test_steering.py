@@ -54,7 +54,7 @@ class Handle:
 class Offline(Steering):
     """Without Ray: what the workers tell is set by the test."""
 
-    def exchange_status(self, state: PassState, window: int | None = None) -> None:  # noqa: ARG002
+    def exchange_status(self, state: PassState, window: int | None = None) -> None:
         pass
 
 

@@ -40,12 +40,18 @@ def test_a_line_that_was_cut_off_is_left_out_and_the_next_is_whole(tmp_path: Pat
         ({"milliseconds": 50.0}, "another tuning, its milliseconds is 100.0, and 50.0 now: name another --output"),
         ({"source": "other"}, "another tuning, the model's files are others: name another --output"),
         ({"cores": 8}, "another tuning, its cores is 2, and 8 now"),
+        (
+            {"packages": {"numpy": "1.26.4", "nvidia-pytriton": "0.8.0"}},
+            r"another tuning, its nvidia-pytriton is 0\.7\.0, and 0\.8\.0 now: name another --output",
+        ),
+        ({"packages": {"nvidia-pytriton": "0.7.0"}}, r"another tuning, its numpy is 1\.26\.4, and not there now"),
     ],
 )
 def test_another_tuning_in_the_folder_is_told(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
-    Journal(tmp_path, settings_of())
+    packages = {"numpy": "1.26.4", "nvidia-pytriton": "0.7.0"}
+    Journal(tmp_path, settings_of(packages=packages))
     with pytest.raises(UsageError, match=said):
-        Journal(tmp_path, settings_of(**changed))
+        Journal(tmp_path, settings_of(**{"packages": packages, **changed}))
 
 
 def test_another_file_of_that_name_is_told(tmp_path: Path) -> None:

@@ -62,31 +62,39 @@ def decoded(dataset: Dataset, sample_rate: int, count: int, seed: int, note: Cal
     """Clips of a dataset, drawn at random, decoded and each as long as it is, while the block lasts.
 
     Raises:
-        ArchError: if none can be decoded.
+        ArchError: if none can be decoded, or there is no place for them.
     """
-    drawn = np.random.default_rng(seed).permutation(len(dataset.clips))
-    lengths: list[int] = []
-    problems: list[str] = []
     with temporary_folder("arch-load-") as folder:
         path = folder / "clips.f32"
-        with path.open("wb") as file:
-            for index in drawn:
-                if len(lengths) == count or sum(lengths) >= _MOST_SAMPLES:
-                    break
-                interrupt.check()
-                name = dataset.clips[index].path
-                try:
-                    clip = load_clip(dataset.folder / name, sample_rate, dataset.declaration.max_seconds)
-                except DecodeError as error:
-                    problems.append(f"{name} {error}")
-                    continue
-                clip.tofile(file)
-                lengths.append(len(clip))
+        try:
+            lengths, problems = _decode(dataset, sample_rate, count, seed, path)
+        except OSError as error:
+            raise ArchError(f"cannot keep the decoded clips in {folder}: {error.strerror or error}") from error
         if not lengths:
             raise ArchError(f"{dataset.id}: no clip can be decoded: {problems[0]}")
         if problems:
             note(f"warning: {dataset.id}: {len(problems)} clips are left out; the first: {problems[0]}")
         yield Clips(path, lengths, sample_rate, len(problems))
+
+
+def _decode(dataset: Dataset, sample_rate: int, count: int, seed: int, path: Path) -> tuple[list[int], list[str]]:
+    """Write clips into a file: the samples of each, and what is wrong with those that are left out."""
+    lengths: list[int] = []
+    problems: list[str] = []
+    with path.open("wb") as file:
+        for index in np.random.default_rng(seed).permutation(len(dataset.clips)):
+            if len(lengths) == count or sum(lengths) >= _MOST_SAMPLES:
+                break
+            interrupt.check()
+            name = dataset.clips[index].path
+            try:
+                clip = load_clip(dataset.folder / name, sample_rate, dataset.declaration.max_seconds)
+            except DecodeError as error:
+                problems.append(f"{name} {error}")
+                continue
+            clip.tofile(file)
+            lengths.append(len(clip))
+    return lengths, problems
 
 
 class Driver:
@@ -146,9 +154,12 @@ class Driver:
         """Have LoadGen run once.
 
         Raises:
-            ArchError: if a server is lost, or the process ends.
+            ArchError: if a server is lost, the process ends, or its logs have no place.
         """
-        order.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            order.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArchError(f"cannot write LoadGen's logs into {order.folder}: {error.strerror}") from error
         try:
             self._connection.send(order)
             while not self._connection.poll(_LOOK_S):

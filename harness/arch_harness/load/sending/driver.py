@@ -10,6 +10,7 @@ them and take the answers.
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sys
 import threading
@@ -78,7 +79,8 @@ class _Sender:
                 if not self._waiting or (self._most is not None and self._under_way >= self._most):
                     return
                 number, response, clip = self._waiting.popleft()
-                way = min(self._ways, key=lambda way: way.outstanding)
+                # Among equals by chance: many workers with a clip or two each would all begin with the first.
+                way = min(self._ways, key=lambda way: (way.outstanding, random.random()))  # noqa: S311
                 way.outstanding += 1
                 self._under_way += 1
             call = way.call.future(self.bodies[clip], timeout=TIMEOUT_S, metadata=way.endpoint.headers)
@@ -98,8 +100,7 @@ class _Sender:
             if trouble in _LOST:
                 self._give_up(f"the server at {way.endpoint.address} was lost: {words}")
             reason = f"no answer in {TIMEOUT_S:.0f} s" if trouble == "timed_out" else words
-        mlperf_loadgen.QuerySamplesComplete([mlperf_loadgen.QuerySampleResponse(response, 0, 0)])
-        with self._lock:
+        with self._lock:  # before LoadGen knows: with its last sample the run ends, and what is known of it is sent
             way.outstanding -= 1
             self._under_way -= 1
             if reason is None:
@@ -110,6 +111,7 @@ class _Sender:
             hopeless = not self._answered and len(self.ended.failed) >= _MOST_IN_A_ROW
         if hopeless:
             self._give_up(f"the server at {way.endpoint.address} answers no clip: {reason}")
+        mlperf_loadgen.QuerySamplesComplete([mlperf_loadgen.QuerySampleResponse(response, 0, 0)])
         if self._most is not None:
             self._send()
 

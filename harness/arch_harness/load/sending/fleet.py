@@ -222,13 +222,21 @@ class Fleet:
             ArchError: if one does not start.
         """
         addresses: dict[str, str] = {}
-        started = []
-        for one in self.senders:
-            machine = one.machine.place.machine
-            if machine not in addresses:
-                addresses[machine] = self.answer(one, one.actor.null.remote(opener))
-                started.append(one)
-        yield [Endpoint(addresses[one.machine.place.machine], started_by_arch=True) for one in self.senders]
+        started: list[SenderHandle] = []
+        try:
+            for one in self.senders:
+                machine = one.machine.place.machine
+                if machine not in addresses:
+                    addresses[machine] = self.answer(one, one.actor.null.remote(opener))
+                    started.append(one)
+            yield [Endpoint(addresses[one.machine.place.machine], started_by_arch=True) for one in self.senders]
+        except BaseException:
+            with contextlib.suppress(ArchError):  # what failed first is what is told
+                self._end_null(started)
+            raise
+        self._end_null(started)
+
+    def _end_null(self, started: Sequence[SenderHandle]) -> None:
         self.answers({one.actor.end_null.remote(): one for one in started})
 
     def answer(self, one: SenderHandle, reference: Any) -> Any:
@@ -266,7 +274,7 @@ class FleetDriver:
         """Have LoadGen run once in each, with its share of the rate; alone in the first where answers are waited for.
 
         Raises:
-            ArchError: if a server or a process is lost.
+            ArchError: if a server or a process is lost, or its logs cannot be written.
         """
         senders = self._fleet.senders if order.scenario in _TOGETHER else self._fleet.senders[:1]
         if len(senders) > 1:
@@ -308,9 +316,12 @@ def _share(settings: Mapping[str, float | int | bool], number: int, count: int) 
 
 
 def _write(folder: Path, logs: dict[str, bytes]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in logs.items():
-        (folder / name).write_bytes(content)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in logs.items():
+            (folder / name).write_bytes(content)
+    except OSError as error:
+        raise ArchError(f"cannot write LoadGen's logs into {folder}: {error.strerror}") from error
 
 
 def _result(one: SenderHandle, reference: Any) -> Any:
