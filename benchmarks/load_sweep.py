@@ -2,8 +2,9 @@
 
     python benchmarks/load_sweep.py --model model_repository/logmel --perf-analyzer perf_analyzer
 
-Sweeps and searches take turns, so that what changes on the machine changes for both: a sweep up, a search, a sweep
-down, and so on. The limit of the sweeps is fitted to the runs of all of them, as a search fits its own few.
+Sweeps and searches take turns, so that what changes on the machine changes for both: a search, a sweep up, two
+searches, a sweep down, and so on. The limit of the sweeps is fitted to the runs of all of them, as a search fits its
+own few.
 perf_analyzer sends at 60 % of that, at random moments too, the one clip that it can; ours in turns with it.
 """
 
@@ -119,25 +120,25 @@ def main() -> None:
                 raise SystemExit("nothing was searched")
             return found.rate, found.low, found.high
 
-        centre = search(0)[0]
-        rates = [centre * _STEP**step for step in range(-_STEPS, _STEPS + 1)]
         swept: list[Observation] = []
-        found = []
+        found = [search(1)]
+        rates = [found[0][0] * _STEP**step for step in range(-_STEPS, _STEPS + 1)]
 
         def sweep(number: int) -> None:
             with Driver([endpoint], job_of(facts), clips) as driver:
                 target = LoadTarget(driver, [running], name, 1)
                 test = test_of(100 + number)
                 test.warm(target)
-                for rate in rates if number % 2 else reversed(rates):
+                for rate in rates if number % 4 == 1 else reversed(rates):
                     run = test.at_rate(target, rate, "curve")
                     swept.append(Observation(rate, run.over, run.queries))
 
         for seed in range(1, options.seeds + 1):
-            sweep(seed)
-            found.append(search(seed))
+            if seed > 1:
+                found.append(search(seed))
             console.print(f"search {seed}: {found[-1][0]:.1f} clips/s ({found[-1][1]:.1f}-{found[-1][2]:.1f})")
-        sweep(options.seeds + 1)
+            if seed % 2:
+                sweep(seed)
         limit, low, high = fitted(swept, 1 - slo.share)
         table = Table("search", "clips/s", "interval", "of the sweeps' limit", title=f"{name}, {slo}")
         for seed, (rate, least, most) in enumerate(found, 1):

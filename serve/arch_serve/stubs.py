@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - POSIX shared memory, not a temporary file
+_GPUS = Path("/proc/driver/nvidia/gpus")
 _MIB = 2**20
 # Triton's names of data types end in the bits of a value.
 _BITS = re.compile(r"\d+$")
@@ -121,8 +122,17 @@ def _shared_memory(config: Any) -> int:
     if config is None:
         return _MIB
     batches = [one.batch_size * sum(map(_input_bytes, one.inputs.values())) for one in config.model_warmup]
-    instances = sum(max(1, int(group.count)) for group in config.instance_group) or 1
+    instances = sum(max(1, int(group.count)) * _places(group) for group in config.instance_group) or 1
     return instances * _MIB * (1 + math.ceil(max(batches, default=0) / _MIB))
+
+
+def _places(group: Any) -> int:
+    """GPUs that each have the instances of a group; 1 on a CPU."""
+    if group.Kind.Name(group.kind) not in ("KIND_GPU", "KIND_AUTO"):
+        return 1
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    there = len(list(_GPUS.glob("*"))) if visible is None else len([one for one in visible.split(",") if one])
+    return len(group.gpus) or max(1, there)
 
 
 def _input_bytes(tensor: Any) -> int:

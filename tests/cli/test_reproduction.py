@@ -15,7 +15,7 @@ import pytest
 from arch_bench.reproduction.estimate import estimate
 from arch_bench.reproduction.experiments import EXPERIMENTS, settle
 from arch_bench.reproduction.plan import disks, survey
-from arch_common.errors import UsageError
+from arch_common.errors import ArchError, UsageError
 from arch_export.checkpoint.aliases import ALIASES
 from arch_harness.datasets.catalog import ARCH
 from arch_harness.published.table import published_models
@@ -254,6 +254,23 @@ def test_where_every_model_fails_the_error_is_that_of_the_last(
     with pytest.raises(UsageError, match="choose another --output"):
         arch_bench.reproduce("discrete-vs-continuous", **two)
     assert not (two["output"] / "reproduction.json").exists()
+
+
+def test_what_a_model_finished_before_it_failed_is_set_beside_the_published(
+    two: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bench(*_: Any, models: list[str], output: Path, **__: Any) -> None:
+        if models == ["hubert-base-as"]:
+            write_run(run_of(("hubert-base-as",), ("ravdess",)), output / "results.json")
+        raise ArchError("the server is gone")
+
+    monkeypatch.setattr("arch_bench.api.bench", bench)
+    done = arch_bench.reproduce("discrete-vs-continuous", **two)
+    assert [(one.model, one.dataset) for one in done.found.results] == [("hubert-base-as", "ravdess")]
+    names = ("hubert-base-as", "wav2vec2-base-as")
+    assert done.problems == tuple(f"{name} is not benched to its end: the server is gone" for name in names)
+    assert done.found.left_out == list(done.problems)
+    assert done.page.is_file()
 
 
 def test_nothing_there_is_one_line(tmp_path: Path) -> None:

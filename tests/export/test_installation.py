@@ -192,7 +192,9 @@ def test_the_model_moves_and_nothing_beside_it(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert [path.name for path in (tmp_path / "repository" / "encoder").iterdir()] == ["config.pbtxt"]
-    assert (tmp_path / "repository" / "encoder").stat().st_mode & 0o777 == 0o755
+    model = tmp_path / "repository" / "encoder"
+    for path in (model, *model.rglob("*")):
+        assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644), path
 
 
 def test_an_export_that_ends_between_the_steps_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,9 @@ def test_each_target_has_a_configuration_of_its_own(tmp_path: Path, checkpoint: 
         5,
         10,
     }
+    for config in (half, configs[Target.GPU]):
+        sizes = [one.batch_size * one.inputs["waveform"].dims[0] for one in config.model_warmup]
+        assert sizes == sorted(sizes, reverse=True)
     for target, config in configs.items():
         assert [group.count for group in config.instance_group] == [2 if target is Target.GPU else 1]
         assert not config.dynamic_batching.HasField("default_queue_policy")

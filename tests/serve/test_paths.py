@@ -21,10 +21,12 @@ import onnx
 import pytest
 import tritonclient.grpc as triton
 from arch_common.errors import ServeError, ServeUsageError
+from arch_serve import stubs
 from arch_serve.access import Access
 from arch_serve.server import LocalServer
 from support.serve_models import WIDTH, add_model
 from support.waiting import until
+from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 pytestmark = [pytest.mark.torch, pytest.mark.triton]
 
@@ -128,6 +130,34 @@ def test_shared_memory_is_checked_before_triton_crashes(
     else:
         with pytest.raises(ServeError, match=r"^/dev/shm has 7 MiB free, and these models take 8 of it .* --shm-size"):
             server.start()
+
+
+@pytest.mark.parametrize(
+    ("kind", "gpus", "visible", "instances"),
+    [
+        ("KIND_CPU", [], "0,1", 2),
+        ("KIND_GPU", [], "0,1", 4),
+        ("KIND_GPU", [], "", 2),
+        ("KIND_GPU", [0, 1, 2], "0", 6),
+        ("KIND_AUTO", [], None, 8),
+    ],
+)
+def test_shared_memory_is_that_of_the_instances_on_every_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, gpus: list[int], visible: str | None, instances: int
+) -> None:
+    for number in range(4):
+        (tmp_path / str(number)).mkdir()
+    monkeypatch.setattr(stubs, "_GPUS", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    config = ModelConfig()
+    config.instance_group.add(count=2, kind=ModelInstanceGroup.Kind.Value(kind), gpus=gpus)
+    monkeypatch.setattr(os, "statvfs", statvfs(instances, os.statvfs))
+    stubs.check_shared_memory([config])
+    monkeypatch.setattr(os, "statvfs", statvfs(instances - 1, os.statvfs))
+    with pytest.raises(ServeError, match=f"these models take {instances} of it"):
+        stubs.check_shared_memory([config])
 
 
 def statvfs(mebibytes: int, real: Any) -> Any:

@@ -38,8 +38,12 @@ def served(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterat
             )
         )
     add_model(folder, "fragile", fail_on_negative=True)
+    shutil.copytree(repository / "logmel", folder / "declared")
+    config = folder / "declared" / "config.pbtxt"
+    text = config.read_text().replace('name: "logmel"', 'name: "declared"')
+    config.write_text(text.replace('string_value: "400"', 'string_value: "800"'))
     with LocalServer(folder, grpc_port=0, http_port=0, metrics_port=0) as server:
-        assert [status.state for status in server.models] == ["READY"] * 3
+        assert [status.state for status in server.models] == ["READY"] * 4
         yield server
 
 
@@ -94,6 +98,13 @@ def assert_added(
         lambda: tuple(new - old for old, new in zip(before, counts(client, served, model), strict=True)) == expected,
         deadline_s=5,
     )
+
+
+def test_a_clip_that_is_shorter_than_the_model_says_though_its_graph_takes_it(client: Any) -> None:
+    """As graphs for GPUs do, which pad each clip: what they give then means nothing."""
+    assert client.infer("declared", clip(800, 800)).as_numpy("embedding").shape[0] == 1
+    with pytest.raises(triton.InferenceServerException, match="waveform must have at least 800 samples, not 799"):
+        client.infer("declared", clip(799, 799))
 
 
 @pytest.mark.parametrize("model", MODELS)

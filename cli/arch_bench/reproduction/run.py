@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arch_common import interrupt
-from arch_common.errors import ArchError
+from arch_common.errors import ArchError, UsageError
 from arch_common.files import check_folder
 
 from arch_bench import api, data
@@ -170,9 +170,23 @@ def reproduce(
         except ArchError as error:  # another model may be served, and what was done of this one is kept
             failure = error
             problems.append(f"{model.subject.name} is not benched to its end: {error}")
+            if not isinstance(error, UsageError):  # which refuses what was asked for, before anything is computed
+                run = _finished(output, cache, exported, ready) or run
     if run is None:
         raise failure or ArchError("nothing can be run: no model is exported")
     return Reproduced(run, _write(asked, plan, exported, ready, run, problems), tuple(problems))
+
+
+def _finished(
+    output: Path, cache: str | Path | None, models: Sequence[PlannedModel], datasets: Sequence[PlannedDataset]
+) -> LoadedRun | None:
+    """The run as it was left by an error; None where it holds no result of what was asked for, or cannot be read."""
+    names, ids = {one.subject.name for one in models}, {one.id for one in datasets}
+    with suppress(ArchError):  # the error that ended the run is to be told, and not this one
+        done = api.load(output, cache=cache)
+        if any(one.model in names and one.dataset in ids for one in done.run.results):
+            return done
+    return None
 
 
 def _write(

@@ -72,8 +72,8 @@ def building(repository: Path, name: str, size: int) -> Iterator[Path]:
                 )
             model = place / _MODEL
             model.mkdir()
-            model.chmod(0o755)  # whatever the umask: a server may run as another user
             yield model
+            _let_read(model)
             _move_into_place(place, repository / name)
     except OSError as error:
         raise ExportError(f"cannot write {repository / name}: {error.strerror or error}") from error
@@ -92,6 +92,15 @@ def _check_target(repository: Path, name: str) -> None:
         )
     if not os.access(repository, os.W_OK | os.X_OK):
         raise ExportError(f"cannot write {target}: Permission denied")
+
+
+def _let_read(model: Path) -> None:
+    """Let everybody read a model, whatever the umask: a server may run as another user."""
+    for path in (model, *model.rglob("*")):
+        if path.is_dir():
+            path.chmod(0o755)
+        elif path.stat().st_nlink == 1:  # a file that another model has too is as that was made
+            path.chmod(0o644)
 
 
 @contextlib.contextmanager

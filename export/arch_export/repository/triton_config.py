@@ -63,8 +63,6 @@ _SERVING = {
     Target.CPU: _Serving(
         _KIND.KIND_CPU, 1, _CPU_BATCH, (*((1, seconds) for seconds in CLIP_SECONDS), (_CPU_BATCH, USUAL_SECONDS))
     ),
-    # A GPU chooses its convolutions and grows its memory for each shape; the largest come first, so that what they
-    # were given serves the smaller ones.
     Target.GPU: _Serving(
         _KIND.KIND_GPU,
         2,  # one takes its batch in and gives answers out while the other computes
@@ -130,7 +128,11 @@ def model_config(
         queue.max_queue_size = options.max_queue_size
     # Without a count, the ONNX Runtime backend starts two on a CPU, and they fight for its cores.
     config.instance_group.add(count=options.instances or serving.instances, kind=serving.kind)
-    for batch_size, seconds in dict.fromkeys((min(batch, most), seconds) for batch, seconds in serving.warmup):
+    warmed = list(dict.fromkeys((min(batch, most), seconds) for batch, seconds in serving.warmup))
+    if target is Target.GPU:
+        # It chooses its convolutions and grows its memory for each shape: what the largest was given serves the others.
+        warmed.sort(key=lambda shape: shape[0] * shape[1], reverse=True)
+    for batch_size, seconds in warmed:
         warmup = config.model_warmup.add(name=f"batch_{batch_size}_of_{seconds}_s", batch_size=batch_size)
         warmup.inputs["waveform"].data_type = triton.TYPE_FP32
         warmup.inputs["waveform"].dims.append(seconds * sample_rate)

@@ -241,10 +241,11 @@ def compare_runs(
             f"{ours.folder} and {theirs.folder} have no model and dataset in common: the first has "
             f"{_named(ours.run)}, the second {_named(theirs.run)}; --pair MODEL=MODEL compares models of two names"
         )
+    replaced = _replaced(renamed)
     missing = [
         clean(f"{one.model} on {one.dataset}")
         for one in theirs.run.results
-        if (one.model, one.dataset) not in taken and one.model not in _replaced(renamed)
+        if (one.model, one.dataset) not in taken and one.model not in replaced
     ]
     return RunComparison(str(ours.folder), str(theirs.folder), pairs, mismatches, only_in_run, missing)
 
@@ -300,8 +301,8 @@ def _check_renamed(ours: RunFolder, theirs: RunFolder, renamed: Mapping[str, str
 
 
 def _replaced(renamed: Mapping[str, str]) -> set[str]:
-    """Models of the baseline that stand there under another name, or whose own name is compared with another one."""
-    return {name for pair in renamed.items() for name in pair}
+    """Models of the baseline that nothing is compared with: the run's model of that name is compared with another."""
+    return set(renamed) - set(renamed.values())
 
 
 def _named(run: Run) -> str:

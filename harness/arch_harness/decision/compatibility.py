@@ -60,7 +60,11 @@ class Mismatch:
 
 def run_mismatches(ours: Run, theirs: Run) -> list[Mismatch]:
     """What differs between two runs as a whole: hardware, servers, protocol, versions."""
-    return [*_protocol(ours, theirs), *_hardware(_origin_of(ours), _origin_of(theirs)), *_versions(ours, theirs)]
+    return [
+        *_protocol(ours, theirs),
+        *hardware_mismatches(origin_of(ours), origin_of(theirs)),
+        *_versions(ours, theirs),
+    ]
 
 
 def _protocol(ours: Run, theirs: Run) -> Iterator[Mismatch]:
@@ -71,15 +75,16 @@ def _protocol(ours: Run, theirs: Run) -> Iterator[Mismatch]:
     yield from _differing("settings", settings, ["concurrency", "workers"], "speed")
 
 
-def _origin_of(run: Run, result: Result | None = None) -> Origin:
-    """Where a speed was measured: in the run, or where the result says."""
+def origin_of(run: Run, result: Result | None = None) -> Origin:
+    """Where and when a speed was measured: in the run, or where the result says."""
     if result is not None and result.carried is not None:
         return result.carried
     started = run.created if result is None else result.started
     return Origin(started=started, arch_version=run.arch_version, machine=run.machine, servers=run.servers)
 
 
-def _hardware(ours: Origin, theirs: Origin) -> Iterator[Mismatch]:
+def hardware_mismatches(ours: Origin, theirs: Origin) -> Iterator[Mismatch]:
+    """What differs between the places of two speeds: the client's machine, and the servers."""
     machines = ours.machine, theirs.machine
     yield from _differing("machine", machines, ["cpu", "cores", "gpus"], "speed", decides=True)
     memory = round(ours.machine.memory_gib), round(theirs.machine.memory_gib)
@@ -130,9 +135,9 @@ def _taken_over(ours: Run, theirs: Run, result: Result, other: Result) -> Iterat
     dates = [one.carried.started.strftime("%Y-%m-%d %H:%M") if one.carried else None for one in (result, other)]
     said = ["measured in the run" if date is None else f"measured in an earlier run of {date}" for date in dates]
     yield from _unequal("results[].carried", said, "speed")
-    origins = _origin_of(ours, result), _origin_of(theirs, other)
-    told = set(_hardware(_origin_of(ours), _origin_of(theirs)))  # of the runs as a whole
-    yield from (one for one in _hardware(*origins) if one not in told)
+    origins = origin_of(ours, result), origin_of(theirs, other)
+    told = set(hardware_mismatches(origin_of(ours), origin_of(theirs)))  # of the runs as a whole
+    yield from (one for one in hardware_mismatches(*origins) if one not in told)
     yield from _unequal("carried.arch_version", [one.arch_version for one in origins], "speed")
     yield from _unequal("carried.servers[].version", _of_servers(*origins, "version"), "speed")
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from arch_harness.decision.compare import PairComparison, RunComparison, ScoreDifference
     from arch_harness.decision.compatibility import Touched
     from arch_harness.decision.thresholds import LatencyLimit, Thresholds
-    from arch_harness.results.run import Result
+    from arch_harness.results.run import Result, Unscored
 
 FALSE_ALARMS = 0.02
 """How often all comparisons of a rule together fail where nothing has changed."""
@@ -151,8 +151,8 @@ def run_gate(
 
 def _check_names(ours: RunFolder, theirs: RunFolder, models: Sequence[str], datasets: Sequence[str]) -> None:
     for what, named, known in (
-        ("model", models, {one.model for run in (ours.run, theirs.run) for one in run.results}),
-        ("dataset", datasets, {one.dataset for run in (ours.run, theirs.run) for one in run.results}),
+        ("model", models, {one.model for run in (ours.run, theirs.run) for one in run.outcomes}),
+        ("dataset", datasets, {one.dataset for run in (ours.run, theirs.run) for one in run.outcomes}),
     ):
         for name in named:
             if name not in known:
@@ -160,12 +160,12 @@ def _check_names(ours: RunFolder, theirs: RunFolder, models: Sequence[str], data
 
 
 def _only(one: RunFolder, models: Sequence[str], datasets: Sequence[str]) -> RunFolder:
-    results = [
-        result
-        for result in one.run.results
-        if (not models or result.model in models) and (not datasets or result.dataset in datasets)
-    ]
-    return replace(one, run=one.run.model_copy(update={"results": results}))
+    def wanted(outcome: Result | Unscored) -> bool:
+        return (not models or outcome.model in models) and (not datasets or outcome.dataset in datasets)
+
+    run = one.run
+    kept = {"results": list(filter(wanted, run.results)), "unscored": list(filter(wanted, run.unscored))}
+    return replace(one, run=run.model_copy(update=kept))
 
 
 def _drops(thresholds: Thresholds, comparison: RunComparison, ours: RunFolder) -> Iterator[GateCheck]:
@@ -287,16 +287,19 @@ def _latency(result: Result, limit: LatencyLimit, level: float) -> tuple[GateVer
 
 
 def _failures(thresholds: Thresholds, ours: RunFolder) -> Iterator[GateCheck]:
-    """By file: one that no model could be given counts once, not once for each model."""
+    """By file: one that no model could be given counts once, not once for each model.
+
+    Pairs without a score count too: most of them have none because all their clips failed.
+    """
     if thresholds.max_failed is None:
         return
-    for dataset in dict.fromkeys(result.dataset for result in ours.run.results):
-        results = [result for result in ours.run.results if result.dataset == dataset]
-        files = sorted({failure.clip for result in results for failure in result.failures})
-        clips = max(result.clips for result in results)
+    for dataset in dict.fromkeys(one.dataset for one in ours.run.outcomes):
+        outcomes = [one for one in ours.run.outcomes if one.dataset == dataset]
+        files = sorted({failure.clip for one in outcomes for failure in one.failures})
+        clips = max(one.clips for one in outcomes)
         share = len(files) / clips if clips else 0.0
         some = ", ".join(map(clean, files[:3])) + (", …" if len(files) > 3 else "")
-        evidence = f"{len(files):,} of {clips:,} files failed ({100 * share:.2g} %)" + (f": {some}" if files else "")
+        evidence = f"{len(files):,} of {clips:,} files failed ({100 * share:.3g} %)" + (f": {some}" if files else "")
         verdict: GateVerdict = "PASS" if share <= thresholds.max_failed + _EXACT else "FAIL"
         yield GateCheck(f"max-failed {100 * thresholds.max_failed:g}%", clean(dataset), verdict, evidence)
 

@@ -6,7 +6,7 @@ resampling of folds and of clips within them, Davison and Hinkley, "Bootstrap Me
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -138,6 +138,9 @@ def compare(one: Predictions, other: Predictions, seed: int) -> Difference | Non
     other = other.only(np.isin(key[1], key[0]))
     if not len(one.clips):
         return None
+    # Groups are numbered as each model's test clips came, so where one failed a clip the numbers may differ; only
+    # equal ones are drawn alike.
+    other = replace(other, groups=one.groups)
     scores = [resampled_scores(predictions, seed) for predictions in (one, other)]
     low, high = interval(scores[0] - scores[1])
     error = float(np.std(scores[0] - scores[1]))

@@ -10,6 +10,7 @@ from arch_harness.results.price import prices
 from arch_harness.results.repeats import (
     LATENCIES,
     POWER_FIGURES,
+    is_of_this_hardware,
     mean_of,
     point_of,
     powered_run,
@@ -68,7 +69,8 @@ def row_of(run: Run, result: Result, probe: ProbeScore | None = None) -> dict[st
     for footprint in run.footprints:
         if footprint.model == result.model:
             found |= footprint_row(footprint)
-    if run.settings.price and result.measurement is not None:
+    # The price is of the run's servers: of a speed that was carried over from other hardware it says nothing.
+    if run.settings.price and result.measurement is not None and is_of_this_hardware(run, result):
         found |= prices(result.measurement, run.settings.price)
     return found
 

@@ -254,6 +254,22 @@ def test_models_of_two_names_are_paired_by_hand(tmp_path: Path, base: RunFolder)
         compare_runs(ours, base, {"hubert-int8": "huber"})
 
 
+def test_a_pair_by_hand_that_the_run_lost_is_named(tmp_path: Path) -> None:
+    values = right(1000, 0.9)
+    ours, theirs = tmp_path / "new", tmp_path / "base"
+    run = RunFolder(ours, write_folder(ours, {("hubert-int8", "esc50"): values}), ours)
+    baseline = {(model, data): values for model in ("hubert", "hubert-int8") for data in ("esc50", "gtzan")}
+    base = RunFolder(theirs, write_folder(theirs, baseline), theirs)
+    # The baseline's own hubert-int8 is compared with nothing, and so not missed.
+    found = compare_runs(run, base, {"hubert-int8": "hubert"})
+    assert found.only_in_baseline == ["hubert on gtzan"]
+    # Of two that are exchanged, each is also what the other is compared with.
+    both = {("hubert-int8", "esc50"): values, ("hubert", "esc50"): values}
+    run = RunFolder(ours, write_folder(ours, both), ours)
+    found = compare_runs(run, base, {"hubert-int8": "hubert", "hubert": "hubert-int8"})
+    assert found.only_in_baseline == ["hubert on gtzan", "hubert-int8 on gtzan"]
+
+
 def test_what_one_of_the_two_lacks_is_named(tmp_path: Path, base: RunFolder) -> None:
     path = tmp_path / "more"
     more = RunFolder(path, write_folder(path, {PAIR: right(1000, 0.9), ("hubert", "gtzan"): right(500, 0.5)}), path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from arch_harness.embeddings.key import KEY_FILE
 from arch_harness.embeddings.reading import read_entry
 from arch_harness.embeddings.store import EmbeddingStore
 from arch_harness.results.run import Run
+from arch_harness.results.scores import Failure
 from numpy.typing import NDArray
 from support.decisions import right, write_folder
 from support.store_writer import CLIPS, SIZE, dataset_of, model_of, rows_of, write_data
@@ -150,7 +152,32 @@ def test_an_entry_that_both_runs_wrote_to_says_nothing_of_the_earlier(
     (pair,) = compare_runs(shared, theirs, embeddings=True).pairs
     if verdict is None:
         assert pair.embeddings is None
-        assert "both computed embeddings: the later ones have replaced the earlier" in pair.problems["embeddings"]
+        assert "the later one computed embeddings: they have replaced the earlier" in pair.problems["embeddings"]
     else:
         assert pair.embeddings is not None
         assert pair.embeddings.lowest == pytest.approx(verdict)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "failed", "compared"),
+    [
+        (CLIPS, 0, 0, False),  # the baseline's were all in the store, and the run has replaced them since
+        (CLIPS - 1, CLIPS - 1, 1, True),  # a file that cannot be decoded is in no store, and nothing was computed
+        (0, CLIPS - 1, 1, True),
+        (0, CLIPS - 2, 1, False),
+    ],
+)
+@pytest.mark.parametrize("ours_is_later", [True, False])
+def test_what_the_later_run_computed_decides_of_a_shared_entry(
+    tmp_path: Path, dataset: Dataset, earlier: int, later: int, failed: int, compared: bool, ours_is_later: bool
+) -> None:
+    first, second = run_of(tmp_path / "first", dataset, earlier), run_of(tmp_path / "second", dataset, later)
+    second.run.results[0].started += timedelta(hours=1)
+    for one in (first, second):
+        one.run.results[0].failed = failed
+        one.run.results[0].failures = [Failure(clip="broken.wav", stage="decode", reason="is empty")] * failed
+    filled(first.store, dataset)
+    second = RunFolder(second.folder, second.run, first.store)
+    ours, theirs = (second, first) if ours_is_later else (first, second)
+    (pair,) = compare_runs(ours, theirs, embeddings=True).pairs
+    assert (pair.embeddings is not None) == compared

@@ -14,6 +14,8 @@ from arch_harness.decision.compare import RunFolder
 from arch_harness.decision.formats import to_junit
 from arch_harness.decision.gate import GateCheck, GateResult, run_gate
 from arch_harness.decision.thresholds import LatencyLimit, Thresholds
+from arch_harness.results.run import Unscored
+from arch_harness.results.scores import Failure
 from numpy.typing import NDArray
 from support.decisions import right, write_folder
 from support.runs import origin
@@ -150,6 +152,32 @@ def test_failures_are_counted_by_file(tmp_path: Path, base: RunFolder) -> None:
         ("gtzan", "PASS", "0 of 2,000 files failed (0 %)"),
     ]
     assert verdicts(run_gate(ours, base, Thresholds(max_failed=0.0005))) == ["FAIL", "PASS"]
+
+
+def test_a_dataset_whose_clips_all_failed_is_no_passed_one(tmp_path: Path, base: RunFolder) -> None:
+    def lose(ours: RunFolder, models: Sequence[str]) -> None:
+        lost = [one for one in ours.run.results if one.dataset == "gtzan" and one.model in models]
+        ours.run.results = [one for one in ours.run.results if one not in lost]
+        failures = [Failure(clip=f"audio/{clip:04}.wav", stage="infer", reason="refused") for clip in range(2000)]
+        ours.run.unscored = [
+            Unscored(model=one.model, dataset="gtzan", reason="none of its clips", clips=2000, failures=failures)
+            for one in lost
+        ]
+
+    thresholds = Thresholds(max_failed=0.01)
+    ours = folder_of(tmp_path / "new")
+    lose(ours, ["hubert"])
+    checks = {one.pair: one for one in run_gate(ours, base, thresholds).checks if one.rule == "max-failed 1%"}
+    assert checks["esc50"].verdict == "PASS"
+    assert checks["gtzan"].verdict == "FAIL"
+    assert checks["gtzan"].evidence.startswith("2,000 of 2,000 files failed (100 %)")
+    assert verdicts(run_gate(ours, base, thresholds, models=["wavlm"])) == ["PASS"] * 2
+    assert verdicts(run_gate(ours, base, thresholds, datasets=["esc50"])) == ["PASS"]
+    lose(ours, MODELS)
+    # The baseline has no score there either: nothing but the failures tells of the dataset.
+    lose(base, MODELS)
+    found = run_gate(ours, base, thresholds, datasets=DATASETS)
+    assert [(one.pair, one.verdict) for one in found.checks] == [("esc50", "PASS"), ("gtzan", "FAIL")]
 
 
 def test_a_pair_that_the_run_lost_is_missing(tmp_path: Path, base: RunFolder) -> None:

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 import yaml
 from arch_common.errors import ArchError
+from arch_harness.datasets.dataset import FIXTURE_NOTE
 from arch_harness.decision.leaderboard.document import leaderboard_text
 from arch_harness.decision.leaderboard.files import to_page, write_leaderboard
 from arch_harness.decision.leaderboard.merge import Leaderboard, merge_runs
 from arch_harness.results.run import Run
 from huggingface_hub import eval_result_entries_to_yaml, parse_eval_result_entries
 from support.pages import Page, markdown_rows
-from support.runs import hostile, run_of, unscored
+from support.runs import hostile, origin, run_of, unscored
 
 DATASETS = ("esc50", "gtzan")
 
@@ -165,6 +166,43 @@ def test_scores_of_other_hardware_stand_together_and_speeds_in_tables_of_their_o
         ["gamma"],
     ]
     assert text.lead[1:] == ["settings.seeds differs: 3 in first, second; 1 in third. Scores may differ by that alone."]
+
+
+def test_a_speed_that_was_carried_over_stands_under_where_and_when_it_was_measured(tmp_path: Path) -> None:
+    runs = two()
+    runs[1][1].results[0].carried = origin(cpu="Graviton")
+    there = "Graviton, 16 cores, NVIDIA H100 80GB HBM3; 1 server on the same machine"
+    here = there.replace("Graviton", "AMD EPYC 7B13")
+    board = merge_runs(runs)
+    text = leaderboard_text(board)
+    assert [table.title for table in text.tables] == ["Scores", f"Speed: {here}", f"Speed: {there}"]
+    assert [[cell.text for cell in (row[0], row[1], row[-1])] for row in text.tables[2].rows] == [
+        ["beta", "esc50", "2026-02-27"]
+    ]
+    write_leaderboard(board, tmp_path, "owner/name")
+    rows = json.loads((tmp_path / "leaderboard.json").read_text())["entries"]
+    assert [(one["hardware"], one["measured"][:10]) for one in rows] == [
+        (here, "2026-03-01"),
+        (here, "2026-03-01"),
+        (there, "2026-02-27"),
+        (here, "2026-03-01"),
+    ]
+    card = markdown_rows((tmp_path / "models" / "beta" / "README.md").read_text())
+    assert [row[4:6] for row in card if row[0] in DATASETS] == [(there, "2026-02-27"), (here, "2026-03-01")]
+
+
+def test_imitated_data_are_in_doubt_and_stand_behind_whole_ones() -> None:
+    runs = two()
+    for _, run in runs:
+        run.datasets[0].notes, run.datasets[0].listing = [FIXTURE_NOTE], "1" * 64
+    board = merge_runs(runs)
+    assert [one.doubts for one in board.standings if one.result.dataset == "esc50"] == [
+        ["an imitation with synthesised audio"]
+    ] * 2
+    assert [board.mean(of_model) for of_model in board.models] == [None, None]
+    board = merge_runs([*runs, ("whole", run_of(("gamma",), DATASETS[:1]))])
+    assert [name for name in names(board) if name[2] == "esc50"] == [("whole", "gamma", "esc50")]
+    assert [one.line().rpartition("; ")[2] for one in board.left_out] == ["its audio is synthesised"] * 2
 
 
 def test_the_page_holds_the_order_of_every_column_and_no_script() -> None:

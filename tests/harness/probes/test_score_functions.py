@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -187,6 +188,24 @@ def test_a_paired_comparison_tells_a_small_difference_on_the_same_clips() -> Non
     itself = bootstrap.compare(right_or_wrong(base), right_or_wrong(base), 0)
     assert itself is not None
     assert (itself.difference, itself.low, itself.high) == (0, 0, 0)
+
+
+def test_a_comparison_draws_the_same_groups_whatever_their_numbers() -> None:
+    """Groups are numbered as they come among the clips that did not fail, and so otherwise for each model."""
+    random = np.random.default_rng(0)
+    speakers = np.tile(np.arange(12), 30)
+    values = random.random(360) < np.linspace(0.2, 0.9, 12)[speakers]
+    whole = right_or_wrong(values, groups=speakers)
+    keep = np.arange(360) > 0  # the first clip of the first speaker failed
+    names: dict[int, int] = {}
+    numbers = np.array([names.setdefault(one, len(names)) for one in speakers[keep].tolist()])
+    assert (numbers != speakers[keep]).any()
+    lacking = right_or_wrong(values, groups=speakers).only(keep)
+    lacking = replace(lacking, groups=numbers)
+    for found in (bootstrap.compare(whole, lacking, 0), bootstrap.compare(lacking, whole, 0)):
+        assert found is not None
+        assert (found.clips, found.differing) == (359, 0)
+        assert (found.difference, found.low, found.high, found.error) == (0, 0, 0, 0)
 
 
 def test_a_comparison_takes_only_the_clips_that_both_have() -> None:

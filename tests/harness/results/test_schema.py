@@ -71,6 +71,16 @@ def full_run() -> Run:
     return run
 
 
+def test_a_speed_of_other_hardware_has_no_price() -> None:
+    run = full_run()
+    assert [row["price_per_million_clips"] is None for row in rows(run)] == [False] * len(rows(run))
+    run.results[1].carried = origin(cpu="Graviton")
+    for row in rows(run):
+        known = row["model"] == "a"
+        assert row["clips_per_s"] is not None
+        assert (row["price_per_million_clips"] is not None) == (row["price_per_1000_hours"] is not None) == known
+
+
 def test_every_metric_has_a_value_in_a_full_run() -> None:
     found = rows(full_run())
     assert all(tuple(row) == COLUMNS for row in found)

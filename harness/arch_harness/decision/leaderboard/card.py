@@ -66,8 +66,8 @@ def _benched(one: Standing) -> tuple[str, ...]:
         + MARK * bool(one.doubts),
         f"{percent(interval.low)} to {percent(interval.high)}" if interval else UNKNOWN,
         format_metric("clips_per_s", speed),
-        hardware_of(one.run),
-        f"{one.result.started:%Y-%m-%d}",
+        hardware_of(one.origin),
+        f"{one.origin.started:%Y-%m-%d}",
         f"{one.source}, arch {one.run.arch_version}",
     )
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from arch_harness.decision.compatibility import run_mismatches
+from arch_harness.decision.compatibility import hardware_mismatches
 from arch_harness.report.text.numbers import UNKNOWN, clean, format_metric, percent, plural
 from arch_harness.report.text.tables import MARK, SCORE_METRICS, Column, columns_of
 from arch_harness.results.rows import speed
 
 if TYPE_CHECKING:
     from arch_harness.decision.leaderboard.merge import Leaderboard, Standing
-    from arch_harness.results.run import Run
+    from arch_harness.results.run import Origin
 
 _FIGURES = ("clips_per_s", "alone_p50_ms", "alone_p99_ms", "p99_ms")
 _WORST = float("inf")
@@ -143,15 +143,15 @@ def _score(one: Standing | None) -> RankedCell:
     return RankedCell(percent(one.score.score) + (MARK if one.doubts else ""), low_to_high, -one.score.score)
 
 
-def hardware_of(run: Run) -> str:
-    """What the figures of speed are of, in words."""
-    machine = run.machine
+def hardware_of(origin: Origin) -> str:
+    """What figures of speed that were measured there are of, in words."""
+    machine = origin.machine
     gpus = ", ".join(machine.gpus) or "no GPU"
     here = f"{machine.cpu}, {plural(machine.cores, 'core')}, {gpus}"
-    servers = f"{plural(len(run.servers), 'server')}"
-    if all(server.same_machine for server in run.servers):
+    servers = f"{plural(len(origin.servers), 'server')}"
+    if all(server.same_machine for server in origin.servers):
         return clean(f"{here}; {servers} on the same machine")
-    addresses = ", ".join(server.address for server in run.servers)
+    addresses = ", ".join(server.address for server in origin.servers)
     return clean(f"{servers} at {addresses}, of unknown hardware; client: {here}")
 
 
@@ -161,7 +161,7 @@ def _speeds(board: Leaderboard) -> Iterator[RankedTable]:
     for one in board.standings:
         if one.result.measurement is None:
             continue
-        group = next((group for group in groups if not _of_other_hardware(one.run, group[0].run)), None)
+        group = next((group for group in groups if not _of_other_hardware(one.origin, group[0].origin)), None)
         if group is None:
             groups.append([one])
         else:
@@ -171,11 +171,11 @@ def _speeds(board: Leaderboard) -> Iterator[RankedTable]:
         rows = [_speed(one) for one in group]
         rows.sort(key=lambda row: _key(row[2]))
         text = "What the servers reached at their limit, and latencies of one request in flight and at that limit."
-        yield RankedTable(f"Speed: {hardware_of(group[0].run)}", text, columns, rows)
+        yield RankedTable(f"Speed: {hardware_of(group[0].origin)}", text, columns, rows)
 
 
-def _of_other_hardware(one: Run, other: Run) -> bool:
-    if any(found.decides for found in run_mismatches(one, other)):
+def _of_other_hardware(one: Origin, other: Origin) -> bool:
+    if any(found.decides for found in hardware_mismatches(one, other)):
         return True
     return hardware_of(one) != hardware_of(other)
 
@@ -193,7 +193,7 @@ def _speed(one: Standing) -> tuple[RankedCell, ...]:
         RankedCell(clean(one.result.dataset), key=one.result.dataset),
         *cells,
         RankedCell(transport, key=transport),
-        RankedCell(f"{one.result.started:%Y-%m-%d}", clean(one.source), -one.result.started.timestamp()),
+        RankedCell(f"{one.origin.started:%Y-%m-%d}", clean(one.source), -one.origin.started.timestamp()),
     )
 
 
@@ -225,8 +225,8 @@ def entries(board: Leaderboard) -> list[dict[str, Any]]:
             "incomplete": one.dataset.incomplete,
             "doubts": "; ".join(one.doubts),
             **_figures(one),
-            "hardware": hardware_of(one.run) if one.result.measurement is not None else None,
-            "measured": one.result.started.isoformat(),
+            "hardware": hardware_of(one.origin) if one.result.measurement is not None else None,
+            "measured": one.origin.started.isoformat(),
             "arch_version": one.run.arch_version,
             "run": one.source,
         }

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from arch_common.errors import ArchError
 
-from arch_harness.decision.compatibility import Mismatch, pair_mismatches, run_mismatches
+from arch_harness.datasets.dataset import FIXTURE_NOTE
+from arch_harness.decision.compatibility import Mismatch, origin_of, pair_mismatches, run_mismatches
 from arch_harness.report.text.numbers import clean, plural
 
 if TYPE_CHECKING:
-    from arch_harness.results.run import DatasetFacts, ModelFacts, Result, Run
+    from arch_harness.results.run import DatasetFacts, ModelFacts, Origin, Result, Run
     from arch_harness.results.scores import ProbeName, ProbeScore
 
 PROTOCOL_PROBE: ProbeName = "linear"
@@ -47,6 +48,21 @@ class Standing:
         return next(one for one in self.run.datasets if one.id == self.result.dataset)
 
     @property
+    def origin(self) -> Origin:
+        """Where and when its speed was measured: of one that was carried over, in the earlier run."""
+        return origin_of(self.run, self.result)
+
+    @property
+    def is_whole_data(self) -> bool:
+        """Whether its data are the dataset itself: all its clips, and no imitation."""
+        return not self.dataset.incomplete and not self.is_imitation
+
+    @property
+    def is_imitation(self) -> bool:
+        """Whether its data are those of `arch data fake`."""
+        return FIXTURE_NOTE in self.dataset.notes
+
+    @property
     def identity(self) -> tuple[str, str, str]:
         """What makes it the same model in another run: name, content, and what executes it."""
         return self.model.name, self.model.content_hash, self.model.executed_by
@@ -55,6 +71,8 @@ class Standing:
     def doubts(self) -> list[str]:
         """Why its score is not that of the whole dataset, or of the model as it should be; each in a few words."""
         found = []
+        if self.is_imitation:
+            found.append("an imitation with synthesised audio")
         if self.dataset.incomplete:
             whole = self.dataset.clips_official
             of = f", {self.dataset.clips:,} of {whole:,} clips" if whole is not None else ""
@@ -124,7 +142,7 @@ class Leaderboard:
 
 
 def merge_runs(runs: Sequence[tuple[str, Run]]) -> Leaderboard:
-    """Merge runs: of each dataset the largest set of results that are comparable, whole data before incomplete.
+    """Merge runs: of each dataset the largest set of results that are comparable, whole data before others.
 
     Scores stand together where `decision/compatibility.py` does not refuse to compare them: the same clips, labels and
     folds, metric and training. They are all of one probe, linear where a run has it. Where a model was benched again,
@@ -192,7 +210,7 @@ def _groups(standings: Sequence[Standing]) -> list[list[Standing]]:
 
 
 def _largest(groups: Sequence[list[Standing]]) -> tuple[list[Standing], list[Standing]]:
-    chosen = max(groups, key=lambda group: (not group[0].dataset.incomplete, len(group)))
+    chosen = max(groups, key=lambda group: (group[0].is_whole_data, len(group)))
     return chosen, [one for group in groups if group is not chosen for one in group]
 
 
@@ -209,8 +227,10 @@ def _refused(one: Standing, other: Standing) -> list[Mismatch]:
 def _why(one: Standing, chosen: Sequence[Standing]) -> str:
     shown = chosen[0]
     fields = [f"{found.field} is {found.ours}, and {found.theirs} in {shown.source}" for found in _refused(one, shown)]
-    incomplete = ["its data are incomplete"] if one.dataset.incomplete and not shown.dataset.incomplete else []
-    return f"not comparable with what is shown: {'; '.join([*fields, *incomplete])}"
+    if shown.is_whole_data:
+        fields += ["its audio is synthesised"] if one.is_imitation else []
+        fields += ["its data are incomplete"] if one.dataset.incomplete else []
+    return f"not comparable with what is shown: {'; '.join(fields)}"
 
 
 def _remarks(standings: Sequence[Standing]) -> list[str]:

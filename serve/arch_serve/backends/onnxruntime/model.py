@@ -115,7 +115,7 @@ class TritonPythonModel:
         self._batches = batches.Batches(self._session)
         if opened.provider == sessions.CUDA and self._is_encoder:
             note = self._take_gpu(args) or note
-        self._shortest = 0
+        self._shortest = int(_parameter(config, "receptive_field") or 0)
         # They come first, and have a num_samples of 0: Triton makes zeros or random numbers.
         self._warmups = sum(max(1, one.get("count", 1)) for one in config.get("model_warmup", []) if one["batch_size"])
         took = time.monotonic() - began
