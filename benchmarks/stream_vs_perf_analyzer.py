@@ -32,7 +32,7 @@ CLIPS = {"hubert-base": 120, "logmel": 4000}
 """Of a round: less than a minute on 2 cores."""
 
 SEARCHED = 1000
-"""Clips of the first pass, those of a usual dataset: the search may take half of them."""
+"""Clips of the first pass, those of a usual dataset: the search may take a third of them."""
 
 SWEEP = (1, 2, 4, 8, 16, 32)
 
