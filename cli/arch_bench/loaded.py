@@ -156,6 +156,12 @@ class LoadedRun:
         yield self.summary()
 
 
+def run_folder(path: str | Path) -> Path:
+    """The folder of a run that is named by it, or by its `results.json`; there need be none."""
+    path = Path(path)
+    return path.parent if path.name == RESULTS else path
+
+
 def load(folder: str | Path, *, cache: str | Path | None = None) -> LoadedRun:
     """Read a run that `bench` wrote; needs the extra `bench`.
 
@@ -167,8 +173,7 @@ def load(folder: str | Path, *, cache: str | Path | None = None) -> LoadedRun:
         UsageError: if there is no run.
         ArchError: if `results.json` cannot be read, or is of another version of arch.
     """
-    folder = Path(folder)
-    folder = folder.parent if folder.name == RESULTS else folder
+    folder = run_folder(folder)
     if not (folder / RESULTS).is_file():
         raise UsageError(f"{folder} holds no {RESULTS}; name a folder that arch bench wrote")
     with needs("bench"):

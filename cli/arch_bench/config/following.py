@@ -16,7 +16,7 @@ from arch_bench import api, data
 from arch_bench.config.keys import THRESHOLDS
 from arch_bench.decisions.gating import Gate, gate
 from arch_bench.load_tests.testing import LoadTested, check_local, load_test, request_of
-from arch_bench.loaded import RESULTS, LoadedRun, load
+from arch_bench.loaded import LoadedRun, load, run_folder
 from arch_bench.options import pairs_of
 
 if TYPE_CHECKING:
@@ -105,10 +105,7 @@ class Following:
             read_thresholds({name: asked.get(name) for name in THRESHOLDS})
         except UsageError as error:
             faults.append(fault(("gate",), str(error).replace("--", "")))
-        baseline_folder = Path(asked["baseline"])
-        if baseline_folder.name == RESULTS:  # by which `load` knows a run too
-            baseline_folder = baseline_folder.parent
-        if os.path.realpath(baseline_folder) == os.path.realpath(self._output):
+        if os.path.realpath(run_folder(asked["baseline"])) == os.path.realpath(self._output):
             words = "is the output, which this run writes: it would be held against itself"
             return [*faults, fault(("gate", "baseline"), words)]
         try:

@@ -17,6 +17,7 @@ from arch_common.errors import ArchError, GateError, UsageError
 from scipy.stats import t as student_t
 
 from arch_harness.decision.compare import RunFolder, compare_runs
+from arch_harness.decision.thresholds import EXACT
 from arch_harness.report.text.numbers import clean, number, percent, points
 from arch_harness.results.measurement import LoadName
 from arch_harness.results.repeats import LATENCIES, RESOLUTION, difference_of, point_of, same_rate, spread_of, values_of
@@ -38,8 +39,6 @@ MISSING: what would have to be judged was not measured, or cannot be compared.
 """
 
 WORST_FIRST: tuple[GateVerdict, ...] = ("FAIL", "MISSING", "UNSURE", "PASS")
-
-_EXACT = 1e-9  # what rounding may add to a difference
 
 
 @dataclass(frozen=True)
@@ -191,8 +190,8 @@ def _drop(score: ScoreDifference, allowed: float, level: float) -> tuple[GateVer
         return "PASS", f"{evidence}all {score.clips:,} test clips are labelled alike"
     evidence += f"{points(score.difference)} points ({points(low)} to {points(high)}) on {score.clips:,} test clips"
     drop = -score.difference
-    if drop <= allowed + _EXACT:
-        open_end = f"; a drop of up to {-100 * low:.1f} is not excluded" if -low > allowed + _EXACT else ""
+    if drop <= allowed + EXACT:
+        open_end = f"; a drop of up to {-100 * low:.1f} is not excluded" if -low > allowed + EXACT else ""
         return "PASS", evidence + open_end
     if high < 0:
         return "FAIL", f"{evidence}: real"
@@ -241,7 +240,7 @@ def _speed(
         f"{speeds} clips/s: {difference.ratio:.3f} times ({difference.low:.3f} to {difference.high:.3f}), "
         f"{runs} measurements"
     )
-    if difference.ratio >= allowed - _EXACT:
+    if difference.ratio >= allowed - EXACT:
         return "PASS", evidence
     if difference.verdict == "real":
         return "FAIL", f"{evidence}: real"
@@ -279,7 +278,7 @@ def _latency(result: Result, limit: LatencyLimit, level: float) -> tuple[GateVer
         return "MISSING", f"p99 {number(spread.mean)} ms, measured once: {_REPEAT}"
     low, high = max(0.0, spread.mean - spread.half), spread.mean + spread.half
     evidence = f"p99 {number(spread.mean)} ms ({number(low)} to {number(high)}), {spread.runs} measurements"
-    if spread.mean <= limit.milliseconds + _EXACT:
+    if spread.mean <= limit.milliseconds + EXACT:
         return "PASS", evidence
     if low > limit.milliseconds:
         return "FAIL", f"{evidence}: real"
@@ -300,7 +299,7 @@ def _failures(thresholds: Thresholds, ours: RunFolder) -> Iterator[GateCheck]:
         share = len(files) / clips if clips else 0.0
         some = ", ".join(map(clean, files[:3])) + (", …" if len(files) > 3 else "")
         evidence = f"{len(files):,} of {clips:,} files failed ({100 * share:.3g} %)" + (f": {some}" if files else "")
-        verdict: GateVerdict = "PASS" if share <= thresholds.max_failed + _EXACT else "FAIL"
+        verdict: GateVerdict = "PASS" if share <= thresholds.max_failed + EXACT else "FAIL"
         yield GateCheck(f"max-failed {100 * thresholds.max_failed:g}%", clean(dataset), verdict, evidence)
 
 

@@ -12,6 +12,9 @@ from typing import Any
 import yaml
 from arch_common.errors import UsageError
 
+EXACT = 1e-9
+"""What rounding may add to a difference."""
+
 _NUMBER = r"(\d{1,12}(?:\.\d{1,12})?)"
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from arch_harness.load.logs import Log, Part
     from arch_harness.results.measurement import ServerTimes
 
-_LATE_SHARE = 0.1  # of the promised time, by which LoadGen's own thread may be late
+LATE_SHARE = 0.1
+"""Of the promised time, by which LoadGen's own thread may be late."""
 
 
 def judged(
@@ -55,7 +56,7 @@ def judged(
     if failed.any():
         reason = max(reasons, key=lambda one: reasons[one])
         broken.append(Broken(rule=EVERY_CLIP, advice=f"{int(failed.sum())} failed, most with: {reason}"))
-    if rate is not None and slo is not None and late_ms > _LATE_SHARE * slo.milliseconds:
+    if rate is not None and slo is not None and late_ms > LATE_SHARE * slo.milliseconds:
         advice = (
             f"it was {late_ms:.0f} ms late (p99): run it on another machine than the server, or with less beside it"
         )

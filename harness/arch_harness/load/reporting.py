@@ -38,7 +38,8 @@ class LoadReporter:
         fleet: of the processes that send; None for one, here.
 
     Attributes:
-        written: whether there is a report yet.
+        report: of all that was kept until now.
+        written: whether it was written yet.
 
     Raises:
         ArchError: if a server is lost.
@@ -58,7 +59,7 @@ class LoadReporter:
         self._folder = folder
         self.written = False
         slo = asked.slo
-        self._report = LoadReport(
+        self.report = LoadReport(
             arch_version=version("arch-bench"),
             loadgen_version=version("mlcommons-loadgen"),
             command=command,
@@ -79,18 +80,13 @@ class LoadReporter:
         )
         self._fleet = fleet
 
-    @property
-    def report(self) -> LoadReport:
-        """All that was kept until now."""
-        return self._report
-
     def keep(self, one: ModelLoad) -> None:
         """Take a model in, and write the report; not where all that is to be told is why nothing was measured.
 
         Raises:
             ArchError: if it cannot be written.
         """
-        report = self._report
+        report = self.report
         report.models.append(one)
         report.unmeasured.remove(one.model.name)
         report.created = datetime.now(UTC)

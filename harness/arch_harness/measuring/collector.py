@@ -118,10 +118,10 @@ class MeasurementCollector:
             consumption: gives that of spans (start, end) in seconds since the pass began.
         """
         counted, steadiness = steady_windows(windows)
-        # Too short for anything else: all that was not held back, and what warmed up where nothing was answered then.
-        counted = counted or [one for one in windows if one.load.phase in _FULL_SPEED]
-        if not self.samples.clips(counted):
-            counted = [one for one in windows if one.load.phase not in _HELD_BACK]
+        if not counted:  # too short: all at full speed, and what warmed up where nothing was answered then
+            counted = [one for one in windows if one.load.phase in _FULL_SPEED]
+            if not self.samples.clips(counted):
+                counted = [one for one in windows if one.load.phase not in _HELD_BACK]
         span = sum(one.end - one.start for one in counted)
         clips = self.samples.clips(counted)
         done = sum(one.done for one in counted)

@@ -269,6 +269,9 @@ class Occupancy:
     decoding: float
 
 
+_COUNTED: tuple[PhaseName, ...] = ("measured", "ramp", "rest")
+
+
 class Measurement(SpeedRun):
     """One pass of clips through the servers.
 
@@ -304,11 +307,8 @@ class Measurement(SpeedRun):
 
     def use(self) -> dict[str, float | None]:
         """Cores and GPUs that were busy while it was measured, by the metric's id; None where nothing is known."""
-        measured, others = (
-            [(phase.start, phase.end) for phase in self.phases if phase.name in names]
-            for names in (("measured",), ("ramp", "rest"))
-        )
-        return self.utilisation.means(measured or others)
+        spans = {name: [(one.start, one.end) for one in self.phases if one.name == name] for name in _COUNTED}
+        return self.utilisation.means(spans["measured"] or [*spans["ramp"], *spans["rest"]])
 
     @property
     def latency_ms(self) -> Percentiles | None:

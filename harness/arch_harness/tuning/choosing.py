@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from arch_harness.decision.thresholds import EXACT
 from arch_harness.load.asked import Slo
 from arch_harness.report.text.numbers import number, percent
 from arch_harness.tuning.halving import RUNGS, Speed, is_usable
@@ -12,12 +13,10 @@ from arch_harness.tuning.space import Configuration, Form
 
 NO_MEMORY = "--max-memory cannot be kept: this server does not tell what memory its models take"
 
-_EXACT = 1e-9  # what rounding may add to a difference
-
 
 def loses_more(loss: float, allowed: float) -> bool:
     """Whether a loss, a share as `allowed`, is more than that by more than rounding: 0.90 less 0.89 is above 0.01."""
-    return loss > allowed + _EXACT
+    return loss > allowed + EXACT
 
 
 def finished(found: Mapping[Configuration, Speed], fits: Callable[[Speed], bool]) -> list[Configuration]:

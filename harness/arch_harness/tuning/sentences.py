@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from arch_harness.decision.document import DecisionText
 from arch_harness.load.asked import Slo
+from arch_harness.load.judging import LATE_SHARE
 from arch_harness.report.text.numbers import UNKNOWN, clean, number, percent, plural
 from arch_harness.report.text.tables import Column, Section, Table
 from arch_harness.tuning.choosing import keeps_memory, loses_more
@@ -14,7 +15,6 @@ from arch_harness.tuning.results import FormScore, TunedPoint, TuneReport
 from arch_harness.tuning.space import delay_text, suffix_of
 
 _PER_S = " clips/s"
-_LATE_SHARE = 0.1  # of the promised time, by which the client may be late: as in a load test
 
 
 def slo_of(report: TuneReport) -> Slo:
@@ -135,7 +135,7 @@ def warnings(report: TuneReport) -> list[str]:
 
 def _late(report: TuneReport) -> list[str]:
     """Of the winner and the next fastest, between which the client may have decided."""
-    allowed = _LATE_SHARE * report.settings.milliseconds
+    allowed = LATE_SHARE * report.settings.milliseconds
     second = [one for one in _measured(report) if not one.chosen][:1]
     late = [one for one in (report.chosen, *second) if (one.late_ms or 0.0) > allowed]
     if not late:

@@ -97,6 +97,19 @@ def _decode(dataset: Dataset, sample_rate: int, count: int, seed: int, path: Pat
     return lengths, problems
 
 
+@contextmanager
+def writing_logs(folder: Path) -> Iterator[None]:
+    """Say in one line why LoadGen's logs cannot be written into a folder.
+
+    Raises:
+        ArchError: if the block cannot.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ArchError(f"cannot write LoadGen's logs into {folder}: {error.strerror}") from error
+
+
 class Driver:
     """A process that sends clips to servers; a context manager that ends it.
 
@@ -156,10 +169,8 @@ class Driver:
         Raises:
             ArchError: if a server is lost, the process ends, or its logs have no place.
         """
-        try:
+        with writing_logs(order.folder):
             order.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ArchError(f"cannot write LoadGen's logs into {order.folder}: {error.strerror}") from error
         try:
             self._connection.send(order)
             while not self._connection.poll(_LOOK_S):

@@ -21,7 +21,7 @@ from arch_common import interrupt
 from arch_common.errors import ArchError, last_line
 
 from arch_harness.load.logs import Part
-from arch_harness.load.sending.client import Clips
+from arch_harness.load.sending.client import Clips, writing_logs
 from arch_harness.load.sending.messages import Order
 from arch_harness.load.sending.remote import RemoteSender, SenderMachine
 from arch_harness.results.measurement import Transport
@@ -316,12 +316,10 @@ def _share(settings: Mapping[str, float | int | bool], number: int, count: int) 
 
 
 def _write(folder: Path, logs: dict[str, bytes]) -> None:
-    try:
+    with writing_logs(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in logs.items():
             (folder / name).write_bytes(content)
-    except OSError as error:
-        raise ArchError(f"cannot write LoadGen's logs into {folder}: {error.strerror}") from error
 
 
 def _result(one: SenderHandle, reference: Any) -> Any:

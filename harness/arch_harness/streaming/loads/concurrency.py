@@ -60,8 +60,8 @@ class ConcurrencySearch:
         self._window: list[Progress] | None = None
         self._vain = 0
         self._rates: dict[int, list[float]] = {}  # clips/s of each level, of the way up and of the rounds after it
-        self._round: dict[int, float] = {}  # of the one that runs
         self._order: list[int] = []  # of the levels of a round
+        self._left: list[int] = []  # of the round that runs
 
     @property
     def rising(self) -> bool:
@@ -80,9 +80,6 @@ class ConcurrencySearch:
         if not self._rates:
             return
         self._order = self._order or self._plausible()
-        for level, rate in self._round.items():
-            self._rates[level].append(rate)
-        self._round = {}
         means = {level: statistics.fmean(self._rates[level]) for level in sorted(self._order)}
         last = max(level for level, mean in means.items() if mean * _FALLEN >= max(means.values()))
         levels = [level for level in means if level <= last]
@@ -118,7 +115,7 @@ class ConcurrencySearch:
         self.restart_window()
         self.in_flight = max(self.in_flight, self.level)
         self.level = self._start
-        self._vain, self._rates, self._round, self._order = 0, {}, {}, []
+        self._vain, self._rates, self._order, self._left = 0, {}, [], []
 
     def _close(self, rate: float) -> None:
         if self.comparing:
@@ -130,11 +127,11 @@ class ConcurrencySearch:
         if (self._vain < _MOST_VAIN or self.level < self._least) and self.level < self._most:
             self.level = min(self._most, FACTOR * self.level)
             return
-        self._order = self._plausible()[::-1]
+        self._order = self._plausible()
         if len(self._order) == 1:
             self.settle()
         else:
-            self.level = self._order[0]
+            self._begin_round()
 
     def _plausible(self) -> list[int]:
         """The levels that came near the best."""
@@ -142,17 +139,18 @@ class ConcurrencySearch:
         return [level for level, rates in self._rates.items() if rates[0] * _PLAUSIBLE >= best]
 
     def _compare(self, rate: float) -> None:
-        self._round[self.level] = rate
-        if len(self._round) < len(self._order):
-            self.level = self._order[len(self._round)]
-            return
-        for level, found in self._round.items():
-            self._rates[level].append(found)
-        self._round = {}
-        self._order = self._order[::-1]
-        self.level = self._order[0]
-        if len(self._rates[self.level]) > _ROUNDS:
+        self._rates[self.level].append(rate)
+        if self._left:
+            self.level = self._left.pop(0)
+        elif len(self._rates[self.level]) > _ROUNDS:
             self.settle()
+        else:
+            self._begin_round()
+
+    def _begin_round(self) -> None:
+        """The other way round than the one before, or than the way up."""
+        self._order.reverse()
+        self.level, *self._left = self._order
 
 
 def _isotonic(values: Sequence[float], weights: Sequence[int]) -> list[float]:

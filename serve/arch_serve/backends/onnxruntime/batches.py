@@ -101,11 +101,13 @@ class GpuBatches(Batches):
             waveform = self._copied(parts["waveform"])
         except RuntimeError:  # the GPU's memory is full, but for what ONNX Runtime holds and may have room in
             with self._turn():
-                plain: list[Array] = self._session.run(
-                    names, {name: np.concatenate(own) for name, own in parts.items()}
-                )
-            return plain
+                return self._plain(names, parts)
         return self._run(names, waveform, parts["num_samples"])
+
+    def _plain(self, names: list[str], parts: Mapping[str, Sequence[Array]]) -> list[Array]:
+        """Run a batch by ONNX Runtime's own copies."""
+        found: list[Array] = self._session.run(names, {name: np.concatenate(own) for name, own in parts.items()})
+        return found
 
     def _copied(self, parts: Sequence[Array]) -> Array:
         """The waveforms as one array, of which there is a copy on the GPU.
@@ -145,7 +147,7 @@ class GpuBatches(Batches):
         for seed in range(2):  # what is left of the first would show in the second
             noise = np.random.default_rng(seed).standard_normal((_CHECKED, 1, _SAMPLES), dtype=np.float32)
             parts = {"waveform": list(0.1 * noise), "num_samples": [np.full((1, 1), _SAMPLES)] * _CHECKED}
-            plain = self._session.run(names, {name: np.concatenate(own) for name, own in parts.items()})
+            plain = self._plain(names, parts)
             found = self._run(names, self._copied(parts["waveform"]), parts["num_samples"])
             for one, other in zip(found, plain, strict=True):
                 largest = float(np.fmax(largest, np.nan_to_num(np.abs(one - other).max() / np.abs(other).max(), nan=1)))
